@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := medagent plugins/medagent-hl7/medagent_hl7
+
+.PHONY: help install demo test lint types check-imports format clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## Install medagent, its plugins and the development tools into .venv
+
+.venv/.installed: pyproject.toml plugins/medagent-hl7/pyproject.toml requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: install ## Run everything on this machine: FHIR server, agent, sender (ARGS=--once to end by itself)
+	$(BIN)/medagent demo $(ARGS)
+
+test: install lint types check-imports ## Run all checks and tests
+	$(BIN)/pytest $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy $(PACKAGES)
+
+check-imports: install
+	$(BIN)/lint-imports
+
+format: install ## Format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was built
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,81 @@
+"""What a channel is: a listener for one protocol, made by a plugin and hosted by the core.
+
+A channel reads messages and hands them over with `ChannelContext.accept`. The core commits them and then calls `committed` or
+`refused`; later, when the server has spoken, `answer`. A channel never acknowledges a message by itself before one of these
+calls: that is what makes a positive acknowledgment mean "on disk". All methods run on the event loop and must not block.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from medagent.config.model import ChannelConfig
+from medagent.types import Answer, Delivery, InboundMessage, Refusal
+
+
+class Channel(Protocol):
+    """One listener. See the module's docstring for the order of calls."""
+
+    content_type: str
+    """Of what is forwarded, such as `x-application/hl7-v2+er7`."""
+
+    async def start(self) -> None:
+        """Listen. Raises `medagent.errors.BindFailed`; the supervisor then tries again with back-off."""
+
+    async def stop_accepting(self) -> None:
+        """Close the listener and read no more; connections stay open for the acknowledgments still due."""
+
+    async def close(self) -> None:
+        """Write out what is buffered for the devices, within a second or two, and close every connection."""
+
+    def committed(self, messages: Sequence[InboundMessage]) -> None:
+        """These are on disk: send the commit acknowledgments that the mode asks for, in this order."""
+
+    def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
+        """These were not accepted and will not be: send the negative acknowledgments."""
+
+    def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
+        """The server's verdicts: tell the devices what the mode asks for. One `Delivery` per entry, in order.
+
+        A message whose `origin` is None was read back from disk: its device is not connected (`Delivery.GONE`, or `NOT_OWED`).
+        """
+
+    def text(self, body: bytes) -> str:
+        """What is forwarded to the server for a stored body. Must not raise for a body that this channel accepted."""
+
+    def pause_reading(self) -> None:
+        """The core is behind: read nothing more from any connection until `resume_reading`."""
+
+    def resume_reading(self) -> None: ...
+
+    @property
+    def connections(self) -> int:
+        """Open device connections, for the statistics."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens, such as `127.0.0.1:2575`; "" while it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelContext:
+    """What the core gives a channel."""
+
+    config: ChannelConfig
+    bind_any: bool
+    """`--bind any`: listen on all interfaces, whatever host the Endpoint names."""
+    log: logging.Logger
+    """Never give it message content."""
+    accept: Callable[[list[InboundMessage]], None]
+    """Hand over the messages of one read, in order. Returns at once; `committed` or `refused` follows for each."""
+    delivered: Callable[[list[tuple[InboundMessage, Delivery]]], None]
+    """Report how answers that were `Delivery.QUEUED` ended (`SENT` or `GONE`)."""
+    # the result of a background task is not looked at, so its type does not matter
+    spawn: Callable[[Coroutine[Any, Any, Any], str], object]
+    """Run a coroutine beside the channel, under a name; it is cancelled after `close`, and a failure is logged."""
+
+
+ChannelFactory = Callable[[ChannelContext], Channel]

@@ -1,0 +1,32 @@
+"""What is wrong with a configuration, said so that a person can mend it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Severity(enum.StrEnum):
+    """How bad a problem is."""
+
+    ERROR = "error"
+    """Faulty; `medagent check` fails."""
+    NOTE = "note"
+    """No fault: worth knowing, such as a setting without effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding."""
+
+    where: str
+    """Such as `Agent.setting[2].valueInteger` or `Endpoint/ep1.address`."""
+    message: str
+    """What was found and what is allowed."""
+    used: str = ""
+    """What is used instead, such as `the default, 100`; "" if nothing is."""
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        used = f"; using {self.used}" if self.used else ""
+        return f"{self.where}: {self.message}{used}"

@@ -1,0 +1,69 @@
+"""The errors of medagent, named by what the reader can do about them.
+
+- `MedagentError`
+    - `ConfigError`: the local configuration must be mended (exit 78)
+    - `PluginError`: a plugin must be mended or blocked (exit 78)
+    - `NotReady`: the other side is away; try again later (exit 69)
+    - `AuthenticationFailed`: the server refuses the credentials (exit 77)
+    - `QueueError`: the queue could not do what was asked (exit 1)
+        - `QueueHeld`: another agent holds the queue (exit 75)
+    - `ChannelError`: a channel could not do what was asked (exit 1)
+        - `BindFailed`: a channel cannot listen on its address
+
+Each error's default message is its docstring. Exit codes are those of sysexits.h.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MedagentError(Exception):
+    """Something went wrong in medagent."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__ or "")
+
+
+class ConfigError(MedagentError):
+    """The configuration cannot be used."""
+
+    exit_code = 78
+
+
+class PluginError(MedagentError):
+    """A plugin cannot be used."""
+
+    exit_code = 78
+
+
+class NotReady(MedagentError):
+    """The server cannot be reached at the moment."""
+
+    exit_code = 69
+
+
+class AuthenticationFailed(MedagentError):
+    """The server refuses the credentials."""
+
+    exit_code = 77
+
+
+class QueueError(MedagentError):
+    """The queue could not do what was asked."""
+
+
+class QueueHeld(QueueError):
+    """Another agent holds this queue."""
+
+    exit_code = 75
+
+
+class ChannelError(MedagentError):
+    """A channel could not do what was asked."""
+
+
+class BindFailed(ChannelError):
+    """The channel cannot listen on its address."""

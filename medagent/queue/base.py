@@ -1,0 +1,127 @@
+"""The queue's seams: what a store and a strategy must do. The promises they keep are in docs/batching.md."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from medagent.config.model import BatchConfig
+from medagent.types import InboundMessage, State
+
+
+@dataclass(slots=True)
+class Duplicate:
+    """A message that was not stored again because the same bytes under the same control ID are in the queue."""
+
+    message: InboundMessage
+    """The copy."""
+    seq: int
+    """Of the stored one."""
+    state: State
+    response: str | None
+    """The server's acknowledgment, if it has answered."""
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What one commit put on disk. Only a store makes receipts; only what a receipt names is acknowledged."""
+
+    number: int
+    """The store's commit sequence."""
+    committed: list[InboundMessage] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
+
+
+class Change:
+    """A move of one message between states, to be written with the next commit."""
+
+    __slots__ = ("attempts", "channel", "error", "next_attempt_at", "response", "seq", "state", "status_code")
+
+    def __init__(
+        self,
+        message: InboundMessage,
+        state: State,
+        *,
+        response: str | None = None,
+        status_code: int | None = None,
+        error: str | None = None,
+        next_attempt_at: float | None = None,
+    ) -> None:
+        self.seq = message.seq
+        self.channel = message.channel
+        self.attempts = message.attempts
+        self.state = state
+        self.response = response
+        self.status_code = status_code
+        self.error = error
+        self.next_attempt_at = next_attempt_at
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelDepth:
+    """How one channel's part of the queue stands on disk."""
+
+    counts: dict[State, int]
+    oldest_accepted_at: float | None
+    """Of the oldest live message, seconds since the epoch."""
+
+
+class QueueStore(Protocol):
+    """Where messages are kept. Calls are made one at a time, in order, from one event loop.
+
+    When `commit` returns, what it was given survives a power cut: that is the promise the acknowledgments rest on.
+    """
+
+    async def open(self) -> int:
+        """Open or create; messages that were `sent` are `received` again, and `response_queued` ones
+        `response_undelivered`. Returns the highest `seq` ever used. Raises `medagent.errors.QueueError`."""
+
+    async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
+        """Write all of it in one transaction, or raise and write none of it."""
+
+    async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
+        """The next `received` messages of a channel with a seq above `after`, in order, bodies included; at least one
+        if there is any, then no more than `limit` messages and about `max_bytes`."""
+
+    async def fetch_one(self, seq: int) -> InboundMessage | None:
+        """One live message with its body."""
+
+    async def retries(self, channel: str) -> list[tuple[int, float]]:
+        """(seq, next attempt in seconds since the epoch) of the channel's messages in state `error`, in order."""
+
+    async def depths(self) -> dict[str, ChannelDepth]:
+        """By channel name; channels that no longer exist in the configuration are included."""
+
+    async def close(self) -> None: ...
+
+
+class QueueStrategy(Protocol):
+    """When accepted messages are committed. It never acknowledges: the core does, from the store's receipts."""
+
+    def put(self, messages: Sequence[InboundMessage]) -> None:
+        """Take accepted messages, in order; must not block."""
+
+    async def flush(self) -> None:
+        """Commit everything taken so far; return when that is done. Called at shutdown and on reload."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyContext:
+    """What the core gives a strategy."""
+
+    batch: BatchConfig
+    commit: Callable[[Sequence[InboundMessage]], Awaitable[None]]
+    """Commit these now, in one transaction, with the state changes due. Returns when they are on disk or refused; commits
+    run one after the other. Never raises for what goes wrong with the messages."""
+    # the result of a background task is not looked at, so its type does not matter
+    spawn: Callable[[Coroutine[Any, Any, Any], str], object]
+    """Run a coroutine in the background, under a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreContext:
+    """What the core gives a store."""
+
+    state_dir: str
+    settings: dict[str, object] = field(default_factory=dict)

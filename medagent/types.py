@@ -1,0 +1,104 @@
+"""The messages that flow through medagent, and the small values that go with them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, eq=False)
+class InboundMessage:
+    """One message from a device, from the moment a channel has read it until it has ended.
+
+    The channel fills the first four fields; the core fills the rest on acceptance.
+    """
+
+    body: bytes | None
+    """The bytes as the device sent them, framing removed; None once they are on disk and not needed in memory."""
+    control_id: str
+    """What the sender calls the message (MSH-10 in HL7); "" if it has no name, then it is never taken for a resend."""
+    remote: str
+    """The peer, such as `10.0.0.7:41022`."""
+    origin: object = None
+    """The channel's own handle for the answer (a connection, a header); None for a message read back from disk."""
+
+    channel: str = ""
+    seq: int = 0
+    """Position in the queue: unique in it, increasing in the order of acceptance, with gaps."""
+    callback: str = ""
+    """The stable key of every attempt, such as `Agent/<id>-<uuid>`."""
+    accepted_at: float = 0.0
+    """Seconds since the epoch."""
+    received_at: float = 0.0
+    """Monotonic seconds; 0.0 for a message read back from disk. For latencies only."""
+    attempts: int = 0
+    """How often it was written to the uplink."""
+
+
+class State(enum.IntEnum):
+    """Where a message stands; the numbers are what the queue file holds. Values from 10 on are ended ones."""
+
+    RECEIVED = 0
+    """Committed, not sent yet."""
+    SENT = 1
+    """Written to the uplink, not answered yet."""
+    RESPONSE_QUEUED = 2
+    """The server has answered; the device is being told."""
+    ERROR = 3
+    """Failed, and will be tried again."""
+    RESPONSE_SENT = 10
+    """The device was told the server's answer."""
+    PROCESSED = 11
+    """The server took it, and no answer was owed to the device."""
+    RESPONSE_UNDELIVERED = 12
+    """The server took it, and the device was gone; a resend gets the stored answer."""
+    REJECTED = 13
+    """The server will never take it."""
+    DEAD_LETTER = 14
+    """A policy gave up."""
+
+    @property
+    def ended(self) -> bool:
+        return self >= 10
+
+
+class Delivery(enum.Enum):
+    """What a channel did with an answer for a device."""
+
+    SENT = State.RESPONSE_SENT
+    """Handed to the device's connection."""
+    QUEUED = State.RESPONSE_QUEUED
+    """Waits for a slow device; the channel reports the outcome later by `ChannelContext.delivered`."""
+    NOT_OWED = State.PROCESSED
+    """The channel's acknowledgment mode asks for no answer here."""
+    GONE = State.RESPONSE_UNDELIVERED
+    """The device's connection no longer exists."""
+
+
+class RefusalKind(enum.Enum):
+    """Why a message was not accepted."""
+
+    STORAGE = "storage"
+    """It could not be committed; the sender should send it again (HL7: CE, or AE in original mode)."""
+    UNACCEPTABLE = "unacceptable"
+    """It can never be accepted as it is (HL7: CR, or AR in original mode)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a message was not accepted, in words that hold no patient data."""
+
+    kind: RefusalKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The server's final verdict on a message."""
+
+    accepted: bool
+    """False when the server will never take the message."""
+    body: str
+    """The server's acknowledgment if `accepted` (it need not be HL7), else "" ."""
+    reason: str = ""
+    """Why the server refused; may hold patient data, so it goes to the queue, never to the device or a log."""

@@ -1,0 +1,102 @@
+"""The uplink's seam: the connection to the FHIR server, as the dispatcher sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Transmit(msgspec.Struct, frozen=True):
+    """A message for the server."""
+
+    channel: str
+    remote: str
+    content_type: str
+    body: str
+    callback: str
+
+
+class Response(msgspec.Struct, frozen=True):
+    """The server's answer to a `Transmit`."""
+
+    callback: str
+    status_code: int
+    content_type: str
+    body: str
+
+
+class ServerRequest(msgspec.Struct, frozen=True):
+    """Something the server asks of the agent, such as a push or a reload."""
+
+    type: str
+    """Such as `agent:transmit:request`."""
+    callback: str | None
+    # the fields of the frame as decoded JSON: their shape depends on the type
+    fields: dict[str, Any]
+
+
+class UplinkHandler(Protocol):
+    """Who is told what the uplink hears. All calls come from the event loop."""
+
+    def connected(self) -> None:
+        """The server has accepted this agent; `transmit` works from now on."""
+
+    def disconnected(self) -> None:
+        """The connection is gone; what was not answered will not be."""
+
+    def writable(self) -> None:
+        """`transmit` takes messages again after it took fewer than it was given."""
+
+    def answered(self, responses: Sequence[Response]) -> None:
+        """All answers of one read."""
+
+    def failed(self, text: str) -> None:
+        """The server says that some frame, it does not say which, could not be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkContext:
+    """What the core gives an uplink."""
+
+    handler: UplinkHandler
+    requested: Callable[[ServerRequest], None]
+    """Called with each request of the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkStatus:
+    """How the connection stands, for `medagent status`."""
+
+    state: str
+    """`connected`, `connecting`, `waiting` or `off`."""
+    detail: str
+    """Why it is not connected, or to what it is."""
+    reconnects: int = 0
+
+
+class Uplink(Protocol):
+    """The connection to the FHIR server."""
+
+    async def run(self) -> None:
+        """Connect, and connect again whenever the connection is lost, until cancelled."""
+
+    def transmit(self, messages: Sequence[Transmit]) -> int:
+        """Write messages in one go, in order; returns how many were taken: fewer than given when the connection is
+        away or its buffer is full, then `UplinkHandler.writable` or `connected` follows."""
+
+    # a frame of the agent protocol: its fields depend on its type
+    def reply(self, frame: dict[str, Any]) -> None:
+        """Write one frame in answer to a `ServerRequest`; dropped when the connection is away."""
+
+    def reconnect(self, reason: str) -> None:
+        """Close the connection and connect again with a new token."""
+
+    @property
+    def status(self) -> UplinkStatus: ...
+
+    @property
+    def overhead_bytes(self) -> int:
+        """An upper bound of what a frame holds besides its body, bytes."""
