@@ -67,6 +67,8 @@ class ChannelContext:
     config: ChannelConfig
     bind_any: bool
     """`--bind any`: listen on all interfaces, whatever host the Endpoint names."""
+    max_body_bytes: int
+    """A longer body can never be accepted, so a channel need not keep more than this of one."""
     log: logging.Logger
     """Never give it message content."""
     accept: Callable[[list[InboundMessage]], None]

@@ -1,0 +1,1 @@
+"""Helpers for tests of medagent and of its plugins. Needs the `testing` extra."""
