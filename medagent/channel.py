@@ -40,11 +40,14 @@ class Channel(Protocol):
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         """The server's verdicts: tell the devices what the mode asks for. One `Delivery` per entry, in order.
 
-        A message whose `origin` is None was read back from disk: its device is not connected (`Delivery.GONE`, or `NOT_OWED`).
+        The answer goes to the connection that `link` names; if that is gone, so is the device (`Delivery.GONE`).
         """
 
-    def text(self, body: bytes) -> str:
-        """What is forwarded to the server for a stored body. Must not raise for a body that this channel accepted."""
+    def forward(self, message: InboundMessage) -> str:
+        """What is forwarded to the server; `message.body` is not None. Must not raise for a body this channel accepted.
+
+        For a message read back from disk, the place to set `origin` again if `answer` needs it.
+        """
 
     def pause_reading(self) -> None:
         """The core is behind: read nothing more from any connection until `resume_reading`."""

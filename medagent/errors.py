@@ -43,6 +43,8 @@ class NotReady(MedagentError):
     """The server cannot be reached at the moment."""
 
     exit_code = 69
+    retry_after: float | None = None
+    """Seconds after which the server wants to be asked again, if it said so."""
 
 
 class AuthenticationFailed(MedagentError):

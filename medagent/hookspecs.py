@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medagent.config.problems import Problem
     from medagent.config.settings import Registry
     from medagent.config.source import Source
+    from medagent.fhir.client import FhirClient
     from medagent.queue.base import QueueStore, QueueStrategy, StoreContext, StrategyContext
     from medagent.types import InboundMessage, State
     from medagent.uplink.base import ServerRequest, Uplink, UplinkContext
@@ -55,12 +56,15 @@ def medagent_make_uplink(bootstrap: Bootstrap, context: UplinkContext) -> Uplink
 
 
 @hookspec(firstresult=True)
-def medagent_load_agent(bootstrap: Bootstrap) -> Awaitable[Source] | Source | None:
-    """*async* Return the Agent resource and its Endpoints as raw JSON, or None if another plugin should."""
+def medagent_load_agent(bootstrap: Bootstrap, client: FhirClient | None) -> Awaitable[Source] | Source | None:
+    """*async* Return the Agent resource and its Endpoints as raw JSON, or None if another plugin should.
+
+    `client` reads from the FHIR server; None without one. Raise `medagent.errors.NotReady` to be asked again later.
+    """
 
 
 @hookspec
-def medagent_validate_config(config: AgentConfig) -> Sequence[Problem]:
+def medagent_validate_config(config: AgentConfig) -> Sequence[Problem] | None:
     """Return more problems to list."""
 
 
@@ -100,7 +104,7 @@ def medagent_handle_frame(agent: Agent, frame: ServerRequest) -> Awaitable[bool]
 
 
 @hookspec
-def medagent_health(agent: Agent) -> Sequence[tuple[str, bool, str]]:
+def medagent_health(agent: Agent) -> Sequence[tuple[str, bool, str]] | None:
     """Return (what, is it well, why) for `medagent status`."""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class InboundMessage:
     """One message from a device, from the moment a channel has read it until it has ended.
 
-    The channel fills the first four fields; the core fills the rest on acceptance.
+    The channel fills the first five fields; the core fills the rest on acceptance.
     """
 
     body: bytes | None
@@ -19,6 +19,8 @@ class InboundMessage:
     """What the sender calls the message (MSH-10 in HL7); "" if it has no name, then it is never taken for a resend."""
     remote: str
     """The peer, such as `10.0.0.7:41022`."""
+    link: str = ""
+    """The channel's name of the connection the answer goes to; never used for another connection, in this run or a later."""
     origin: object = None
     """The channel's own handle for the answer (a connection, a header); None for a message read back from disk."""
 
@@ -33,6 +35,8 @@ class InboundMessage:
     """Monotonic seconds; 0.0 for a message read back from disk. For latencies only."""
     attempts: int = 0
     """How often it was written to the uplink."""
+    stored_state: State | None = None
+    """What the queue file says of it; None until it is committed. For the store."""
 
 
 class State(enum.IntEnum):

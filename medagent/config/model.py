@@ -37,7 +37,7 @@ class ChannelConfig:
     port: int
     address: str
     """Endpoint.address as spelled."""
-    parameters: Mapping[str, Value] = _EMPTY
+    parameters: Mapping[str, Value] = field(default_factory=lambda: _EMPTY)
     """Typed values of the address's query parameters, defaults filled in, by name."""
     enabled: bool = True
     """False when Endpoint.status is `off`."""
@@ -63,6 +63,6 @@ class AgentConfig:
     """Seconds between statistics lines; -1 for none."""
     keep_alive: bool = False
     max_clients_per_remote: int = 5
-    settings: Mapping[str, Value] = _EMPTY
+    settings: Mapping[str, Value] = field(default_factory=lambda: _EMPTY)
     """Every known setting by its name, defaults filled in: where a plugin finds its own."""
     channels: tuple[ChannelConfig, ...] = ()

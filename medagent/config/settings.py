@@ -108,6 +108,11 @@ class Registry:
             declared = replace(parameter, declared_by=parameter.declared_by or self._declarer)
             self._parameters[scheme, parameter.name] = declared
 
+    def forget(self, plugin: str) -> None:
+        """Drop everything that `plugin` has declared."""
+        self._settings = {name: item for name, item in self._settings.items() if item.declared_by != plugin}
+        self._parameters = {key: item for key, item in self._parameters.items() if item.declared_by != plugin}
+
     def setting(self, name: str) -> Setting | None:
         return self._settings.get(name)
 

@@ -12,7 +12,10 @@ from medagent.types import InboundMessage, State
 
 @dataclass(slots=True)
 class Duplicate:
-    """A message that was not stored again because the same bytes under the same control ID are in the queue."""
+    """A message that was not stored again because the same bytes under the same control ID are in the queue.
+
+    If the stored one is live, its link and remote are now those of the copy: the newest connection gets the answer.
+    """
 
     message: InboundMessage
     """The copy."""
@@ -36,7 +39,7 @@ class Receipt:
 class Change:
     """A move of one message between states, to be written with the next commit."""
 
-    __slots__ = ("attempts", "channel", "error", "next_attempt_at", "response", "seq", "state", "status_code")
+    __slots__ = ("attempts", "error", "message", "next_attempt_at", "response", "state", "status_code")
 
     def __init__(
         self,
@@ -48,8 +51,7 @@ class Change:
         error: str | None = None,
         next_attempt_at: float | None = None,
     ) -> None:
-        self.seq = message.seq
-        self.channel = message.channel
+        self.message = message
         self.attempts = message.attempts
         self.state = state
         self.response = response

@@ -57,10 +57,27 @@ class UplinkHandler(Protocol):
         """The server says that some frame, it does not say which, could not be served."""
 
 
+class TokenSource(Protocol):
+    """Where access tokens come from."""
+
+    async def get(self) -> str:
+        """A token that works. Raises `medagent.errors.AuthenticationFailed` or `NotReady`."""
+
+    @property
+    def current(self) -> str | None:
+        """The token if there is one that has not expired; asks nobody."""
+
+    def invalidate(self, token: str) -> None:
+        """The server has refused `token`."""
+
+
 @dataclass(frozen=True, slots=True)
 class UplinkContext:
     """What the core gives an uplink."""
 
+    agent_id: str
+    tokens: TokenSource | None
+    """None without a FHIR server."""
     handler: UplinkHandler
     requested: Callable[[ServerRequest], None]
     """Called with each request of the server."""

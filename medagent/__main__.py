@@ -1,0 +1,7 @@
+"""`python -m medagent` is `medagent`."""
+
+from __future__ import annotations
+
+from medagent.cli.main import main
+
+main()

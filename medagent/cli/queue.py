@@ -1,0 +1,80 @@
+"""`medagent queue`: a look into the queue, whether its agent runs or not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from medagent.cli.output import Format, print_json, table
+from medagent.cli.state import StateDir, ask_or_read, state_dir_or_default
+from medagent.report import queue_report
+
+
+def register(app: typer.Typer) -> None:
+    commands = typer.Typer(help="Look into the queue.", no_args_is_help=True, rich_markup_mode=None)
+    commands.command("stats")(stats)
+    app.add_typer(commands, name="queue")
+
+
+def stats(
+    state_dir: StateDir = None,
+    output: Annotated[Format, typer.Option("--format", help="For people or for machines.")] = Format.TEXT,
+) -> None:
+    """Show how many messages are in which state, the oldest one's age, rates and latencies.
+
+    Works while the agent runs, and when it does not: then what the file holds is shown.
+
+    Example: medagent queue stats --state-dir /var/lib/medagent
+    """
+    folder = state_dir_or_default(state_dir)
+
+    def read() -> Any:
+        from medagent.queue.sqlite import QUEUE_NAME, read_depths
+
+        return queue_report(read_depths(folder / QUEUE_NAME))
+
+    report = ask_or_read(folder, "stats", read)
+    if output is Format.JSON:
+        print_json(report)
+    else:
+        show(report)
+
+
+# the report is decoded JSON, nested by kind
+def show(report: Any) -> None:
+    """Print a report as tables."""
+    if not report["channels"]:
+        typer.echo("The queue is empty, and always was.")
+        return
+    states = list(report["states"])
+    used = [state for state in states if report["states"][state]]
+    rows = [_row(name, channel, used) for name, channel in report["channels"].items()]
+    if len(rows) > 1:
+        rows.append(_row("all", report, used))
+    table("Messages", ["channel", "accepted", "live", "oldest, s", *(state.replace("_", " ") for state in used)], rows)
+    measured = [(name, channel["since_start"]) for name, channel in report["channels"].items() if "since_start" in channel]
+    if measured:
+        columns = ["channel", "in /s", "out /s", "commit p50", "p99", "answer p50", "p99", "resent", "failed", "duplicates"]
+        table("Since the agent's start (milliseconds)", columns, [_measured_row(name, since) for name, since in measured])
+
+
+def _row(name: str, figures: Any, states: list[str]) -> list[object]:
+    counts = [figures["states"][state] for state in states]
+    return [name, figures["accepted"], figures["depth"], figures["oldest_age_seconds"], *counts]
+
+
+def _measured_row(name: str, since: Any) -> list[object]:
+    commit, answer = since["commit_ms"], since["answer_ms"]
+    return [
+        name,
+        since["accepted_per_second"],
+        since["ended_per_second"],
+        commit["p50"],
+        commit["p99"],
+        answer["p50"],
+        answer["p99"],
+        since["timed_out_attempts"],
+        since["failed_attempts"],
+        since["duplicates"],
+    ]

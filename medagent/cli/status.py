@@ -1,0 +1,42 @@
+"""`medagent status`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medagent.admin import call
+from medagent.cli import queue
+from medagent.cli.output import Format, print_json, table
+from medagent.cli.state import StateDir, state_dir_or_default
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(status)
+
+
+def status(
+    state_dir: StateDir = None,
+    output: Annotated[Format, typer.Option("--format", help="For people or for machines.")] = Format.TEXT,
+) -> None:
+    """Show how the running agent is: its channels, its connection to the server, its queue.
+
+    Exits with 69 if no agent runs on this state folder.
+    """
+    report = call(state_dir_or_default(state_dir), "status")
+    if output is Format.JSON:
+        print_json(report)
+        return
+    agent = report.get("agent", {})
+    typer.echo(f"medagent {report['version']}, process {report['pid']}, up {report['uptime_seconds']} s: {report['state']}")
+    for reason in report["reasons"]:
+        typer.echo(f"  ! {reason}")
+    if agent:
+        typer.echo(f"Agent {agent['name']} ({agent['id']}), status {agent['status']}")
+    if uplink := report.get("uplink"):
+        typer.echo(f"Server {report['server']}: {uplink['state']}")
+    if report["channels"]:
+        rows = [[c["name"], c["state"], c["address"], c["connections"]] for c in report["channels"]]
+        table("Channels", ["name", "state", "address", "connections"], rows)
+    queue.show(report["queue"])

@@ -1,0 +1,119 @@
+"""Endpoint.address: `scheme://host:port?parameters`, with every problem found at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from medagent.config.model import Value
+from medagent.config.problems import Problem, Severity
+from medagent.config.settings import Parameter, nearest
+from medagent.config.values import from_text
+from medagent.config.wording import default_used, show
+
+DEFAULT_HOST = "127.0.0.1"
+"""Loopback, until the Endpoint says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a channel listens."""
+
+    scheme: str
+    """In lower case."""
+    host: str
+    port: int
+    query: str
+
+
+def parse_address(text: str, where: str, schemes: Collection[str], problems: list[Problem]) -> Address | None:
+    """Split an address; None if it names no place to listen at. `where` is the element, `Endpoint/ep1.address`."""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+    except ValueError as error:
+        problems.append(Problem(where, f"{show(text)} is not an address: {error}"))
+        return None
+    if not parts.scheme or not text[len(parts.scheme) :].startswith("://"):
+        problems.append(Problem(where, f"{show(text)} is not an address such as mllp://127.0.0.1:2575"))
+        return None
+    known = ", ".join(sorted(schemes)) or "none"
+    before = len(problems)
+    if parts.scheme not in schemes:
+        guess = nearest(parts.scheme, schemes)
+        hint = f"did you mean {guess}?" if guess else "is its plugin installed?"
+        problems.append(Problem(where, f"no channel type for {show(parts.scheme)} (there is: {known}); {hint}"))
+    port = _port(parts, where, problems)
+    if port is None or len(problems) > before:
+        return None
+    if not host:
+        problems.append(Problem(where, f"{show(text)} names no host", DEFAULT_HOST))
+    if port == 0:
+        problems.append(Problem(where, "port 0: the system chooses a free port at every start", severity=Severity.NOTE))
+    return Address(parts.scheme, host or DEFAULT_HOST, port, parts.query)
+
+
+def _port(parts: SplitResult, where: str, problems: list[Problem]) -> int | None:
+    try:
+        port = parts.port
+    except ValueError:
+        found = parts.netloc.rpartition(":")[2]
+        problems.append(Problem(where, f"the port is {show(found)}; wanted is a number from 1 to 65535"))
+        return None
+    if port is None:
+        problems.append(Problem(where, "a port is required, such as mllp://127.0.0.1:2575"))
+    return port
+
+
+def parse_parameters(query: str, where: str, known: Mapping[str, Parameter], problems: list[Problem]) -> dict[str, Value]:
+    """Typed values by name, defaults filled in; a parameter that has neither is left out. The first of a name counts."""
+    values: dict[str, Value] = {}
+    seen: set[str] = set()
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        location = f"{where}?{show(name)[1:-1]}"
+        parameter = known.get(name)
+        if name in seen:
+            problems.append(Problem(location, "given again", "the first"))
+        elif parameter is None:
+            guess = nearest(name, known)
+            problems.append(Problem(location, "unknown parameter" + (f"; did you mean {guess}?" if guess else "")))
+        elif (value := from_text(text, parameter)) is None:
+            problems.append(
+                Problem(location, f"found {show(text)}, wanted is {parameter.allowed}", default_used(parameter.default))
+            )
+        else:
+            values[name] = value
+            if not parameter.effective:
+                note = f"{name} is known, but has no effect ({parameter.help.rstrip('.')})"
+                problems.append(Problem(location, note, severity=Severity.NOTE))
+        seen.add(name)
+    return {name: item.default for name, item in known.items() if item.default is not None} | values
+
+
+def host_notes(host: str, where: str, *, local: bool) -> list[Problem]:
+    """What an operator may not expect of a host. `local` allows to ask this machine for its addresses."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        loopback = host.lower() == "localhost"
+    else:
+        loopback = address.is_loopback
+        if local and not loopback and not _is_of_this_machine(host):
+            return [Problem(where, f"{host} is not an address of this machine", severity=Severity.NOTE)]
+    if loopback:
+        return [Problem(where, "loopback: only this machine can connect", severity=Severity.NOTE)]
+    return []
+
+
+def _is_of_this_machine(host: str) -> bool:
+    """Binding a datagram socket sends nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,97 @@
+"""From a `Source`, raw JSON that nobody has checked, to an `AgentConfig` and a list of all problems."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from medagent.config.agent_settings import parse_settings
+from medagent.config.channels import parse_channels
+from medagent.config.endpoints import EndpointRules
+from medagent.config.model import AgentConfig, BatchConfig, Value
+from medagent.config.problems import Problem, Severity
+from medagent.config.settings import Registry
+from medagent.config.source import Source
+from medagent.config.wording import show
+
+T = TypeVar("T", bool, int, str)
+
+STATUSES = ("active", "off", "error")
+"""Medplum's codes; all but `off` run."""
+
+
+def build(
+    source: Source, registry: Registry, *, schemes: Collection[str], bind_any: bool = False, local: bool = True
+) -> tuple[AgentConfig | None, list[Problem]]:
+    """Make a configuration of what is sound, and list every problem, in the order of the resource.
+
+    A faulty setting gives way to its default, a faulty channel is set aside. The configuration is None only if the source
+    holds no Agent at all. `schemes` are those that some plugin can listen on; `local=False` keeps from asking this machine
+    for its addresses (the resource is checked for another). Never raises, whatever the JSON.
+    """
+    agent = source.agent
+    if not isinstance(agent, Mapping) or agent.get("resourceType") != "Agent":
+        found = show(agent.get("resourceType")) if isinstance(agent, Mapping) else show(agent)
+        return None, [Problem("Agent", f"an Agent is expected, found {found}")]
+    settings = parse_settings(agent.get("setting"), registry)
+    channels = parse_channels(source, EndpointRules(registry, schemes, bind_any, local))
+    problems = _agent_problems(agent, settings.sound, channels.sound)
+    status = _status(agent.get("status"), problems)
+    problems += settings.problems + channels.problems
+    agent_id, name = agent.get("id"), agent.get("name")
+    config = _config(settings.values, agent_id if isinstance(agent_id, str) else "", name if isinstance(name, str) else "")
+    config = replace(config, status=status, channels=tuple(channels.channels))
+    return config, list(dict.fromkeys(problems))  # two channels on one Endpoint find its problems twice
+
+
+# decoded JSON that nobody has validated yet
+def _agent_problems(
+    agent: Mapping[str, Any], settings: list[Mapping[str, Any]], channels: list[Mapping[str, Any]]
+) -> list[Problem]:
+    """What fhir.resources finds in the Agent once the faulty settings and channels are set aside."""
+    from medagent.fhir.validate import validate_agent  # fhir.resources takes 0.3 s to import
+
+    survivors = {**agent, "setting": settings or None, "channel": channels or None}
+    return [Problem(f"Agent.{path}" if path else "Agent", text) for path, text in validate_agent(survivors)]
+
+
+def _status(status: object, problems: list[Problem]) -> str:
+    if not isinstance(status, str) or not status:
+        return "active"  # the validation has said that it is missing
+    if status == "off":
+        problems.append(Problem("Agent.status", "off: no channel listens", severity=Severity.NOTE))
+    elif status != "active":
+        known = "" if status in STATUSES else f"unknown code {show(status)}; known are {', '.join(STATUSES)}"
+        problems.append(Problem("Agent.status", known or "error: the agent runs all the same", "active", Severity.NOTE))
+    return status
+
+
+def _config(values: Mapping[str, Value], agent_id: str, name: str) -> AgentConfig:
+    """The typed configuration of the settings."""
+    default = AgentConfig(agent_id, name)
+
+    def value(setting: str, otherwise: T) -> T:
+        found = values.get(setting, otherwise)
+        return found if isinstance(found, type(otherwise)) else otherwise
+
+    batch = BatchConfig(
+        enabled=value("batchEnabled", default.batch.enabled),
+        max_batch_size=value("batchSize", default.batch.max_batch_size),
+        flush_interval_ms=value("batchFlushMs", default.batch.flush_interval_ms),
+        adaptive=value("batchAdaptive", default.batch.adaptive),
+    )
+    return AgentConfig(
+        agent_id=agent_id,
+        name=name,
+        batch=batch,
+        queue_strategy=value("queueStrategy", "batched" if batch.enabled else "immediate"),
+        max_in_flight=value("maxInFlight", default.max_in_flight),
+        response_timeout_ms=value("responseTimeoutMs", default.response_timeout_ms),
+        max_frame_bytes=value("maxFrameBytes", default.max_frame_bytes),
+        log_stats_freq_secs=value("logStatsFreqSecs", default.log_stats_freq_secs),
+        keep_alive=value("keepAlive", default.keep_alive),
+        max_clients_per_remote=value("maxClientsPerRemote", default.max_clients_per_remote),
+        settings=MappingProxyType(dict(values)),
+    )

@@ -1,0 +1,114 @@
+"""The Agent settings that the core declares: its own, and those of Medplum's agent, so that no existing Agent is "wrong"."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from medagent.config.model import AgentConfig, BatchConfig
+from medagent.config.settings import Registry, Setting
+
+_BATCH = BatchConfig()
+_AGENT = AgentConfig(agent_id="", name="")
+
+MAX_CLIENTS_WITH_KEEP_ALIVE = 1
+"""The default of `maxClientsPerRemote` when `keepAlive` is true."""
+
+EFFECTIVE = (
+    Setting("batchEnabled", bool, _BATCH.enabled, "Gather messages into commits; false commits each message by itself."),
+    Setting("batchSize", int, _BATCH.max_batch_size, "Messages a commit.", minimum=1, maximum=10_000),
+    Setting(
+        "batchFlushMs",
+        int,
+        _BATCH.flush_interval_ms,
+        "Longest wait of a message for its commit, milliseconds.",
+        minimum=1,
+        maximum=60_000,
+    ),
+    Setting(
+        "batchAdaptive",
+        bool,
+        _BATCH.adaptive,
+        "Commit as soon as the writer is idle; false waits until `batchSize` or `batchFlushMs` is reached.",
+    ),
+    Setting(
+        "queueStrategy",
+        str,
+        None,
+        "Name of the queue strategy, medagent's or a plugin's. Unset: `batched`, or `immediate` when `batchEnabled` is false.",
+    ),
+    Setting(
+        "maxInFlight",
+        int,
+        _AGENT.max_in_flight,
+        "Messages of a channel sent and not answered yet. 1 keeps the order of processing.",
+        minimum=1,
+        maximum=10_000,
+    ),
+    Setting(
+        "responseTimeoutMs",
+        int,
+        _AGENT.response_timeout_ms,
+        "A message without an answer for so long is sent again under the same key, milliseconds.",
+        minimum=1000,
+    ),
+    Setting(
+        "maxFrameBytes",
+        int,
+        _AGENT.max_frame_bytes,
+        "Largest frame that the server takes, bytes of the whole JSON text; longer messages are refused.",
+        minimum=1024,
+    ),
+    Setting(
+        "logStatsFreqSecs",
+        int,
+        _AGENT.log_stats_freq_secs,
+        "Seconds between statistics lines in the log; -1 for none.",
+        minimum=-1,
+    ),
+)
+
+WITHOUT_EFFECT = (
+    Setting("keepAlive", bool, _AGENT.keep_alive, "Keep outbound device connections open."),
+    Setting(
+        "maxClientsPerRemote",
+        int,
+        _AGENT.max_clients_per_remote,
+        f"Outbound connections to one device; {MAX_CLIENTS_WITH_KEEP_ALIVE} by default when `keepAlive` is true.",
+        minimum=1,
+    ),
+    Setting("durableQueue", bool, True, "Queue on disk. medagent always does, so false changes nothing."),
+    Setting("queueDbPath", str, None, "Path of the queue file. medagent keeps it in the folder that `--state-dir` names."),
+    Setting("queueRetentionDays", int, 7, "Days that ended messages are kept.", minimum=1),
+    Setting("queueRetentionMaxMb", int, 512, "Soft cap of the queue file, MiB.", minimum=1),
+    Setting("queueErroredRetentionDays", int, 90, "Least days that failed messages are kept.", minimum=1),
+    Setting("queueSweepIntervalSecs", int, 3600, "Seconds between sweeps of the queue.", minimum=1),
+    Setting("channelAutoRetry", bool, True, "Retry failed deliveries."),
+    Setting("channelGuaranteedDelivery", bool, True, "Retry until the server's definite answer, ambiguous failures too."),
+    Setting("channelAutoRetryBaseDelayMs", int, 1000, "Delay before the first retry, milliseconds.", minimum=0),
+    Setting("channelAutoRetryMaxDelayMs", int, 60_000, "Cap of the delay between retries, milliseconds.", minimum=0),
+    Setting(
+        "channelAutoRetryMaxAttempts",
+        int,
+        0,
+        "Attempts before a retryable failure ends; 0 for no end.",
+        minimum=0,
+    ),
+    Setting(
+        "channelAutoRetryBackoffMultiplier",
+        float,
+        2.0,
+        "Each delay is the one before times this.",
+        minimum=1,
+    ),
+    Setting("strictConfigValidation", bool, False, "A reload fails on warnings too."),
+)
+"""Known, so never a fault, and noted as without effect when set. Names, types, defaults and bounds are those of Medplum's
+agent (https://www.medplum.com/docs/agent), but for `durableQueue`."""
+
+
+def register(registry: Registry) -> None:
+    """Declare all of them."""
+    for setting in EFFECTIVE:
+        registry.add_setting(setting)
+    for setting in WITHOUT_EFFECT:
+        registry.add_setting(replace(setting, effective=False))

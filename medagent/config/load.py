@@ -1,0 +1,61 @@
+"""From the sources to the typed configuration, with every plugin's word: the same road for `run` and `check`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from medagent.config.build import build
+from medagent.config.model import AgentConfig
+from medagent.config.problems import Problem
+from medagent.config.source import Source
+from medagent.errors import ConfigError
+from medagent.queue.base import StrategyContext
+from medagent.types import InboundMessage
+
+if TYPE_CHECKING:
+    from medagent.config.bootstrap import Bootstrap
+    from medagent.plugins import Plugins
+
+
+async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) -> tuple[AgentConfig, list[Problem]]:
+    """Read the Agent and build its configuration. Raises `NotReady`, `AuthenticationFailed` or `ConfigError`."""
+    result: Source | Awaitable[Source] | None = plugins.hook.medagent_load_agent(bootstrap=bootstrap, client=client)
+    source = await result if inspect.isawaitable(result) else result
+    if source is None:
+        raise ConfigError("no plugin could load an Agent resource")
+    # the validation imports fhir.resources: 0.3 s that must not hold up the loop
+    config, problems = await asyncio.to_thread(configure, source, plugins, bind_any=bootstrap.bind_any, local=True)
+    if config is None:
+        raise ConfigError(f"{source.origin}: " + "; ".join(str(problem) for problem in problems))
+    return config, problems
+
+
+def configure(source: Source, plugins: Plugins, *, bind_any: bool, local: bool) -> tuple[AgentConfig | None, list[Problem]]:
+    """Build the configuration; problems of the resource come first, then those that plugins see."""
+    config, problems = build(source, plugins.registry, schemes=plugins.schemes, bind_any=bind_any, local=local)
+    if config is None:
+        return None, problems
+    config, strategy_problems = _with_known_strategy(config, plugins)
+    problems += strategy_problems
+    for _, more in plugins.call_each("medagent_validate_config", config=config):
+        problems += more or ()
+    return config, problems
+
+
+def _with_known_strategy(config: AgentConfig, plugins: Plugins) -> tuple[AgentConfig, list[Problem]]:
+    """Ask the plugins for the strategy; an unknown one is replaced by that which `batchEnabled` chooses."""
+
+    async def commit(_messages: Sequence[InboundMessage]) -> None: ...
+
+    context = StrategyContext(config.batch, commit, lambda coroutine, _name: coroutine.close())
+    if plugins.hook.medagent_make_queue_strategy(name=config.queue_strategy, context=context) is not None:
+        return config, []
+    fallback = "batched" if config.batch.enabled else "immediate"
+    problem = Problem(
+        "Agent.setting queueStrategy", f"no installed plugin offers the strategy {config.queue_strategy!r}", repr(fallback)
+    )
+    return replace(config, queue_strategy=fallback), [problem]

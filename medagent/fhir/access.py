@@ -1,0 +1,20 @@
+"""The way to one FHIR server: HTTP client, tokens and reader, shared by all who need them, so that one token serves all."""
+
+from __future__ import annotations
+
+from medagent.config.bootstrap import Bootstrap
+from medagent.fhir.client import FhirClient
+from medagent.fhir.http import http_client
+from medagent.fhir.token import TokenSource
+
+
+class FhirAccess:
+    """Opened once per agent, closed by it."""
+
+    def __init__(self, bootstrap: Bootstrap) -> None:
+        self._http = http_client()
+        self.tokens = TokenSource(bootstrap.base_url, bootstrap.client_id, bootstrap.client_secret, self._http)
+        self.client = FhirClient(bootstrap.base_url, self.tokens, self._http)
+
+    async def close(self) -> None:
+        await self._http.aclose()

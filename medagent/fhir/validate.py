@@ -1,0 +1,73 @@
+"""Validation of raw JSON by the fhir.resources classes, told as (path, message) pairs. Imports fhir.resources: about 0.3 s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fhir.resources.R4B.endpoint import Endpoint
+from fhir_core.fhirabstractmodel import FHIRAbstractModel
+from pydantic import ValidationError
+
+from medagent.fhir.agent import Agent, AgentChannel, AgentSetting
+
+# servers add elements of their own to Resource.meta (Medplum with "X-Medplum: extended": author, project, compartment, account)
+_META_ELEMENTS = {"id", "extension", "versionId", "lastUpdated", "source", "profile", "security", "tag"}
+
+Finding = tuple[str, str]
+"""Where, relative to what was validated, such as `identifier[0].system` ("" for the whole); and what is wrong."""
+
+
+# here and below: decoded JSON that nobody has validated yet
+def validate_agent(raw: Mapping[str, Any]) -> list[Finding]:
+    """Check an Agent; `contained` resources are checked where they are used."""
+    return _validate(Agent, _without_additions(raw))
+
+
+def validate_setting(raw: Mapping[str, Any]) -> list[Finding]:
+    """Check one Agent.setting."""
+    return _validate(AgentSetting, raw)
+
+
+def validate_channel(raw: Mapping[str, Any]) -> list[Finding]:
+    """Check one Agent.channel."""
+    return _validate(AgentChannel, raw)
+
+
+def validate_endpoint(raw: Mapping[str, Any]) -> list[Finding]:
+    """Check an Endpoint (https://hl7.org/fhir/R4B/endpoint.html)."""
+    return _validate(Endpoint, _without_additions(raw))
+
+
+def _without_additions(raw: Mapping[str, Any]) -> dict[str, Any]:
+    resource = {name: value for name, value in raw.items() if name != "contained"}
+    meta = resource.get("meta")
+    if isinstance(meta, dict):
+        known = {name: value for name, value in meta.items() if name.lstrip("_") in _META_ELEMENTS}
+        resource["meta"] = known or None
+    return resource
+
+
+def _validate(model: type[FHIRAbstractModel], raw: Mapping[str, Any]) -> list[Finding]:
+    try:
+        model.model_validate(raw)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        return [(_path(detail["loc"]), _message(detail["type"], detail["msg"])) for detail in details]
+    return []
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".")
+
+
+def _message(kind: str, text: str) -> str:
+    if kind in ("missing", "model_field_validation.missing"):
+        return "required, but missing"
+    if kind == "extra_forbidden":
+        return "FHIR knows no such element here"
+    text = " ".join(text.removeprefix("Value error, ").split())
+    return text[:1].lower() + text[1:]

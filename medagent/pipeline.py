@@ -1,0 +1,161 @@
+"""Everything between devices and server for one configuration: channels, intake, strategy, queue, dispatcher, uplink."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from medagent.channel import ChannelContext
+from medagent.config.bootstrap import Bootstrap
+from medagent.config.model import AgentConfig, ChannelConfig
+from medagent.errors import ConfigError, PluginError
+from medagent.plugins import Plugins
+from medagent.queue.base import QueueStore, QueueStrategy, StrategyContext
+from medagent.queue.committer import Committer
+from medagent.queue.dispatcher import Dispatcher
+from medagent.queue.intake import Intake
+from medagent.statistics import Statistics
+from medagent.supervisor import HostedChannel, Supervisor
+from medagent.tasks import Tasks
+from medagent.uplink.base import ServerRequest, TokenSource, Uplink, UplinkContext
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+OVERHEAD_WITHOUT_UPLINK = 4096
+"""Bytes kept free in a frame for what surrounds the body, when nothing is sent yet."""
+
+
+class Pipeline:
+    """The parts, wired; `start` sets them going, `stop` ends them without losing anything."""
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        config: AgentConfig,
+        *,
+        plugins: Plugins,
+        store: QueueStore,
+        last_seq: int,
+        tokens: TokenSource | None,
+        requested: Callable[[ServerRequest], None],
+    ) -> None:
+        self.statistics = Statistics()
+        self._config = config
+        self._last_seq = last_seq
+        self._tasks = Tasks()
+        self._strategy_tasks = Tasks()
+        self._channels: dict[str, HostedChannel] = {}
+        self._committer = Committer(
+            store,
+            on_receipt=lambda receipt: self.intake.committed(receipt),
+            on_refused=lambda message: self.intake.refuse_uncommitted(message),
+            change_delay=config.batch.flush_interval_ms / 1000,
+            tasks=self._strategy_tasks,
+        )
+        self.dispatcher = Dispatcher(
+            config,
+            store=store,
+            committer=self._committer,
+            channels=self._channels,
+            transforms={channel.name: _transforms(plugins, channel) for channel in config.channels},
+            statistics=self.statistics,
+            tasks=self._tasks,
+            observe=_observer(plugins, "medagent_messages_settled", "settled"),
+        )
+        self.uplink = _make_uplink(plugins, bootstrap, UplinkContext(config.agent_id, tokens, self.dispatcher, requested))
+        overhead = self.uplink.overhead_bytes if self.uplink is not None else OVERHEAD_WITHOUT_UPLINK
+        max_body_bytes = max(config.max_frame_bytes - overhead, 1)
+        self.intake = Intake(
+            agent_id=config.agent_id or "local",
+            first_seq=last_seq,
+            channels=self._channels,
+            dispatcher=self.dispatcher,
+            max_body_bytes=max_body_bytes,
+            observe=_observer(plugins, "medagent_messages_accepted", "messages"),
+        )
+        self._strategy = _make_strategy(
+            plugins, config, StrategyContext(config.batch, self._committer.commit, self._strategy_tasks.spawn)
+        )
+        self.intake.use(self._strategy)
+        for channel in config.channels:
+            if channel.enabled:
+                self._channels[channel.name] = self._host(plugins, bootstrap, channel, max_body_bytes)
+        self.supervisor = Supervisor(list(self._channels.values()))
+
+    def _host(self, plugins: Plugins, bootstrap: Bootstrap, channel: ChannelConfig, max_body_bytes: int) -> HostedChannel:
+        context = ChannelContext(
+            config=channel,
+            bind_any=bootstrap.bind_any,
+            max_body_bytes=max_body_bytes,
+            log=logging.getLogger(f"medagent.channel.{channel.name}"),
+            accept=partial(self.intake.accept, channel.name),
+            delivered=self.dispatcher.delivered,
+            spawn=self._tasks.spawn,
+        )
+        return HostedChannel(channel, plugins.channel_types.factories[channel.scheme](context))
+
+    async def start(self) -> None:
+        """Read what the queue holds, connect, listen."""
+        for name in self._channels:
+            await self.dispatcher.add_lane(name, self._last_seq)
+        if self.uplink is not None:
+            self.dispatcher.use(self.uplink)
+            self._tasks.spawn(self.uplink.run(), "uplink")
+        self._tasks.spawn(self._tick(), "clock of the dispatcher")
+        self.supervisor.start()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.dispatcher.tick()
+
+    async def stop(self) -> None:
+        """Read no more, commit what was read, acknowledge it, write the states, close the sockets."""
+        await self.supervisor.stop_accepting()
+        await self._strategy.flush()
+        self.intake.accepting = False
+        await self._tasks.cancel()
+        await self._committer.flush_changes()
+        await self.supervisor.close()
+        # what `close` reported, and the answers of its last moment
+        await self._committer.flush_changes()
+        await self._strategy_tasks.cancel()
+
+    async def flush_states(self) -> None:
+        """Have the queue's file say what the memory knows."""
+        await self._committer.flush_changes()
+
+
+def _transforms(plugins: Plugins, channel: ChannelConfig) -> list[Callable[[str], str]]:
+    made = plugins.call_each("medagent_make_transform", channel=channel)
+    return [transform for _, transform in made if transform is not None]
+
+
+# what is observed differs by hook
+def _observer(plugins: Plugins, hook: str, argument: str) -> Callable[[str, Sequence[Any]], None] | None:
+    """A function that calls an observing hook, or None if nobody listens: then it costs nothing."""
+    if not plugins.implements(hook):
+        return None
+
+    def observe(channel: str, observed: Sequence[Any]) -> None:
+        plugins.call_each(hook, channel=channel, **{argument: observed})
+
+    return observe
+
+
+def _make_strategy(plugins: Plugins, config: AgentConfig, context: StrategyContext) -> QueueStrategy:
+    strategy: QueueStrategy | None = plugins.hook.medagent_make_queue_strategy(name=config.queue_strategy, context=context)
+    if strategy is None:
+        raise ConfigError(f"Agent.setting queueStrategy: no plugin knows the strategy {config.queue_strategy!r}")
+    return strategy
+
+
+def _make_uplink(plugins: Plugins, bootstrap: Bootstrap, context: UplinkContext) -> Uplink | None:
+    uplink: Uplink | None = plugins.hook.medagent_make_uplink(bootstrap=bootstrap, context=context)
+    if uplink is None and bootstrap.base_url:
+        raise PluginError("no plugin offers an uplink to the FHIR server")
+    return uplink

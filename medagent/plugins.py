@@ -1,0 +1,155 @@
+"""The plugins of one agent: the built-in ones, and those that installed distributions offer by entry point.
+
+Every agent has a manager of its own, so two agents in one process never meet. A plugin that cannot be loaded is listed with
+the reason and harms no other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from medagent import __version__, hookspecs
+from medagent.channel import ChannelFactory
+from medagent.config.settings import Registry
+from medagent.errors import PluginError
+
+log = logging.getLogger(__name__)
+
+ENTRY_POINT_GROUP = "medagent"
+BUILT_IN = (
+    "medagent.config.plugin",
+    "medagent.fhir.plugin",
+    "medagent.queue.plugin",
+    "medagent.uplink.plugin",
+)
+"""The core's own plugins, which use the same hooks as everybody's. A third party's answer is asked for first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """One line of `medagent plugins`."""
+
+    name: str
+    version: str
+    origin: str
+    """`built in`, or the distribution it comes from."""
+    hooks: tuple[str, ...] = ()
+    error: str = ""
+    """Why it could not be loaded."""
+
+
+@dataclass(slots=True)
+class ChannelTypes:
+    """Which plugin's factory makes the channels of a URL scheme."""
+
+    factories: dict[str, ChannelFactory] = field(default_factory=dict)
+
+    def register(self, scheme: str, factory: ChannelFactory) -> None:
+        """Raises `PluginError` if the scheme is taken."""
+        if scheme in self.factories:
+            raise PluginError(f"the scheme {scheme} is already taken by another plugin")
+        self.factories[scheme] = factory
+
+
+class Plugins:
+    """Loads plugins and holds what they registered."""
+
+    def __init__(self, *, entry_points: bool = True) -> None:
+        self._manager = pluggy.PluginManager("medagent")
+        self._manager.add_hookspecs(hookspecs)
+        self.registry = Registry()
+        self.channel_types = ChannelTypes()
+        # historic: each plugin's implementation runs as it is registered, so its faults are its own
+        self._manager.hook.medagent_register_settings.call_historic(kwargs={"registry": self.registry})
+        self._manager.hook.medagent_register_channel_types.call_historic(kwargs={"register": self.channel_types.register})
+        self._infos: list[PluginInfo] = []
+        for module in BUILT_IN:
+            self.register(importlib.import_module(module), module.split(".")[1], __version__, "built in")
+        if entry_points:
+            for entry_point in _entry_points():
+                self._load(entry_point)
+
+    @property
+    def hook(self) -> Any:
+        """pluggy's hook relay, whose attributes are made at run time: see `medagent.hookspecs` for their types."""
+        return self._manager.hook
+
+    @property
+    def schemes(self) -> frozenset[str]:
+        return frozenset(self.channel_types.factories)
+
+    @property
+    def infos(self) -> list[PluginInfo]:
+        return list(self._infos)
+
+    def register(self, plugin: object, name: str, version: str = "", origin: str = "") -> None:
+        """Add a plugin object. Raises `PluginError`, and then has not added it."""
+        self.registry.declaring_as(name)
+        schemes = set(self.channel_types.factories)
+        try:
+            self._manager.register(plugin, name=name)
+            self._manager.check_pending()
+        # a plugin can raise anything from its hooks; all of it means "this plugin cannot be used"
+        except Exception as error:
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            self.registry.forget(name)
+            for scheme in set(self.channel_types.factories) - schemes:
+                del self.channel_types.factories[scheme]
+            raise PluginError(f"plugin {name} cannot be used: {error}") from error
+        callers = self._manager.get_hookcallers(plugin) or []
+        hooks = tuple(sorted(caller.name for caller in callers))
+        self._infos.append(PluginInfo(name, version, origin, hooks))
+
+    # arguments and results are those of the hook: see `medagent.hookspecs`
+    def call_each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """Call every plugin's implementation of a hook by itself; returns (plugin name, result), faults left out and logged.
+
+        pluggy's own call ends at the first exception, which would make one plugin's fault everybody's.
+        """
+        results = []
+        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            try:
+                result = implementation.function(*(arguments[name] for name in implementation.argnames))
+            # a plugin may raise anything; the text may quote a message, so only the type is logged
+            except Exception as error:  # noqa: BLE001  as said above
+                log.error("plugin %s failed in %s: %s", implementation.plugin_name, hook, type(error).__name__)
+            else:
+                results.append((implementation.plugin_name, result))
+        return results
+
+    def implements(self, hook: str) -> bool:
+        """Whether any plugin implements the hook: if none does, its call can be spared."""
+        return bool(getattr(self._manager.hook, hook).get_hookimpls())
+
+    def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
+        distribution = entry_point.dist
+        version = distribution.version if distribution else ""
+        origin = f"{distribution.name} {distribution.version}" if distribution else entry_point.value
+        try:
+            plugin: ModuleType = entry_point.load()
+            self.register(plugin, entry_point.name, version, origin)
+        # import runs a stranger's code: whatever it raises, even SystemExit, must not stop the others
+        except (Exception, SystemExit) as error:  # noqa: BLE001  as said above
+            reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            log.error("plugin %s (%s) is left out: %s", entry_point.name, origin, reason)
+            self._infos.append(PluginInfo(entry_point.name, version, origin, error=reason))
+
+
+def _entry_points() -> Iterator[importlib.metadata.EntryPoint]:
+    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return iter(sorted(found, key=lambda entry_point: entry_point.name))
+
+
+def build_registry() -> tuple[Registry, frozenset[str]]:
+    """The settings that the installed plugins know, and the schemes they can listen on."""
+    plugins = Plugins()
+    return plugins.registry, plugins.schemes

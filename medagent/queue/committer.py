@@ -1,0 +1,126 @@
+"""The one place where the queue is written: it commits what a strategy decided, with the state changes that are due.
+
+It alone turns a store's receipt into acknowledgments, so a strategy that claims too much changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from medagent.queue.base import Change, QueueStore, Receipt
+from medagent.tasks import Tasks
+from medagent.types import InboundMessage, State
+
+log = logging.getLogger(__name__)
+
+
+class Committer:
+    """Commits messages and changes, one transaction after the other."""
+
+    def __init__(
+        self,
+        store: QueueStore,
+        *,
+        on_receipt: Callable[[Receipt], None],
+        on_refused: Callable[[InboundMessage], None],
+        change_delay: float,
+        tasks: Tasks,
+    ) -> None:
+        """`change_delay`: seconds that a change of state may wait for a commit to ride on."""
+        self._store = store
+        self._on_receipt = on_receipt
+        self._on_refused = on_refused
+        self._change_delay = change_delay
+        self._tasks = tasks
+        self._lock = asyncio.Lock()
+        # a `sent` mark is worth little (after a crash it means "send again"), so it waits for the answer to supersede it
+        self._sent: dict[int, Change] = {}
+        self._settled: dict[int, Change] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_due = 0.0
+        self.failures = 0
+
+    async def commit(self, messages: Sequence[InboundMessage]) -> None:
+        """Commit messages with the changes due; afterwards each has been acknowledged or refused."""
+        async with self._lock:
+            loop = asyncio.get_running_loop()
+            changes = self._take_changes(everything=loop.time() >= self._sent_due)
+            # shielded: a commit goes on in its thread even if the caller is cancelled, and its receipt must not be lost
+            await asyncio.shield(self._tasks.spawn(self._commit(messages, changes), "commit"))
+
+    async def flush_changes(self) -> None:
+        """Commit all changes of state now."""
+        async with self._lock:
+            if changes := self._take_changes(everything=True):
+                await asyncio.shield(self._tasks.spawn(self._commit((), changes), "commit of states"))
+
+    async def _commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
+        try:
+            receipt = await self._store.commit(messages, changes)
+        # whatever a store raises means "not on disk", and must become a refusal instead of silence
+        except Exception as error:  # noqa: BLE001  as said above
+            self._failed(error, len(messages))
+            await self._commit_singly(messages, changes)
+        else:
+            self._on_receipt(receipt)
+
+    async def _commit_singly(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
+        """One bad message or change must not take its batch with it."""
+        for change in changes:
+            try:
+                await self._store.commit((), (change,))
+            except Exception as error:  # noqa: BLE001  as above; the change waits for a better time
+                self._failed(error, 0)
+                self._settled.setdefault(change.message.seq, change)
+                self._arm()
+        for message in messages:
+            try:
+                receipt = await self._store.commit((message,), ())
+            except Exception as error:  # noqa: BLE001  as above
+                self._failed(error, 1)
+                self._on_refused(message)
+            else:
+                self._on_receipt(receipt)
+
+    def _failed(self, error: Exception, count: int) -> None:
+        self.failures += 1
+        if self.failures == 1 or self.failures % 1000 == 0:
+            log.error("the queue refuses to commit (%s); %d messages tried one by one", type(error).__name__, count)
+
+    def change(self, change: Change) -> None:
+        """Have a change of state written with the next commit, or soon."""
+        seq = change.message.seq
+        if change.state is State.SENT:
+            if seq not in self._settled:
+                self._sent[seq] = change
+        else:
+            self._sent.pop(seq, None)
+            self._settled[seq] = change
+        if self._timer is None:
+            self._arm()
+
+    def pending(self, seq: int) -> Change | None:
+        """The newest change of a message that is not on disk yet."""
+        return self._settled.get(seq) or self._sent.get(seq)
+
+    def _arm(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sent_due = loop.time() + self._change_delay
+        self._timer = loop.call_at(self._sent_due, self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._timer = None
+        self._tasks.spawn(self.flush_changes(), "flush of states")
+
+    def _take_changes(self, *, everything: bool) -> list[Change]:
+        changes = list(self._settled.values())
+        self._settled = {}
+        if everything:
+            changes += self._sent.values()
+            self._sent = {}
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        return changes

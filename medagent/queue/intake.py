@@ -1,0 +1,155 @@
+"""Acceptance: from what a channel has read to what a strategy commits, and from the store's receipt to the acknowledgment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from medagent.channel import Channel
+from medagent.queue.base import Duplicate, QueueStrategy, Receipt
+from medagent.types import InboundMessage, Refusal, RefusalKind
+
+log = logging.getLogger(__name__)
+
+HIGH_WATER_BYTES = 16 * 1024 * 1024
+HIGH_WATER_MESSAGES = 4000
+"""Above one of these, in messages accepted and not committed yet, channels read nothing more until half of it is left."""
+
+STORAGE_REFUSAL = Refusal(RefusalKind.STORAGE, "the message could not be stored; send it again")
+
+
+class Accepted(Protocol):
+    """Who works on what was committed."""
+
+    def committed(self, channel: str, messages: Sequence[InboundMessage]) -> None: ...
+
+    def duplicate(self, duplicate: Duplicate) -> None: ...
+
+
+class Intake:
+    """Takes messages from the channels into the queue."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: str,
+        first_seq: int,
+        channels: Mapping[str, Channel],
+        dispatcher: Accepted,
+        max_body_bytes: int,
+        observe: Callable[[str, Sequence[InboundMessage]], None] | None = None,
+    ) -> None:
+        self._callback_head = f"Agent/{agent_id}-{_run_id()}-"
+        self._next_seq = first_seq
+        self._channels = channels
+        self._dispatcher = dispatcher
+        self._max_body_bytes = max_body_bytes
+        self._observe = observe
+        self._strategy: QueueStrategy | None = None
+        self._paused = False
+        self.buffered = 0
+        self.buffered_bytes = 0
+        self.refused = 0
+        self.accepting = True
+
+    def use(self, strategy: QueueStrategy) -> None:
+        """Hand accepted messages to `strategy` from now on."""
+        self._strategy = strategy
+
+    def accept(self, channel: str, messages: list[InboundMessage]) -> None:
+        """Take the messages of one read, in order."""
+        if self._strategy is None or not self.accepting:
+            self._refuse(channel, messages, STORAGE_REFUSAL)
+            return
+        limit = self._max_body_bytes // MOST_BYTES_A_BYTE
+        if any(len(message.body or b"") > limit for message in messages):
+            messages = self._without_too_large(channel, messages)
+        now, monotonic = time.time(), time.monotonic()
+        size = 0
+        for message in messages:
+            seq = self._next_seq = self._next_seq + 1
+            message.seq = seq
+            message.channel = channel
+            message.callback = f"{self._callback_head}{seq:012x}"
+            message.accepted_at = now
+            message.received_at = monotonic
+            size += len(message.body or b"")
+        self.buffered += len(messages)
+        self.buffered_bytes += size
+        self._strategy.put(messages)
+        if not self._paused and (self.buffered > HIGH_WATER_MESSAGES or self.buffered_bytes > HIGH_WATER_BYTES):
+            self._paused = True
+            for open_channel in self._channels.values():
+                open_channel.pause_reading()
+
+    def _without_too_large(self, channel: str, messages: list[InboundMessage]) -> list[InboundMessage]:
+        fitting = []
+        for message in messages:
+            size = encoded_size(self._channels[channel].forward(message))
+            if size <= self._max_body_bytes:
+                fitting.append(message)
+                continue
+            reason = f"the message is {size} bytes as JSON text, and the server takes {self._max_body_bytes} (maxFrameBytes)"
+            self._refuse(channel, [message], Refusal(RefusalKind.UNACCEPTABLE, reason))
+        return fitting
+
+    def _refuse(self, channel: str, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
+        self.refused += len(messages)
+        log.warning("channel %s: refused %d message(s): %s", channel, len(messages), refusal.reason)
+        self._channels[channel].refused(messages, refusal)
+
+    def committed(self, receipt: Receipt) -> None:
+        """The store's word: acknowledge exactly what the receipt names, in order, and pass it on."""
+        by_channel: dict[str, list[InboundMessage]] = {}
+        for message in receipt.committed:
+            by_channel.setdefault(message.channel, []).append(message)
+        acknowledged = by_channel
+        if receipt.duplicates:
+            acknowledged = {}
+            copies = [duplicate.message for duplicate in receipt.duplicates]
+            for message in sorted([*receipt.committed, *copies], key=lambda message: message.seq):
+                acknowledged.setdefault(message.channel, []).append(message)
+        for channel, messages in acknowledged.items():
+            self._leave(messages)
+            if channel in self._channels:
+                self._channels[channel].committed(messages)
+        for channel, messages in by_channel.items():
+            if self._observe is not None:
+                self._observe(channel, messages)
+            self._dispatcher.committed(channel, messages)
+        for duplicate in receipt.duplicates:
+            self._dispatcher.duplicate(duplicate)
+
+    def refuse_uncommitted(self, message: InboundMessage) -> None:
+        """The store could not commit this message."""
+        self._leave((message,))
+        self._refuse(message.channel, (message,), STORAGE_REFUSAL)
+
+    def _leave(self, messages: Iterable[InboundMessage]) -> None:
+        for message in messages:
+            self.buffered -= 1
+            self.buffered_bytes -= len(message.body or b"")
+        if self._paused and self.buffered <= HIGH_WATER_MESSAGES // 2 and self.buffered_bytes <= HIGH_WATER_BYTES // 2:
+            self._paused = False
+            for open_channel in self._channels.values():
+                open_channel.resume_reading()
+
+
+MOST_BYTES_A_BYTE = 6
+"""JSON spells a control character as `\\u0000`: six bytes for one."""
+
+
+def encoded_size(text: str) -> int:
+    """Bytes of `text` inside a JSON text."""
+    return len(msgspec.json.encode(text)) - 2
+
+
+def _run_id() -> str:
+    """The first 23 characters of a random UUID; with a seq as the last 12 digits, callbacks look like UUIDs."""
+    return str(uuid.UUID(bytes=os.urandom(16), version=4))[:23]

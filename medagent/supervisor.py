@@ -1,0 +1,136 @@
+"""Hosting of channels: their life cycle, and a guard between a plugin's faults and the core.
+
+A channel is `starting`, then `listening`; when it cannot listen it is `waiting` and tried again with back-off, for ever: a
+port that is taken now is free later. At the end it is `stopped`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from medagent.channel import Channel
+from medagent.config.model import ChannelConfig
+from medagent.errors import ChannelError
+from medagent.tasks import Tasks
+from medagent.types import Answer, Delivery, InboundMessage, Refusal
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_RETRY = 0.5
+RETRY_CAP = 30.0
+"""Seconds between tries to listen: doubled from the first to the cap."""
+CLOSE_TIMEOUT = 3.0
+"""Seconds that a channel's `close` may take at shutdown."""
+
+
+class HostedChannel:
+    """One channel under supervision; itself a `medagent.channel.Channel` that never raises."""
+
+    def __init__(self, config: ChannelConfig, channel: Channel) -> None:
+        self.config = config
+        self.state = "starting"
+        self.reason = ""
+        self.faults = 0
+        self.content_type = channel.content_type
+        self._channel = channel
+
+    async def start(self) -> None:
+        """Listen, however often it takes."""
+        delay = FIRST_RETRY
+        while True:
+            try:
+                await self._channel.start()
+            # a plugin's start can fail with anything; the channel is tried again, the others run
+            except Exception as error:  # noqa: BLE001  as said above
+                reason = str(error) if isinstance(error, ChannelError) else type(error).__name__
+                if reason != self.reason:
+                    log.error("channel %s cannot listen: %s; trying again", self.config.name, reason)
+                self.state, self.reason = "waiting", reason
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_CAP)
+            else:
+                self.state, self.reason = "listening", ""
+                log.info("channel %s listens on %s", self.config.name, self.address)
+                return
+
+    async def stop_accepting(self) -> None:
+        await self._bounded(self._channel.stop_accepting)
+
+    async def close(self) -> None:
+        await self._bounded(self._channel.close)
+        self.state = "stopped"
+
+    async def _bounded(self, step: Callable[[], object]) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await step()  # type: ignore[misc]  # both steps are coroutine functions
+        # a plugin's clean-up can fail with anything; the shutdown goes on
+        except Exception as error:  # noqa: BLE001  as said above
+            self._fault("while closing", error)
+
+    def committed(self, messages: Sequence[InboundMessage]) -> None:
+        self._guard("committed", lambda: self._channel.committed(messages), None)
+
+    def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
+        self._guard("refused", lambda: self._channel.refused(messages, refusal), None)
+
+    def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
+        nothing: list[Delivery] = []
+        deliveries = self._guard("answer", lambda: self._channel.answer(answers), nothing)
+        return deliveries if len(deliveries) == len(answers) else [Delivery.GONE] * len(answers)
+
+    def forward(self, message: InboundMessage) -> str:
+        return self._channel.forward(message)
+
+    def pause_reading(self) -> None:
+        self._guard("pause_reading", self._channel.pause_reading, None)
+
+    def resume_reading(self) -> None:
+        self._guard("resume_reading", self._channel.resume_reading, None)
+
+    @property
+    def connections(self) -> int:
+        return self._guard("connections", lambda: self._channel.connections, 0)
+
+    @property
+    def address(self) -> str:
+        return self._guard("address", lambda: self._channel.address, "")
+
+    def _guard(self, what: str, call: Callable[[], T], otherwise: T) -> T:
+        try:
+            return call()
+        # the one place where a channel's fault is kept from the core
+        except Exception as error:  # noqa: BLE001  as said above
+            self._fault(f"in {what}", error)
+            return otherwise
+
+    def _fault(self, where: str, error: Exception) -> None:
+        self.faults += 1
+        if self.faults == 1 or self.faults % 1000 == 0:
+            log.error("channel %s failed %s: %s (%d faults)", self.config.name, where, type(error).__name__, self.faults)
+
+
+class Supervisor:
+    """Starts and stops the channels of an agent."""
+
+    def __init__(self, channels: Sequence[HostedChannel]) -> None:
+        self.channels = list(channels)
+        self._starting = Tasks()
+
+    def start(self) -> None:
+        """Have every channel listen; returns at once."""
+        for channel in self.channels:
+            self._starting.spawn(channel.start(), f"start of channel {channel.config.name}")
+
+    async def stop_accepting(self) -> None:
+        """No new connection, no more reading."""
+        await self._starting.cancel()
+        await asyncio.gather(*(channel.stop_accepting() for channel in self.channels))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(channel.close() for channel in self.channels))

@@ -1,0 +1,72 @@
+"""FHIR resources for tests and the demo, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# a FHIR resource as decoded JSON: its elements differ by type
+Resource = dict[str, Any]
+
+AGENT_ID = "2f6f7c1e-7a0b-4c55-9d5e-6f1f0b7c9a01"
+BOT = "Bot/5b0f3a52-0f8f-4d7a-8c4f-1f7f1d1a2b02"
+
+
+def agent_resource(
+    channels: Mapping[str, str] | Sequence[Mapping[str, Any]] = (),
+    settings: Mapping[str, bool | int | float | str] | Sequence[Mapping[str, Any]] = (),
+    id: str = AGENT_ID,  # noqa: A002  FHIR's name
+    name: str = "Test Agent",
+    status: str = "active",
+) -> Resource:
+    """An Agent (https://www.medplum.com/docs/api/fhir/medplum/agent).
+
+    `channels` maps the channel's name to its Endpoint's id, and `settings` the setting's name to its value; either can also
+    be the JSON of the entries.
+    """
+    if isinstance(channels, Mapping):
+        channels = [channel(channel_name, endpoint) for channel_name, endpoint in channels.items()]
+    if isinstance(settings, Mapping):
+        settings = [setting(setting_name, value) for setting_name, value in settings.items()]
+    resource: Resource = {"resourceType": "Agent", "id": id, "name": name, "status": status}
+    if settings:
+        resource["setting"] = [dict(entry) for entry in settings]
+    if channels:
+        resource["channel"] = [dict(entry) for entry in channels]
+    return resource
+
+
+def channel(name: str, endpoint: str) -> Resource:
+    """An entry of Agent.channel; `endpoint` is the Endpoint's id."""
+    return {"name": name, "endpoint": {"reference": f"Endpoint/{endpoint}"}, "targetReference": {"reference": BOT}}
+
+
+def setting(name: str, value: bool | float | str) -> Resource:
+    """An entry of Agent.setting, its value[x] by the type of `value`."""
+    if isinstance(value, bool):
+        return {"name": name, "valueBoolean": value}
+    if isinstance(value, int):
+        return {"name": name, "valueInteger": value}
+    if isinstance(value, float):
+        return {"name": name, "valueDecimal": value}
+    return {"name": name, "valueString": value}
+
+
+def endpoint_resource(id: str, address: str, status: str = "active") -> Resource:  # noqa: A002  FHIR's name
+    """An Endpoint (https://hl7.org/fhir/R4/endpoint.html) at `address`, such as `mllp://127.0.0.1:2575`."""
+    return {
+        "resourceType": "Endpoint",
+        "id": id,
+        "status": status,
+        "connectionType": {
+            "system": "http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
+            "code": "hl7v2-mllp",
+        },
+        "payloadType": [{"coding": [{"system": "http://hl7.org/fhir/endpoint-payload-type", "code": "any"}]}],
+        "address": address,
+    }
+
+
+def device_resource(id: str, url: str) -> Resource:  # noqa: A002  FHIR's name
+    """A Device (https://hl7.org/fhir/R4/device.html) that messages can be pushed to."""
+    return {"resourceType": "Device", "id": id, "status": "active", "url": url}

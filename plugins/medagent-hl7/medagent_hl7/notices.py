@@ -1,0 +1,26 @@
+"""Counting what goes wrong with devices, and logging it at a limited rate."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Notices:
+    """The first notice of a kind is logged at once; later ones at most every ten seconds, with their number so far."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._logged_at: dict[str, float] = {}
+        self.counts: Counter[str] = Counter()
+
+    def add(self, kind: str, text: str, level: int = logging.WARNING) -> None:
+        """Count a notice of this `kind`, such as `frame without an HL7 message`; `text` holds no message content."""
+        self.counts[kind] += 1
+        now = time.monotonic()
+        if now - self._logged_at.get(kind, float("-inf")) >= _SECONDS_BETWEEN_LINES:
+            self._logged_at[kind] = now
+            self._log.log(level, "%s: %s (%d so far)", kind, text, self.counts[kind])
