@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from medagent import __version__
 from medagent.admin import AdminServer
@@ -16,17 +15,21 @@ from medagent.config.bootstrap import Bootstrap
 from medagent.config.load import load_config
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
-from medagent.errors import MedagentError, NotReady, PluginError
+from medagent.errors import ConfigError, MedagentError, NotReady, PluginError
+from medagent.fhir.access import FhirAccess
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins
 from medagent.queue.base import QueueStore, StoreContext
 from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite import QUEUE_NAME
 from medagent.report import Report, add_statistics, queue_report, statistics_line
+from medagent.status import status_report
 from medagent.tasks import Tasks
 from medagent.uplink.base import ServerRequest
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FIRST_RETRY = 1.0
 RETRY_CAP = 60.0
@@ -40,111 +43,128 @@ class Agent:
         self.bootstrap = bootstrap
         self.plugins = plugins if plugins is not None else Plugins()
         self.config: AgentConfig | None = None
+        """None until it is loaded."""
         self.problems: list[Problem] = []
+        """What is wrong with the configuration in force."""
         self.pipeline: Pipeline | None = None
-        self._lock = QueueLock(bootstrap.state_dir)
-        self._store: QueueStore | None = None
-        self._tasks = Tasks()
-        self._started_at = time.monotonic()
-        self._waiting_for = "starting"
+        """None until the configuration is loaded."""
+        self.waiting_for = "starting"
+        """Why it does not work yet; "" once it does."""
         self.listening = asyncio.Event()
         """Set when the channels have been told to listen."""
+        self._tasks = Tasks()
+        self._started_at = time.monotonic()
+
+    @property
+    def uptime(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self._started_at
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then shut down in order.
 
-        Raises `QueueHeld` or `QueueError` if there is no queue to run on; nothing else ends it.
+        Raises `QueueHeld` or `QueueError` if there is no queue to run on, and `ConfigError` for local files that cannot be
+        used; nothing else ends it.
         """
-        access = None
-        admin = AdminServer(self.bootstrap.state_dir, {"status": self._status, "stats": self._stats})
+        lock = QueueLock(self.bootstrap.state_dir)
         try:
-            if not await _unless(stop, self._lock.acquire(wait=self.bootstrap.wait)):
-                return
-            self._store = self._make_store()
-            last_seq = await self._store.open()
-            await admin.start()
-            if self.bootstrap.base_url:
-                from medagent.fhir.access import FhirAccess
-
-                access = FhirAccess(self.bootstrap)
-            if not await _unless(stop, self._load(access.client if access else None)):
-                return
-            assert self.config is not None
-            self.pipeline = Pipeline(
-                self.bootstrap,
-                self.config,
-                plugins=self.plugins,
-                store=self._store,
-                last_seq=last_seq,
-                tokens=access.tokens if access else None,
-                requested=self._requested,
-            )
-            await self._call_all("medagent_startup")
-            await self.pipeline.start()
-            self._waiting_for = ""
-            self.listening.set()
-            if self.config.log_stats_freq_secs > 0:
-                self._tasks.spawn(self._log_statistics(self.config.log_stats_freq_secs), "statistics")
-            await stop.wait()
+            if await _unless(stop, _true_after(lock.acquire(wait=self.bootstrap.wait))):
+                await self._run_on_queue(stop)
         finally:
-            await self._stop(admin)
+            lock.release()
+
+    async def _run_on_queue(self, stop: asyncio.Event) -> None:
+        store = self._make_store()
+        admin = AdminServer(
+            self.bootstrap.state_dir,
+            {"stats": lambda _arguments: self.report(store), "status": lambda _arguments: self._status(store)},
+        )
+        access = FhirAccess(self.bootstrap) if self.bootstrap.base_url else None
+        try:
+            last_seq = await store.open()
+            await admin.start()
+            loaded = await _unless(stop, self._load(access))
+            if loaded is not None:
+                await self._work(stop, loaded, store, last_seq, access)
+        finally:
+            await self._tasks.cancel()
+            await admin.close()
+            await store.close()
             if access is not None:
                 await access.close()
+            log.info("stopped")
 
-    async def _stop(self, admin: AdminServer) -> None:
-        log.info("stopping")
-        await self._tasks.cancel()
-        if self.pipeline is not None:
-            await self.pipeline.stop()
+    async def _work(
+        self, stop: asyncio.Event, config: AgentConfig, store: QueueStore, last_seq: int, access: FhirAccess | None
+    ) -> None:
+        pipeline = self.pipeline = Pipeline(
+            self.bootstrap,
+            config,
+            plugins=self.plugins,
+            store=store,
+            last_seq=last_seq,
+            tokens=access.tokens if access else None,
+            requested=self._requested,
+        )
+        await self._call_all("medagent_startup")
+        try:
+            await pipeline.start()
+            self.waiting_for = ""
+            self.listening.set()
+            if config.log_stats_freq_secs > 0:
+                self._tasks.spawn(self._log_statistics(store, config.log_stats_freq_secs), "statistics")
+            await stop.wait()
+        finally:
+            log.info("stopping")
+            await pipeline.stop()
             await self._call_all("medagent_shutdown")
-        await admin.close()
-        if self._store is not None:
-            await self._store.close()
-        self._lock.release()
-        log.info("stopped")
 
     def _make_store(self) -> QueueStore:
-        url = f"sqlite:{self.bootstrap.state_dir / QUEUE_NAME}"
-        store: QueueStore | None = self.plugins.hook.medagent_make_queue_store(
-            url=url, context=StoreContext(str(self.bootstrap.state_dir))
-        )
+        state_dir = self.bootstrap.state_dir
+        url = f"sqlite:{state_dir / QUEUE_NAME}"
+        store: QueueStore | None = self.plugins.hook.medagent_make_queue_store(url=url, context=StoreContext(str(state_dir)))
         if store is None:
             raise PluginError(f"no plugin offers a queue store for {url}")
         return store
 
-    async def _load(self, client: object) -> None:
-        """Load the configuration, however often it takes: the server may be away, the secret wrong, the Agent not there yet."""
+    async def _load(self, access: FhirAccess | None) -> AgentConfig:
+        """Load the configuration, however often it takes: the server may be away, the secret wrong, the Agent not there yet.
+
+        Raises `ConfigError` for local files that cannot be used.
+        """
         delay = FIRST_RETRY
-        logged = ""
-        while self.config is None:
+        while True:
             try:
-                loaded = await load_config(self.bootstrap, self.plugins, client)
+                config, self.problems = await load_config(self.bootstrap, self.plugins, access.client if access else None)
+                break
+            except ConfigError:
+                raise
             except MedagentError as error:
-                if str(error) != logged:
-                    log.error("cannot load the configuration: %s; trying again", error)
-                logged = str(error)
-                self._waiting_for = f"cannot load the configuration: {error}"
+                reason = f"cannot load the configuration: {error}"
+                if reason != self.waiting_for:
+                    log.error("%s; trying again", reason)
+                self.waiting_for = reason
                 wished = error.retry_after if isinstance(error, NotReady) else None
                 await asyncio.sleep(wished or delay)
                 delay = min(delay * 2, RETRY_CAP)
-            else:
-                self.config, self.problems = loaded
         for problem in self.problems:
             log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.INFO, "configuration: %s", problem)
-        log.info("configured as %s with %d channel(s)", self.config.name, len(self.config.channels))
-        if not self.bootstrap.base_url:
+        log.info("configured as %s with %d channel(s)", config.name, len(config.channels))
+        if access is None:
             log.warning("no FHIR server is given: messages are kept and not sent on; channels in original mode will not answer")
+        self.config = config
+        return config
 
     def _requested(self, frame: ServerRequest) -> None:
         self._tasks.spawn(self._serve(frame), f"request {frame.type}")
 
     async def _serve(self, frame: ServerRequest) -> None:
-        assert self.pipeline is not None
-        assert self.pipeline.uplink is not None
+        """Let a plugin answer a request of the server, or say that nobody does."""
         served = await _awaited(self.plugins.hook.medagent_handle_frame(agent=self, frame=frame))
-        if not served and frame.callback is not None:
+        uplink = self.pipeline.uplink if self.pipeline is not None else None
+        if not served and frame.callback is not None and uplink is not None:
             text = f"medagent {__version__} does not serve {frame.type}"
-            self.pipeline.uplink.reply({"type": "agent:error", "callback": frame.callback, "body": text})
+            uplink.reply({"type": "agent:error", "callback": frame.callback, "body": text})
 
     async def _call_all(self, hook: str) -> None:
         """Call a life-cycle hook; one plugin's fault is its own."""
@@ -155,66 +175,24 @@ class Agent:
             except Exception as error:  # noqa: BLE001  as said above
                 log.error("plugin %s failed in %s: %s", plugin, hook, type(error).__name__)
 
-    async def _log_statistics(self, seconds: float) -> None:
+    async def _log_statistics(self, store: QueueStore, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            log.info("%s", statistics_line(await self._report()))
+            log.info("%s", statistics_line(await self.report(store)))
 
-    async def _report(self) -> Report:
-        assert self._store is not None
-        if self.pipeline is None:
-            return queue_report(await self._store.depths())
-        await self.pipeline.flush_states()
-        report = queue_report(await self._store.depths())
-        add_statistics(report, self.pipeline.statistics, time.monotonic() - self._started_at)
-        report["in_flight"] = self.pipeline.dispatcher.in_flight
-        report["buffered"] = self.pipeline.intake.buffered
-        report["refused"] = self.pipeline.intake.refused
-        report["unmatched_answers"] = self.pipeline.dispatcher.unmatched
-        report["server_errors"] = self.pipeline.statistics.server_errors
+    async def report(self, store: QueueStore) -> Report:
+        """The queue's figures as of now."""
+        pipeline = self.pipeline
+        if pipeline is None:
+            return queue_report(await store.depths())
+        await pipeline.flush_states()
+        report = add_statistics(queue_report(await store.depths()), pipeline.statistics, self.uptime)
         extra: dict[str, float] = {}
         self.plugins.call_each("medagent_metrics", registry=extra)
-        return report | ({"plugins": extra} if extra else {})
+        return report | pipeline.figures() | ({"plugins": extra} if extra else {})
 
-    async def _stats(self, _arguments: Mapping[str, Any]) -> Report:
-        return await self._report()
-
-    async def _status(self, _arguments: Mapping[str, Any]) -> Report:
-        status: Report = {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime_seconds": round(time.monotonic() - self._started_at, 1),
-            "state_dir": str(self.bootstrap.state_dir),
-            "server": self.bootstrap.base_url,
-            "problems": [str(problem) for problem in self.problems if problem.severity is Severity.ERROR],
-            "queue": await self._report(),
-            "channels": [],
-        }
-        reasons = [self._waiting_for] if self._waiting_for else []
-        reasons += [f"plugin {info.name}: {info.error}" for info in self.plugins.infos if info.error]
-        reasons += [f"configuration: {problem}" for problem in status["problems"]]
-        if self.config is not None and self.pipeline is not None:
-            status["agent"] = {"id": self.config.agent_id, "name": self.config.name, "status": self.config.status}
-            uplink = self.pipeline.uplink
-            if uplink is not None:
-                status["uplink"] = {"state": uplink.status.state, "detail": uplink.status.detail}
-                if uplink.status.state != "connected":
-                    reasons.append(f"uplink {uplink.status.state}: {uplink.status.detail}")
-            for channel in self.pipeline.supervisor.channels:
-                status["channels"].append(
-                    {
-                        "name": channel.config.name,
-                        "state": channel.state,
-                        "reason": channel.reason,
-                        "address": channel.address or channel.config.address,
-                        "connections": channel.connections,
-                    }
-                )
-                if channel.state != "listening":
-                    reasons.append(f"channel {channel.config.name} {channel.state}: {channel.reason}")
-        for _, checks in self.plugins.call_each("medagent_health", agent=self):
-            reasons += [f"{what}: {why}" for what, well, why in checks or () if not well]
-        return status | {"state": "degraded" if reasons else "ok", "reasons": reasons}
+    async def _status(self, store: QueueStore) -> Report:
+        return status_report(self, await self.report(store))
 
 
 # hooks return values or awaitables of their own kind
@@ -222,17 +200,18 @@ async def _awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-async def _unless(stop: asyncio.Event, work: Any) -> bool:
-    """Run a coroutine; False if `stop` was set first and the work was given up."""
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stop.wait())
+async def _true_after(work: Coroutine[object, object, None]) -> bool:
+    await work
+    return True
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
+    """Run a coroutine; None if `stop` was set first and the work was given up."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-            return True
-        return False
+        return task.result() if task.done() else None
     finally:
-        for future in (task, stopped):
-            future.cancel()
+        task.cancel()
+        stopped.cancel()
         await asyncio.gather(task, stopped, return_exceptions=True)

@@ -78,7 +78,7 @@ class Pipeline:
             observe=_observer(plugins, "medagent_messages_accepted", "messages"),
         )
         self._strategy = _make_strategy(
-            plugins, config, StrategyContext(config.batch, self._committer.commit, self._strategy_tasks.spawn)
+            plugins, config, StrategyContext(config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings)
         )
         self.intake.use(self._strategy)
         for channel in config.channels:
@@ -124,6 +124,16 @@ class Pipeline:
         # what `close` reported, and the answers of its last moment
         await self._committer.flush_changes()
         await self._strategy_tasks.cancel()
+
+    def figures(self) -> dict[str, int]:
+        """What memory knows beside the queue's file."""
+        return {
+            "in_flight": self.dispatcher.in_flight,
+            "buffered": self.intake.buffered,
+            "refused": self.intake.refused,
+            "unmatched_answers": self.dispatcher.unmatched,
+            "server_errors": self.statistics.server_errors,
+        }
 
     async def flush_states(self) -> None:
         """Have the queue's file say what the memory knows."""

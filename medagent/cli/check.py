@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import itertools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from medagent.cli.output import Format, print_json
 from medagent.config.describe import describe, describe_problems
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.config.problems import Problem, Severity
@@ -27,13 +26,6 @@ GROUPS = (
     ("Endpoints", ""),
 )
 """Headings, and how the places of their problems begin; the first that fits counts."""
-
-
-class Format(enum.StrEnum):
-    """Of the output."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +43,7 @@ def check(
     if format is Format.JSON:
         described = None if config is None else describe(config)
         document = {"well": not _errors(problems), "configuration": described, "problems": describe_problems(problems)}
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         color = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
         for line in itertools.chain(_problem_lines(problems), _config_lines(config), [_verdict(problems)]):

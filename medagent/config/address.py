@@ -12,7 +12,7 @@ from medagent.config.model import Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Parameter, nearest
 from medagent.config.values import from_text
-from medagent.config.wording import default_used, show
+from medagent.config.wording import default_used, printable, show
 
 DEFAULT_HOST = "127.0.0.1"
 """Loopback, until the Endpoint says otherwise."""
@@ -73,7 +73,7 @@ def parse_parameters(query: str, where: str, known: Mapping[str, Parameter], pro
     values: dict[str, Value] = {}
     seen: set[str] = set()
     for name, text in parse_qsl(query, keep_blank_values=True):
-        location = f"{where}?{show(name)[1:-1]}"
+        location = f"{where}?{printable(name)}"
         parameter = known.get(name)
         if name in seen:
             problems.append(Problem(location, "given again", "the first"))

@@ -14,7 +14,7 @@ from medagent.config.model import Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import FIELD_OF_TYPE, Registry, Setting, nearest
 from medagent.config.values import in_bounds, is_json_type
-from medagent.config.wording import default_used, show
+from medagent.config.wording import default_used, from_findings, printable, show
 
 TYPE_OF_FIELD = {name: kind for kind, name in FIELD_OF_TYPE.items()}
 _SHORT = {
@@ -92,7 +92,7 @@ def _entry_problems(entry: Any, where: str, setting: Setting | None, registry: R
     if not problems:
         from medagent.fhir.validate import validate_setting  # fhir.resources takes 0.3 s to import
 
-        problems = [Problem(f"{where}.{path}" if path else where, text) for path, text in validate_setting(entry)]
+        problems = from_findings(where, validate_setting(entry))
     return problems
 
 
@@ -102,11 +102,11 @@ def _value_problems(entry: Mapping[str, Any], where: str, setting: Setting | Non
     if not fields:
         return [Problem(where, f"a value is required: {wanted}")]
     if len(fields) > 1:
-        return [Problem(where, f"exactly one value is allowed, found {' and '.join(map(str, map(_shorten, fields)))}")]
+        return [Problem(where, f"exactly one value is allowed, found {' and '.join(map(printable, fields))}")]
     name = fields[0]
     value = entry[name]
     if name not in TYPE_OF_FIELD:
-        return [Problem(f"{where}.{_shorten(name)}", f"no value that a setting can have; wanted is {wanted}")]
+        return [Problem(f"{where}.{printable(name)}", f"no value that a setting can have; wanted is {wanted}")]
     location = f"{where}.{name}"
     if setting is None:
         kind = TYPE_OF_FIELD[name]
@@ -120,7 +120,3 @@ def _value_problems(entry: Mapping[str, Any], where: str, setting: Setting | Non
     if not is_json_type(value, setting.type) or not in_bounds(value, setting):
         return [Problem(location, f"{setting.name} is {show(value)}; wanted is {setting.allowed}")]
     return []
-
-
-def _shorten(name: str) -> str:
-    return show(name)[1:-1]

@@ -14,7 +14,7 @@ from medagent.config.model import AgentConfig, BatchConfig, Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.source import Source
-from medagent.config.wording import show
+from medagent.config.wording import from_findings, show
 
 T = TypeVar("T", bool, int, str)
 
@@ -38,11 +38,14 @@ def build(
     settings = parse_settings(agent.get("setting"), registry)
     channels = parse_channels(source, EndpointRules(registry, schemes, bind_any, local))
     problems = _agent_problems(agent, settings.sound, channels.sound)
-    status = _status(agent.get("status"), problems)
+    faulty = {problem.where for problem in problems}
+    agent_id, name, code = (
+        value if isinstance(value := agent.get(element), str) and f"Agent.{element}" not in faulty else ""
+        for element in ("id", "name", "status")
+    )
+    status = _status(code, problems)
     problems += settings.problems + channels.problems
-    agent_id, name = agent.get("id"), agent.get("name")
-    config = _config(settings.values, agent_id if isinstance(agent_id, str) else "", name if isinstance(name, str) else "")
-    config = replace(config, status=status, channels=tuple(channels.channels))
+    config = replace(_config(settings.values, agent_id, name), status=status, channels=tuple(channels.channels))
     return config, list(dict.fromkeys(problems))  # two channels on one Endpoint find its problems twice
 
 
@@ -54,12 +57,12 @@ def _agent_problems(
     from medagent.fhir.validate import validate_agent  # fhir.resources takes 0.3 s to import
 
     survivors = {**agent, "setting": settings or None, "channel": channels or None}
-    return [Problem(f"Agent.{path}" if path else "Agent", text) for path, text in validate_agent(survivors)]
+    return from_findings("Agent", validate_agent(survivors))
 
 
-def _status(status: object, problems: list[Problem]) -> str:
-    if not isinstance(status, str) or not status:
-        return "active"  # the validation has said that it is missing
+def _status(status: str, problems: list[Problem]) -> str:
+    if not status:
+        return "active"  # the validation has said what is wrong
     if status == "off":
         problems.append(Problem("Agent.status", "off: no channel listens", severity=Severity.NOTE))
     elif status != "active":

@@ -10,7 +10,7 @@ from medagent.config.endpoints import EndpointRules, Listener, parse_endpoint
 from medagent.config.model import ChannelConfig
 from medagent.config.problems import Problem, Severity
 from medagent.config.source import Source
-from medagent.config.wording import show
+from medagent.config.wording import from_findings, printable, show
 
 
 @dataclass(slots=True)
@@ -42,28 +42,30 @@ def parse_channels(source: Source, rules: EndpointRules) -> ParsedChannels:
             first = names.setdefault(name, where)
             if first != where:
                 faults.append(Problem(f"{where}.name", f"{first} is called {show(name)} too, and keeps the name"))
-        parsed.problems += faults
         listener = _listener(entry, where, source, rules, parsed.problems)
-        if listener is None or faults or not isinstance(name, str):
-            continue
-        if listener.enabled and listener.port:
-            owner = ports.setdefault(listener.port, name)
-            if owner != name:
-                text = f"port {listener.port} is taken by channel {show(owner)}, which keeps it; this channel does not run"
-                parsed.problems.append(Problem(where, text))
-                continue
-        parsed.channels.append(
-            ChannelConfig(
-                name=name,
-                scheme=listener.scheme,
-                host=listener.host,
-                port=listener.port,
-                address=listener.address,
-                parameters=listener.parameters,
-                enabled=listener.enabled,
-            )
-        )
+        if listener is not None and not faults and listener.enabled and listener.port:
+            owner = ports.setdefault(listener.port, where)
+            if owner != where:
+                faults.append(Problem(where, f"port {listener.port} is taken by {owner}, which keeps it"))
+        parsed.problems += faults
+        if listener is None or faults:
+            called = f"channel {show(name)}" if isinstance(name, str) and name else "this channel"
+            parsed.problems.append(Problem(where, f"set aside: {called} does not run"))
+        else:
+            parsed.channels.append(_config(str(name), listener))
     return parsed
+
+
+def _config(name: str, listener: Listener) -> ChannelConfig:
+    return ChannelConfig(
+        name=name,
+        scheme=listener.scheme,
+        host=listener.host,
+        port=listener.port,
+        address=listener.address,
+        parameters=listener.parameters,
+        enabled=listener.enabled,
+    )
 
 
 # here and below: decoded JSON that nobody has validated yet
@@ -88,11 +90,14 @@ def _faults(entry: Any, where: str) -> list[Problem]:
     if len(targets) != 1:
         found = "both are there" if targets else "neither is there"
         problems.append(Problem(where, f"exactly one of targetReference and targetUrl is required; {found}"))
+    for target, kind, wanted in (("targetReference", dict, "an object"), ("targetUrl", str, "a text")):
+        if target in entry and not isinstance(entry[target], kind):
+            problems.append(Problem(f"{where}.{target}", f"{wanted} is expected, found {show(entry[target])}"))
     if problems:
         return problems
     from medagent.fhir.validate import validate_channel  # fhir.resources takes 0.3 s to import
 
-    return [Problem(f"{where}.{path}" if path else where, text) for path, text in validate_channel(entry)]
+    return from_findings(where, validate_channel(entry))
 
 
 def _listener(entry: Any, where: str, source: Source, rules: EndpointRules, problems: list[Problem]) -> Listener | None:
@@ -110,4 +115,4 @@ def _listener(entry: Any, where: str, source: Source, rules: EndpointRules, prob
     if raw is None:
         problems.append(Problem(place, f"{show(reference)} is not there" + (f" (in {source.origin})" if source.origin else "")))
         return None
-    return parse_endpoint(raw, show(reference)[1:-1], rules, problems)
+    return parse_endpoint(raw, printable(reference), rules, problems)

@@ -11,7 +11,7 @@ from medagent.config.address import host_notes, parse_address, parse_parameters
 from medagent.config.model import Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
-from medagent.config.wording import show
+from medagent.config.wording import from_findings, show
 
 STATUSES = ("active", "suspended", "error", "off", "entered-in-error", "test")
 """https://hl7.org/fhir/R4B/valueset-endpoint-status.html; all but `off` run, as with Medplum's agent."""
@@ -50,13 +50,17 @@ def parse_endpoint(raw: Mapping[str, Any], name: str, rules: EndpointRules, prob
     from medagent.fhir.validate import validate_endpoint  # fhir.resources takes 0.3 s to import
 
     address = raw.get("address")
-    findings = validate_endpoint(raw)
-    problems += [Problem(f"{name}.{path}" if path else name, text) for path, text in findings if path != "address"]
+    findings = dict(validate_endpoint(raw))
+    fault_of_address = findings.pop("address", None)
+    problems += from_findings(name, findings.items())
     enabled = _enabled(raw.get("status"), name, problems)
     where = f"{name}.address"
     if not isinstance(address, str) or not address:
         found = f", found {show(address)}" if "address" in raw else ""
         problems.append(Problem(where, f"an address is required, such as mllp://127.0.0.1:2575{found}"))
+        return None
+    if fault_of_address is not None:
+        problems += from_findings(where, [("", fault_of_address)])
         return None
     parsed = parse_address(address, where, rules.schemes, problems)
     if parsed is None:

@@ -12,7 +12,7 @@ from medagent.config.build import build
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem
 from medagent.config.source import Source
-from medagent.errors import ConfigError
+from medagent.errors import ConfigError, NotReady
 from medagent.queue.base import StrategyContext
 from medagent.types import InboundMessage
 
@@ -30,7 +30,9 @@ async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) ->
     # the validation imports fhir.resources: 0.3 s that must not hold up the loop
     config, problems = await asyncio.to_thread(configure, source, plugins, bind_any=bootstrap.bind_any, local=True)
     if config is None:
-        raise ConfigError(f"{source.origin}: " + "; ".join(str(problem) for problem in problems))
+        # a file is the operator's to mend; what a server holds may be mended there while this agent waits
+        kind = ConfigError if bootstrap.agent_files else NotReady
+        raise kind(f"{source.origin}: " + "; ".join(str(problem) for problem in problems))
     return config, problems
 
 
@@ -51,7 +53,7 @@ def _with_known_strategy(config: AgentConfig, plugins: Plugins) -> tuple[AgentCo
 
     async def commit(_messages: Sequence[InboundMessage]) -> None: ...
 
-    context = StrategyContext(config.batch, commit, lambda coroutine, _name: coroutine.close())
+    context = StrategyContext(config.batch, commit, lambda coroutine, _name: coroutine.close(), config.settings)
     if plugins.hook.medagent_make_queue_strategy(name=config.queue_strategy, context=context) is not None:
         return config, []
     fallback = "batched" if config.batch.enabled else "immediate"

@@ -23,7 +23,9 @@ def is_json_type(value: object, kind: type[Value]) -> bool:
         return isinstance(value, str)
     if isinstance(value, bool):
         return False
-    return isinstance(value, int) if kind is int else isinstance(value, int | float) and math.isfinite(value)
+    if isinstance(value, int):
+        return True
+    return kind is float and isinstance(value, float) and math.isfinite(value)
 
 
 def in_bounds(value: Value, item: Setting | Parameter) -> bool:

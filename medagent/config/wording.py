@@ -1,19 +1,27 @@
-"""How problems show what was found and what is used instead."""
+"""How problems show what was found and what is used instead, printable on any terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from medagent.config.model import Value
+from medagent.config.problems import Problem
 
 MAX_SHOWN = 60
 """Characters of a found text that are shown."""
 _MAX_DIGITS = 10**30
 
 
+def printable(text: str, limit: int = MAX_SHOWN) -> str:
+    """A text without control characters, cut to `limit` characters."""
+    cut = text[:limit] + "…" if len(text) > limit else text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+
+
 def show(value: object) -> str:
-    """A decoded JSON value as the reader would find it; never long, and safe to print on any terminal."""
+    """A decoded JSON value as the reader would find it, never long."""
     if isinstance(value, str):
-        printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value[: MAX_SHOWN + 1])
-        return f'"{printable[:MAX_SHOWN]}…"' if len(value) > MAX_SHOWN else f'"{printable}"'
+        return f'"{printable(value)}"'
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
@@ -26,3 +34,15 @@ def default_used(default: Value | None) -> str:
     if default is None:
         return "no value"
     return f"the default, {default if isinstance(default, str) else show(default)}"
+
+
+def from_findings(where: str, findings: Iterable[tuple[str, str]]) -> list[Problem]:
+    """Problems from (path below `where`, message) pairs."""
+    return [
+        Problem(
+            f"{where}.{printable(path, 200)}" if path else where,
+            printable(text, 200),
+            "active" if path == "status" else "",  # of Agent and Endpoint; nothing else has an element of this name
+        )
+        for path, text in findings
+    ]

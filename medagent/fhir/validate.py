@@ -51,6 +51,8 @@ def _without_additions(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _validate(model: type[FHIRAbstractModel], raw: Mapping[str, Any]) -> list[Finding]:
     try:
         model.model_validate(raw)
+    except RecursionError:
+        return [("", "nested too deeply")]
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         return [(_path(detail["loc"]), _message(detail["type"], detail["msg"])) for detail in details]
@@ -67,6 +69,8 @@ def _path(location: tuple[int | str, ...]) -> str:
 def _message(kind: str, text: str) -> str:
     if kind in ("missing", "model_field_validation.missing"):
         return "required, but missing"
+    if kind == "json_invalid":  # fhir.resources reads a text as JSON
+        return "an object is expected, found a text"
     if kind == "extra_forbidden":
         return "FHIR knows no such element here"
     text = " ".join(text.removeprefix("Value error, ").split())

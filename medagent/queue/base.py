@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from medagent.config.model import BatchConfig
+from medagent.config.model import BatchConfig, Value
 from medagent.types import InboundMessage, State
 
 
@@ -119,6 +119,8 @@ class StrategyContext:
     # the result of a background task is not looked at, so its type does not matter
     spawn: Callable[[Coroutine[Any, Any, Any], str], object]
     """Run a coroutine in the background, under a name."""
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    """Every known Agent.setting by its name, defaults filled in: where a strategy finds its own."""
 
 
 @dataclass(frozen=True, slots=True)

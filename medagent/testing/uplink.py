@@ -1,4 +1,4 @@
-"""A world for tests of an uplink: a server that behaves as scripted, a core that keeps what it hears, a time that stands still."""
+"""For tests of an uplink: a server that behaves as scripted, a core that keeps what it hears, a time that stands still."""
 
 from __future__ import annotations
 

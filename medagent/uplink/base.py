@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -19,11 +19,11 @@ class Transmit(msgspec.Struct, frozen=True):
     callback: str
 
 
-class Response(msgspec.Struct, frozen=True):
-    """The server's answer to a `Transmit`."""
+class Response(msgspec.Struct, frozen=True, tag_field="type", tag="agent:transmit:response", rename="camel"):
+    """The server's answer to a `Transmit`. It is decoded from the wire as it stands here: nothing happens to it more often."""
 
     callback: str
-    status_code: int
+    status_code: Annotated[int, msgspec.Meta(ge=100, le=599)]
     content_type: str
     body: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -40,12 +40,6 @@ class _TransmitRequest(_Frame, tag="agent:transmit:request"):
     callback: str
 
 
-class _TransmitResponse(Response, tag_field="type", tag="agent:transmit:response", rename="camel", frozen=True):
-    # declared again because a struct renames only the fields of its own
-    status_code: Annotated[int, msgspec.Meta(ge=100, le=599)]
-    content_type: str
-
-
 class ConnectResponse(msgspec.Struct, frozen=True):
     """The server has accepted this agent."""
 
@@ -71,7 +65,7 @@ class Unknown(msgspec.Struct, frozen=True):
 ServerFrame = Response | ServerRequest | ConnectResponse | HeartbeatRequest | HeartbeatResponse | AgentError | Unknown
 
 _encode = msgspec.json.Encoder().encode
-_decode_response = msgspec.json.Decoder(_TransmitResponse).decode
+_decode_response = msgspec.json.Decoder(Response).decode
 
 HEARTBEAT_REQUEST = _encode(_HeartbeatRequest())
 

@@ -150,5 +150,5 @@ class Link:
         try:
             yield
         except Exception as error:  # noqa: BLE001  in the transport it would be logged with its text, which may quote data
-            log.error("what the server sent could not be handled: %s", type(error).__name__)  # noqa: TRY400  as above
+            log.error("what the server sent could not be handled: %s", type(error).__name__)
             self.end(Dead("what the server sent could not be handled"))

@@ -19,7 +19,8 @@ CONNECT_TIMEOUT = 10.0
 HEARTBEAT_INTERVAL = 10.0
 """Seconds between our heartbeats."""
 MAX_UNANSWERED = 2
-"""Heartbeats without any frame from the server, after which it is held to be gone."""
+MAX_SILENCE = 20.0
+"""The server is held to be gone after so many heartbeats, and so many seconds, without any frame from it."""
 
 CONNECTION_ERRORS = frozenset({"Not connected", "Missing access token", "Invalid access token", "Missing agent ID"})
 """Texts of `agent:error` that concern the connection or its token, never a message."""
@@ -94,6 +95,7 @@ class Session:
         self._due = 0.0
         """When to act next: the time-out of the connect request, then the next heartbeat."""
         self._unanswered = 0
+        self._heard_at = 0.0
 
     @property
     def connected(self) -> bool:
@@ -121,6 +123,7 @@ class Session:
             return step
         if payloads:
             self._unanswered = 0
+            self._heard_at = now
         responses: list[Response] = []
         others: list[frames.ServerFrame] = []
         for frame in frames.decode(payloads):
@@ -140,13 +143,12 @@ class Session:
     def tick(self, now: float) -> Step:
         """Time has passed; to be called every second or so."""
         step = Step([], [])
-        if now < self._due:
-            return step
-        if self._state is _State.CONNECTING:
+        silent = self._unanswered >= MAX_UNANSWERED and now - self._heard_at >= MAX_SILENCE
+        if self._state is _State.CONNECTING and now >= self._due:
             self._die(step, Dead("the server did not answer the connect request"))
-        elif self._state is _State.CONNECTED and self._unanswered >= MAX_UNANSWERED:
+        elif self._state is _State.CONNECTED and silent:
             self._die(step, Dead("the server does not answer heartbeats"))
-        elif self._state is _State.CONNECTED:
+        elif self._state is _State.CONNECTED and now >= self._due:
             self._unanswered += 1
             self._due = now + HEARTBEAT_INTERVAL
             step.frames.append(frames.HEARTBEAT_REQUEST)

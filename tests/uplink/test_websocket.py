@@ -133,7 +133,6 @@ async def test_a_silent_server_is_left_after_two_heartbeats(world: UplinkWorld) 
     for sent in (1, 2):
         world.now += 10.0
         await world.server.heard("agent:heartbeat:request", sent)
-    world.now += 10.0
     await world.core.until(lambda: world.core.calls.count("connected") == 2)
 
 
@@ -275,9 +274,7 @@ async def test_a_receiver_that_fails_costs_the_connection_and_its_text_stays_out
     assert "DOE" not in caplog.text
 
 
-async def test_changes_of_state_are_logged_once_and_hold_no_secret(
-    world: UplinkWorld, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_changes_of_state_are_logged_once_without_secrets(world: UplinkWorld, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     world.tokens.failures = [NotReady("the server is away")] * 5
     uplink = await world.connected()

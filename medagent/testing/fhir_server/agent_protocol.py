@@ -148,7 +148,7 @@ class AgentProtocol:
         self._answer(connection, frame, request, ended)
 
     def _answer(self, connection: Connection, frame: JsonObject, request: BotRequest, result: BotResult) -> None:
-        if isinstance(result, NoAnswer):
+        if isinstance(result, NoAnswer) or connection.closed:
             return
         if not isinstance(result, Reply):
             result = Reply(200, result or "Bot execution logs:\n" + "\n".join(request.log))

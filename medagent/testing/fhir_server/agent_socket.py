@@ -31,6 +31,7 @@ class AgentSockets:
 
     @property
     def open(self) -> int:
+        """Those left hanging in their upgrade too."""
         return len(self._transports)
 
     def abort(self) -> None:
@@ -47,6 +48,7 @@ class AgentSockets:
         if transport is None:  # the client is gone already
             return web.Response(status=400)
         self._transports.add(transport)
+        self._journal.changed()
         try:
             if self._faults.hang_upgrade:
                 await self._hang()

@@ -21,6 +21,7 @@ class Connection:
         """What its last connect request named, even if that failed."""
         self.subscriptions = 0
         """Successful connects: so often is each request of the server sent to it."""
+        self.closed = False
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Hub:
 
     def disconnect(self, connection: Connection) -> None:
         """The WebSocket has closed. Any closed one makes its agent `disconnected`, even while another is open."""
+        connection.closed = True
         if connection in self._connections:
             self._connections.remove(connection)
         if connection.agent_id:

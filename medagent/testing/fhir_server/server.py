@@ -166,7 +166,7 @@ class FhirServer:
 
     @property
     def sockets(self) -> int:
-        """Open WebSockets."""
+        """Open WebSockets, and upgrade requests left hanging."""
         return self._sockets.open
 
     @property

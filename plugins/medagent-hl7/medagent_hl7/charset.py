@@ -34,6 +34,7 @@ _CODECS |= {
     "gb180302000": "gb18030",
     "ksx1001": "euc_kr",
     "unicodeutf8": "utf-8",
+    "utf8": "utf-8",
     # Shift_JIS and Big5 as they are used: with the vendors' additions
     "shiftjis": "cp932",
     "sjis": "cp932",

@@ -97,14 +97,15 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.remote = format_address(peer) if peer else "unknown"
         self._owner.opened(self)
-        self.update_reading()
+        # not at once: uvloop begins to read only after this method
+        asyncio.get_running_loop().call_soon(self.update_reading)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._owner.received(self, self._decoder.feed(data))
         except Exception as error:  # noqa: BLE001 a fault met on one connection may not end the others
-            fault = type(error).__name__
-            self._owner.log.error("connection %s closed: %s in a read", self.remote, fault)  # noqa: TRY400 may quote data
+            # its type only: a traceback or a text may quote the message
+            self._owner.log.error("connection %s closed: %s while handling a read", self.remote, type(error).__name__)
             self.abort()
 
     def pause_writing(self) -> None:

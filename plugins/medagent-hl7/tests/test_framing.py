@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,7 +66,7 @@ def junk_size(events: list[FrameEvent]) -> int:
 
 def split(stream: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    return [stream[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    return [stream[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
 streams = st.lists(
@@ -121,3 +123,12 @@ def test_frame_over_limit_is_dropped_as_it_comes_in() -> None:
     assert oversize.head == b"MSH|" + b"x" * (HEAD_BYTES - 4)
     assert decoder.pending_size == 0
     assert decoder.feed(encode_frame(b"MSH")) == [Frame(b"MSH")]
+
+
+@pytest.mark.parametrize("cut", [1, 9_000, 10_001, 10_002])
+@pytest.mark.parametrize("size", [10_000, 10_001])
+def test_limit_is_exact_however_split(cut: int, size: int) -> None:
+    body = bytes(range(32, 122)) * 112
+    expected = Frame(body[:size]) if size == 10_000 else Oversize(body[:HEAD_BYTES], size)
+    stream = encode_frame(body[:size])
+    assert decode([stream[:cut], stream[cut:]], limit=10_000) == [expected]

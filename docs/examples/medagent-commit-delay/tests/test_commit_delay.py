@@ -1,0 +1,72 @@
+"""Tests of the strategy `commitDelay` against a commit that only takes notes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from medagent.config.model import BatchConfig
+from medagent.plugins import Plugins
+from medagent.queue.base import QueueStrategy, StrategyContext
+from medagent.tasks import Tasks
+from medagent.types import InboundMessage
+
+
+class World:
+    """A strategy, made by the installed plugin, and what it has committed."""
+
+    def __init__(self, batch_size: int = 100) -> None:
+        self.batches: list[list[str]] = []
+        self.tasks = Tasks()
+        plugins = Plugins()
+        settings = {setting.name: setting.default for setting in plugins.registry.settings() if setting.default is not None}
+        context = StrategyContext(BatchConfig(max_batch_size=batch_size), self._commit, self.tasks.spawn, settings)
+        self.strategy: QueueStrategy = plugins.hook.medagent_make_queue_strategy(name="commitDelay", context=context)
+
+    async def _commit(self, messages: Sequence[InboundMessage]) -> None:
+        self.batches.append([message.control_id for message in messages])
+        await asyncio.sleep(0)
+
+    def put(self, *control_ids: str) -> None:
+        self.strategy.put([InboundMessage(b"MSH", control_id, "10.0.0.7:41022") for control_id in control_ids])
+
+
+def test_the_plugin_is_installed() -> None:
+    assert [info.error for info in Plugins().infos if info.name == "commit-delay"] == [""]
+
+
+async def test_a_lone_message_is_committed_without_delay() -> None:
+    world = World()
+    world.put("A1")
+    async with asyncio.timeout(10):
+        await world.strategy.flush()
+    assert world.batches == [["A1"]]
+
+
+async def test_flush_commits_everything_once_and_in_order() -> None:
+    world = World(batch_size=3)
+    world.put("A1", "A2")
+    world.put("A3", "A4", "A5")
+    await world.strategy.flush()
+    assert [control_id for batch in world.batches for control_id in batch] == ["A1", "A2", "A3", "A4", "A5"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+async def test_no_batch_is_larger_than_batch_size(batch_size: int) -> None:
+    world = World(batch_size=batch_size)
+    world.put(*(f"A{number}" for number in range(10)))
+    await world.strategy.flush()
+    assert max(len(batch) for batch in world.batches) == batch_size
+
+
+async def test_messages_that_come_during_the_delay_share_its_commit() -> None:
+    world = World()
+    world.put("A1", "A2")
+    while not world.batches:
+        await asyncio.sleep(0)
+    world.put("A3")
+    world.put("A4")
+    await world.strategy.flush()
+    assert world.batches == [["A1", "A2"], ["A3", "A4"]]

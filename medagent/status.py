@@ -1,0 +1,54 @@
+"""What `medagent status` shows: how the agent is, and every reason why it is not well."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from medagent import __version__
+from medagent.config.problems import Severity
+from medagent.report import Report
+
+if TYPE_CHECKING:
+    from medagent.agent import Agent
+
+
+def status_report(agent: Agent, queue: Report) -> Report:
+    """The state of a running agent as plain JSON; `state` is `ok`, or `degraded` with the `reasons`."""
+    problems = [str(problem) for problem in agent.problems if problem.severity is Severity.ERROR]
+    reasons = [agent.waiting_for] if agent.waiting_for else []
+    reasons += [f"plugin {info.name}: {info.error}" for info in agent.plugins.infos if info.error]
+    reasons += [f"configuration: {problem}" for problem in problems]
+    report: Report = {
+        "version": __version__,
+        "pid": os.getpid(),
+        "uptime_seconds": round(agent.uptime, 1),
+        "state_dir": str(agent.bootstrap.state_dir),
+        "server": agent.bootstrap.base_url,
+        "problems": problems,
+        "channels": [],
+    }
+    if agent.config is not None:
+        report["agent"] = {"id": agent.config.agent_id, "name": agent.config.name, "status": agent.config.status}
+    if agent.pipeline is not None:
+        if (uplink := agent.pipeline.uplink) is not None:
+            status = uplink.status
+            report["uplink"] = {"state": status.state, "detail": status.detail, "reconnects": status.reconnects}
+            if status.state != "connected":
+                reasons.append(f"uplink {status.state}: {status.detail}")
+        for channel in agent.pipeline.supervisor.channels:
+            report["channels"].append(
+                {
+                    "name": channel.config.name,
+                    "state": channel.state,
+                    "reason": channel.reason,
+                    "address": channel.address or channel.config.address,
+                    "connections": channel.connections,
+                    "faults": channel.faults,
+                }
+            )
+            if channel.state != "listening":
+                reasons.append(f"channel {channel.config.name} {channel.state}: {channel.reason}".rstrip(": "))
+    for _, checks in agent.plugins.call_each("medagent_health", agent=agent):
+        reasons += [f"{what}: {why}" for what, well, why in checks or () if not well]
+    return report | {"state": "degraded" if reasons else "ok", "reasons": reasons, "queue": queue}

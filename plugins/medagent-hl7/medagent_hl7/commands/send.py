@@ -1,0 +1,95 @@
+"""`medagent send`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medagent.cli.output import Format, print_json
+from medagent.errors import MedagentError
+from medagent_hl7.client import Expect
+from medagent_hl7.commands.sending import Outcome, Outgoing, milliseconds, send_all
+from medagent_hl7.commands.split import split
+from medagent_hl7.commands.target import Target, TargetArgument
+from medagent_hl7.message import Header, Hl7Error
+from medagent_hl7.samples import with_control_id
+from medagent_hl7.samples.generate import unique_prefix
+
+
+def register(app: typer.Typer) -> None:
+    app.command("send")(send)
+
+
+def send(
+    target: TargetArgument,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Files of one or more messages.", exists=True, dir_okay=False, readable=True),
+    ],
+    expect: Annotated[
+        Expect | None,
+        typer.Option(help="Acknowledgments to wait for. Default: the first, and after a CA 2 s more for the application's."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for each message's acknowledgment.")] = 30.0,
+    unique: Annotated[bool, typer.Option("--unique", help="Give each message a new control ID (MSH-10).")] = False,
+    output: Annotated[Format, typer.Option("--format", help="For people or for machines.")] = Format.TEXT,
+) -> None:
+    """Send HL7 v2 messages over MLLP, one after the other, and show what the receiver answers.
+
+    A file may hold several messages: each begins with an MSH segment. Their bytes go out as they are, whatever the character
+    set. The batch segments FHS, BHS, BTS and FTS are left out.
+
+    Exits with 0 only if every answer was AA or CA.
+
+    Example: medagent send 127.0.0.1:2575 admission.hl7
+    """
+    messages = list(_read(files, unique=unique))
+    outcomes = asyncio.run(_run(target, messages, expect, timeout, show=output is Format.TEXT))
+    failed = sum(not outcome.ok for outcome in outcomes)
+    if output is Format.JSON:
+        print_json({"sent": len(outcomes), "failed": failed, "messages": [outcome.as_json() for outcome in outcomes]})
+    else:
+        typer.echo(f"{len(outcomes)} sent, {failed} not accepted" if failed else f"{len(outcomes)} sent, all accepted")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _read(files: list[Path], *, unique: bool) -> Iterator[Outgoing]:
+    prefix = unique_prefix()
+    control_ids = (f"{prefix}{number:09}" for number in itertools.count(1))
+    for path in files:
+        try:
+            found = split(path.read_bytes())
+        except (OSError, Hl7Error) as error:
+            raise MedagentError(f"{path}: {error}") from None
+        if found.batch_segments:
+            names = ", ".join(dict.fromkeys(found.batch_segments))
+            typer.echo(f"{path}: the batch segments {names} are not sent, only the messages between them", err=True)
+        for number, body in enumerate(found.messages, 1):
+            try:
+                Header.parse(body)
+            except Hl7Error as error:
+                raise MedagentError(f"{path}, message {number}: {error}") from None
+            yield Outgoing(str(path), with_control_id(body, next(control_ids)) if unique else body)
+
+
+async def _run(target: Target, messages: list[Outgoing], expect: Expect | None, timeout: float, *, show: bool) -> list[Outcome]:
+    outcomes = []
+    async with aclosing(send_all(target, messages, expect=expect, timeout=timeout)) as results:
+        async for outcome in results:
+            outcomes.append(outcome)
+            if show:
+                typer.echo(_line(outcome))
+    return outcomes
+
+
+def _line(outcome: Outcome) -> str:
+    answers = [f"{answer.code} {milliseconds(answer.seconds):g} ms" for answer in outcome.answers]
+    results = [*answers, *([outcome.failure] if outcome.failure else [])]
+    return f"{outcome.name}  {outcome.control_id}  {outcome.message_type}  {', '.join(results)}"

@@ -1,0 +1,42 @@
+"""Failures of HTTP requests, in medagent's terms."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+from medagent.errors import NotReady
+from medagent.fhir.http import MAX_RETRY_AFTER, http_client, json_object, parse_retry_after, request
+
+NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("999999999999999999", MAX_RETRY_AFTER),
+        ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
+        ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        ("soon", None),
+        ("-1", None),
+        ("", None),
+        ("²", None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://127.0.0.1:99999/", "http://exa mple/"])
+async def test_a_server_that_is_not_there(url: str) -> None:
+    async with http_client() as http:
+        with pytest.raises(NotReady, match=r"cannot be reached|is not an address"):
+            await request(http, "GET", url)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'"x"'])
+def test_a_body_that_is_no_object(body: bytes) -> None:
+    assert json_object(httpx2.Response(200, content=body)) is None
