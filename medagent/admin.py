@@ -63,7 +63,7 @@ class AdminServer:
         try:
             request = json.loads(line)
             command = self._commands[request["command"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"ok": False, "error": "no such command"}
         try:
             return {"ok": True, "result": await command(request)}
@@ -71,7 +71,7 @@ class AdminServer:
             return {"ok": False, "error": str(error)}
         # a fault of one command must not end the door for the others
         except Exception as error:
-            log.exception("admin command failed")
+            log.error("admin command %s failed: %s", request["command"], type(error).__name__)
             return {"ok": False, "error": type(error).__name__}
 
     async def close(self) -> None:

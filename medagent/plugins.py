@@ -92,13 +92,15 @@ class Plugins:
 
     def register(self, plugin: object, name: str, version: str = "", origin: str = "") -> None:
         """Add a plugin object. Raises `PluginError`, and then has not added it."""
+        if self._manager.has_plugin(name):
+            raise PluginError(f"plugin {name} cannot be used: another plugin has this name")
         self.registry.declaring_as(name)
         schemes = set(self.channel_types.factories)
         try:
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
-        # a plugin can raise anything from its hooks; all of it means "this plugin cannot be used"
-        except Exception as error:
+        # a plugin can raise anything from its hooks, SystemExit included; all of it means "this plugin cannot be used"
+        except (Exception, SystemExit) as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             self.registry.forget(name)
@@ -119,8 +121,8 @@ class Plugins:
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
                 result = implementation.function(*(arguments[name] for name in implementation.argnames))
-            # a plugin may raise anything; the text may quote a message, so only the type is logged
-            except Exception as error:  # noqa: BLE001  as said above
+            # a plugin may raise anything, SystemExit included; the text may quote a message, so only the type is logged
+            except (Exception, SystemExit) as error:  # noqa: BLE001  as said above
                 log.error("plugin %s failed in %s: %s", implementation.plugin_name, hook, type(error).__name__)
             else:
                 results.append((implementation.plugin_name, result))

@@ -80,9 +80,11 @@ class HostedChannel:
         self._guard("refused", lambda: self._channel.refused(messages, refusal), None)
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        nothing: list[Delivery] = []
-        deliveries = self._guard("answer", lambda: self._channel.answer(answers), nothing)
-        return deliveries if len(deliveries) == len(answers) else [Delivery.GONE] * len(answers)
+        def deliveries() -> list[Delivery]:
+            # `Delivery` of each, and a ValueError unless there is one per answer
+            return [Delivery(delivery) for delivery, _ in zip(self._channel.answer(answers), answers, strict=True)]
+
+        return self._guard("answer", deliveries, [Delivery.GONE] * len(answers))
 
     def forward(self, message: InboundMessage) -> str:
         return self._channel.forward(message)

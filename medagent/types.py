@@ -34,7 +34,7 @@ class InboundMessage:
     received_at: float = 0.0
     """Monotonic seconds; 0.0 for a message read back from disk. For latencies only."""
     attempts: int = 0
-    """How often it was written to the uplink."""
+    """How often it was written to the uplink, or could not be."""
     stored_state: State | None = None
     """What the queue file says of it; None until it is committed. For the store."""
 

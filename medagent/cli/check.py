@@ -88,7 +88,8 @@ def _group(problem: Problem) -> int:
 def _config_lines(config: AgentConfig | None) -> Iterator[str]:
     if config is None:
         return
-    yield typer.style(f"Agent {show(config.name)}, status {config.status}: what would run", bold=True)
+    what = "no channel would listen" if config.status == "off" else "what would run"
+    yield typer.style(f"Agent {show(config.name)}, status {config.status}: {what}", bold=True)
     width = max((len(show(channel.name)) for channel in config.channels), default=0)
     for channel in config.channels:
         yield f"  channel {show(channel.name):{width}}  {_channel_line(channel)}"

@@ -66,8 +66,9 @@ def _status(status: str, problems: list[Problem]) -> str:
     if status == "off":
         problems.append(Problem("Agent.status", "off: no channel listens", severity=Severity.NOTE))
     elif status != "active":
-        known = "" if status in STATUSES else f"unknown code {show(status)}; known are {', '.join(STATUSES)}"
-        problems.append(Problem("Agent.status", known or "error: the agent runs all the same", "active", Severity.NOTE))
+        unknown = f"unknown code {show(status)}; known are {', '.join(STATUSES)}"
+        text = "the code error does not keep the agent from running" if status in STATUSES else unknown
+        problems.append(Problem("Agent.status", text, "active", Severity.NOTE))
     return status
 
 

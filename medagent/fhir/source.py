@@ -28,7 +28,7 @@ async def load(bootstrap: Bootstrap, client: FhirClient | None) -> Source:
         return await from_server(client, bootstrap.agent_id)
     source = await from_files(bootstrap.agent_files, client)
     agent_id = bootstrap.agent_id or source.agent.get("id")
-    if not agent_id:
+    if not isinstance(agent_id, str) or not agent_id:
         raise ConfigError(f"the Agent in {source.origin} has no id, by which the server would know it: give --agent-id")
     return Source({**source.agent, "id": agent_id}, source.endpoints, source.faults, source.origin)
 

@@ -106,8 +106,7 @@ class TokenSource:
             if self._token is not None:
                 pause = error.retry_after if isinstance(error, NotReady) else None
                 self._token.renew_at = self._clock() + max(pause or 0.0, RETRY_RENEWAL)
-        finally:
-            self._requests += 1
+        self._requests += 1  # not when cancelled: then the next caller asks
 
     async def _grant(self) -> tuple[str, float]:
         """A token and its lifetime in seconds."""

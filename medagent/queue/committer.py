@@ -15,6 +15,9 @@ from medagent.types import InboundMessage, State
 
 log = logging.getLogger(__name__)
 
+FAILED_DELAY = 1.0
+"""Seconds before a change of state that could not be written is tried again, at least."""
+
 
 class Committer:
     """Commits messages and changes, one transaction after the other."""
@@ -73,8 +76,7 @@ class Committer:
                 await self._store.commit((), (change,))
             except Exception as error:  # noqa: BLE001  as above; the change waits for a better time
                 self._failed(error, 0)
-                self._settled.setdefault(change.message.seq, change)
-                self._arm()
+                self._keep(change)
         for message in messages:
             try:
                 receipt = await self._store.commit((message,), ())
@@ -99,15 +101,29 @@ class Committer:
             self._sent.pop(seq, None)
             self._settled[seq] = change
         if self._timer is None:
-            self._arm()
+            self._arm(self._change_delay)
+
+    def _keep(self, change: Change) -> None:
+        """It could not be written: it waits for a better time, unless something newer is to be written."""
+        newer = self.pending(change.message.seq)
+        if newer is None:
+            self._settled[change.message.seq] = change
+        elif newer.response is None:
+            newer.response = change.response
+        if self._timer is None:
+            self._arm(max(self._change_delay, FAILED_DELAY))
+
+    def unwritten(self, state: State) -> bool:
+        """Whether a change to `state` waits to be written."""
+        return any(change.state is state for change in self._settled.values())
 
     def pending(self, seq: int) -> Change | None:
         """The newest change of a message that is not on disk yet."""
         return self._settled.get(seq) or self._sent.get(seq)
 
-    def _arm(self) -> None:
+    def _arm(self, delay: float) -> None:
         loop = asyncio.get_running_loop()
-        self._sent_due = loop.time() + self._change_delay
+        self._sent_due = loop.time() + delay
         self._timer = loop.call_at(self._sent_due, self._flush_later)
 
     def _flush_later(self) -> None:

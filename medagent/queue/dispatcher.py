@@ -105,7 +105,7 @@ class Dispatcher:
         state, response = duplicate.state, duplicate.response
         pending = self._committer.pending(duplicate.seq)
         if pending is not None:
-            state, response = pending.state, pending.response
+            state, response = pending.state, pending.response or response
         if state is State.RESPONSE_QUEUED or state.ended:
             self._answer_again(duplicate.seq, message, state, response)
         elif (flight := self._flight_of(duplicate.seq)) is not None:
@@ -120,7 +120,11 @@ class Dispatcher:
     def _answer_again(self, seq: int, message: InboundMessage, state: State, response: str | None) -> None:
         refused = state in (State.REJECTED, State.DEAD_LETTER)
         deliveries = self._answer(message.channel, [(message, Answer(not refused, response or ""))])
-        if state is State.RESPONSE_UNDELIVERED and deliveries[0] is Delivery.SENT:
+        if state is not State.RESPONSE_UNDELIVERED or deliveries[0] is not Delivery.SENT:
+            return
+        if (pending := self._committer.pending(seq)) is not None:
+            pending.state = State.RESPONSE_SENT
+        else:
             message.seq, message.stored_state = seq, state
             self._committer.change(Change(message, State.RESPONSE_SENT))
 
@@ -178,6 +182,8 @@ class Dispatcher:
             return
         for lane in self._lanes.values():
             if not self._pump_lane(lane, self._uplink):
+                # next time another channel comes first
+                self._lanes[lane.channel] = self._lanes.pop(lane.channel)
                 return
 
     def _pump_lane(self, lane: Lane, uplink: Uplink) -> bool:
@@ -195,59 +201,90 @@ class Dispatcher:
                 self._tasks.spawn(self._read_page(lane), "page of the queue")
             if not batch:
                 return True
-            taken = self._transmit(uplink, batch)
-            if taken < len(batch):
-                lane.in_flight -= len(batch) - taken
-                lane.put_back(batch[taken:])
+            if left := self._transmit(uplink, batch):
+                lane.in_flight -= len(left)
+                lane.put_back(left)
                 return False
 
-    def _transmit(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> int:
+    def _transmit(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
+        """Write messages of one channel to the uplink; returns those that it did not take.
+
+        The caller has taken their places in the window. A message that a plugin fails on gives its place back.
+        """
         channel = self._channels[messages[0].channel]
         content_type = channel.content_type
         transforms = self._transforms.get(messages[0].channel, ())
-        frames = []
+        sound, frames = [], []
         for message in messages:
-            text = channel.forward(message)
-            for transform in transforms:
-                text = transform(text)
+            try:
+                text = channel.forward(message)
+                for transform in transforms:
+                    text = transform(text)
+                if type(text) is not str:
+                    raise TypeError("not a text")
+            # a plugin may raise anything on one message; the others go on
+            except Exception as error:  # noqa: BLE001  as said above
+                self._put_off(message, error)
+                continue
+            sound.append(message)
             frames.append(Transmit(message.channel, message.remote, content_type, text, message.callback))
-        taken = uplink.transmit(frames)
+        try:
+            taken = uplink.transmit(frames) if frames else 0
+        # so may an uplink, such as on a text that cannot be encoded
+        except Exception as error:  # noqa: BLE001  as said above
+            if len(sound) > 1:
+                return self._transmit_singly(uplink, sound)
+            self._put_off(sound[0], error)
+            return ()
         deadline = self._clock() + self._timeout
-        for message in messages[:taken]:
+        for message in sound[:taken]:
             self._in_flight.pop(message.callback, None)  # the deadlines stay in order
             message.attempts += 1
             message.body = None
             self._in_flight[message.callback] = Flight(message, deadline)
             self._committer.change(Change(message, State.SENT))
-        return taken
+        return sound[taken:]
+
+    def _transmit_singly(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
+        for index, message in enumerate(messages):
+            if self._transmit(uplink, (message,)):
+                return messages[index:]
+        return ()
 
     async def _read_page(self, lane: Lane) -> None:
+        rewinds = lane.rewinds
         try:
             # what is not on disk yet would be read in its old state
             await self._committer.flush_changes()
-            newest, cursor = lane.newest, lane.cursor
-            messages = await self._store.fetch(lane.channel, cursor, PAGE_MESSAGES, PAGE_BYTES)
-            if lane.cursor == cursor:
-                lane.page(messages, newest)
+            if self._committer.unwritten(State.RECEIVED):
+                return  # the next tick tries again
+            newest = lane.newest
+            found = await self._store.fetch(lane.channel, lane.cursor, PAGE_MESSAGES, PAGE_BYTES)
+            if lane.rewinds == rewinds:
+                lane.page([message for message in found if self._unsent(message)], found[-1].seq if found else newest)
         finally:
             lane.reading = False
         self._pump()
 
+    def _unsent(self, message: InboundMessage) -> bool:
+        """Whether memory knows no more of a message than the queue's file, which could not be written for a while."""
+        pending = self._committer.pending(message.seq)
+        return message.callback not in self._in_flight and (pending is None or pending.state is State.RECEIVED)
+
     async def _resend(self, lane: Lane, seq: int) -> None:
         """Send one message again; the caller has taken its place in the window."""
-        sent = False
+        ended = taken = False
         try:
             await self._committer.flush_changes()
             message = await self._store.fetch_one(seq)
-            if message is None:
-                return
-            if self._connected and self._uplink is not None:
-                sent = self._transmit(self._uplink, [message]) == 1
-            if not sent:
-                lane.retry(seq, self._clock() + RETRY_BASE)
+            ended = message is None
+            if message is not None and self._connected and self._uplink is not None:
+                taken = not self._transmit(self._uplink, (message,))
         finally:
-            if not sent:
+            if not taken:
                 lane.in_flight -= 1
+                if not ended:
+                    lane.retry(seq, self._clock() + RETRY_BASE)
 
     # -- from the server ----------------------------------------------------------------------------------------------
 
@@ -266,7 +303,7 @@ class Dispatcher:
             if status < 400:
                 verdict = Answer(True, response.body)
             elif status == 429 or status >= 500:
-                self._retry_later(lane, message, response)
+                self._retry_later(message, response.status_code, response.body)
                 continue
             else:
                 verdict = Answer(False, "", response.body)
@@ -310,18 +347,27 @@ class Dispatcher:
                 change.response, change.status_code = pending.response, pending.status_code
             self._committer.change(change)
 
-    def _retry_later(self, lane: Lane, message: InboundMessage, response: Response) -> None:
+    def _put_off(self, message: InboundMessage, error: Exception) -> None:
+        """A plugin fails on this message, which was about to be sent."""
+        log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
+        self._in_flight.pop(message.callback, None)
+        self._lanes[message.channel].in_flight -= 1
+        message.attempts += 1
+        message.body = None
+        self._retry_later(message, None, type(error).__name__)
+
+    def _retry_later(self, message: InboundMessage, status_code: int | None, reason: str) -> None:
         delay = min(RETRY_BASE * 2.0 ** min(message.attempts - 1, 10), RETRY_CAP)
         self._committer.change(
             Change(
                 message,
                 State.ERROR,
-                status_code=response.status_code,
-                error=response.body,
+                status_code=status_code,
+                error=reason,
                 next_attempt_at=time.time() + delay,
             )
         )
-        lane.retry(message.seq, self._clock() + delay)
+        self._lanes[message.channel].retry(message.seq, self._clock() + delay)
         self._statistics.failed(message.channel)
 
     # -- errors that name no message ------------------------------------------------------------------------------------
@@ -347,19 +393,25 @@ class Dispatcher:
     def _probe(self) -> None:
         callback = self._suspects.next_probe(self._in_flight.keys(), self._clock())
         if callback is not None:
-            self._tasks.spawn(self._send_alone(callback), "probe")
+            self._tasks.spawn(self._send_alone(self._in_flight[callback]), "probe")
         elif not self._suspects.active:
             self._pump()
 
-    async def _send_alone(self, callback: str) -> None:
+    async def _send_alone(self, flight: Flight) -> None:
         """Send an unanswered message again while nothing else is sent."""
-        flight = self._in_flight[callback]
-        await self._committer.flush_changes()
-        stored = await self._store.fetch_one(flight.message.seq)
-        # meanwhile the answer may have come after all, or the connection have gone
-        if stored is None or self._uplink is None or self._in_flight.get(callback) is not flight:
+        message = flight.message
+        taken = False
+        try:
+            await self._committer.flush_changes()
+            stored = await self._store.fetch_one(message.seq)
+            # meanwhile the answer may have come after all, or the connection have gone
+            if stored is not None and self._uplink is not None and self._in_flight.get(message.callback) is flight:
+                message.body = stored.body
+                taken = not self._transmit(self._uplink, (message,))
+        finally:
+            if taken:
+                self._suspects.probe_sent(message.callback)
+            else:
+                self._suspects.probe_unsent(message.callback)
+        if message.callback not in self._in_flight:
             self._pump()
-            return
-        flight.message.body = stored.body
-        if self._transmit(self._uplink, [flight.message]):
-            self._suspects.probe_sent()

@@ -36,4 +36,5 @@ class ImmediateStrategy:
             self._idle.set()
 
     async def flush(self) -> None:
-        await self._idle.wait()
+        while self._running:
+            await self._idle.wait()

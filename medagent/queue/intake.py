@@ -82,7 +82,14 @@ class Intake:
             size += len(message.body or b"")
         self.buffered += len(messages)
         self.buffered_bytes += size
-        self._strategy.put(messages)
+        try:
+            self._strategy.put(messages)
+        # a strategy may be a plugin's and raise anything; the devices must hear of it
+        except Exception as error:  # noqa: BLE001  as said above
+            log.error("the queue strategy failed: %s", type(error).__name__)
+            self._leave(messages)
+            self._refuse(channel, messages, STORAGE_REFUSAL)
+            return
         if not self._paused and (self.buffered > HIGH_WATER_MESSAGES or self.buffered_bytes > HIGH_WATER_BYTES):
             self._paused = True
             for open_channel in self._channels.values():
@@ -91,7 +98,13 @@ class Intake:
     def _without_too_large(self, channel: str, messages: list[InboundMessage]) -> list[InboundMessage]:
         fitting = []
         for message in messages:
-            size = encoded_size(self._channels[channel].forward(message))
+            try:
+                size = encoded_size(self._channels[channel].forward(message))
+            # a channel may be a plugin's and raise anything on one message; the others go on
+            except Exception as error:  # noqa: BLE001  as said above
+                reason = f"the message cannot be forwarded ({type(error).__name__})"
+                self._refuse(channel, [message], Refusal(RefusalKind.UNACCEPTABLE, reason))
+                continue
             if size <= self._max_body_bytes:
                 fitting.append(message)
                 continue

@@ -30,6 +30,8 @@ class Lane:
         self.in_flight = 0
         self.reading = False
         """A page is being read."""
+        self.rewinds = 0
+        """How often `rewind` was called: a page asked for before one must not be taken after it."""
         self._ready: deque[InboundMessage] = deque()
         self._ready_bytes = 0
         self._retries: list[tuple[float, int]] = []
@@ -67,10 +69,10 @@ class Lane:
             self.cursor = messages[-1].seq
         self.newest = max(self.newest, messages[-1].seq)
 
-    def page(self, messages: Sequence[InboundMessage], newest_when_asked: int) -> None:
-        """Take what the store had after `cursor`; nothing means that all up to `newest_when_asked` has been read."""
+    def page(self, messages: Sequence[InboundMessage], up_to: int) -> None:
+        """Take what the store had after `cursor`: all that is to be sent up to seq `up_to`."""
         self._append(messages)
-        self.cursor = max(self.cursor, messages[-1].seq if messages else newest_when_asked)
+        self.cursor = max(self.cursor, up_to)
 
     def _append(self, messages: Iterable[InboundMessage]) -> None:
         for message in messages:
@@ -95,6 +97,7 @@ class Lane:
         """These will be sent again, in order: read the queue again from the first of them."""
         first = min(seqs, default=None)
         if first is not None:
+            self.rewinds += 1
             self._ready.clear()
             self._ready_bytes = 0
             self.cursor = min(self.cursor, first - 1)

@@ -7,6 +7,7 @@ the locks that SQLite holds on it (POSIX, fcntl(2)).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -39,8 +40,10 @@ class QueueLock:
         except BlockingIOError:
             os.close(descriptor)
             return False
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # the text is for people only: a full disk must not keep the agent from its queue
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
         return True
 
@@ -48,10 +51,10 @@ class QueueLock:
     def holder(self) -> str:
         """Who holds it, for people: `process 4711`."""
         try:
-            pid = self._path.read_text().strip()
+            pid = self._path.read_bytes().strip()
         except OSError:
-            pid = ""
-        return f"process {pid}" if pid.isdigit() else "another process"
+            pid = b""
+        return f"process {pid.decode()}" if pid.isdigit() else "another process"
 
     async def acquire(self, *, wait: bool, waiting: Callable[[], None] = lambda: None) -> None:
         """Take the lock, after its holder's death if need be. Raises `QueueHeld` if it is held and not `wait`."""

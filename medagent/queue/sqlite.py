@@ -69,8 +69,10 @@ class SqliteStore:
             raise QueueError(f"the file system does not support SQLite's WAL mode (it gave {mode}); move the state folder")
         connection.execute("PRAGMA synchronous = FULL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             connection.executescript(f"BEGIN IMMEDIATE; {statements.SCHEMA} COMMIT;")
+        elif connection.execute("PRAGMA application_id").fetchone()[0] != statements.APPLICATION_ID:
+            raise QueueError("it is another program's database")
         elif version != statements.SCHEMA_VERSION:
             known = statements.SCHEMA_VERSION
             raise QueueError(f"its format is {version}, and this medagent knows {known}: use the medagent that made it")
@@ -84,12 +86,13 @@ class SqliteStore:
         moves = {State.SENT: State.RECEIVED, State.RESPONSE_QUEUED: State.RESPONSE_UNDELIVERED}
         connection.execute("BEGIN IMMEDIATE")
         touched = set()
-        for (channel, old), count in list(self._counts.items()):
-            if old in moves and count:
-                connection.execute(statements.RECOVER, (moves[old], channel, old))
-                self._counts[channel, moves[old]] = self._counts.get((channel, moves[old]), 0) + count
-                self._counts[channel, old] = 0
-                touched |= {(channel, old), (channel, moves[old])}
+        for channel in {channel for channel, _ in self._counts}:
+            for old, new in moves.items():
+                count = connection.execute(statements.RECOVER, (new, channel, old)).rowcount
+                if count:
+                    self._counts[channel, new] = self._counts.get((channel, new), 0) + count
+                    self._counts[channel, old] = self._counts.get((channel, old), 0) - count
+                    touched |= {(channel, old), (channel, new)}
         self._write_counters(connection, self._counts, touched)
         connection.execute("COMMIT")
 

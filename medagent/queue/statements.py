@@ -63,7 +63,8 @@ MARK_ERROR = """
 UPDATE message SET state = 3, attempts = ?, changed_at = ?, status_code = ?, error = ?, next_attempt_at = ? WHERE seq = ?
 """
 MARK_ANSWERED = """
-UPDATE message SET state = ?, attempts = ?, changed_at = ?, status_code = ?, response = coalesce(?, response), error = ?
+UPDATE message SET state = ?, attempts = max(attempts, ?), changed_at = ?, status_code = coalesce(?, status_code),
+    response = coalesce(?, response), error = ?
 WHERE seq = ?
 """
 SET_COUNTER = """
@@ -137,7 +138,9 @@ def _row(message: InboundMessage) -> _Row:
 def _insert_around_duplicates(
     connection: sqlite3.Connection, messages: Sequence[InboundMessage], rows: Sequence[_Row]
 ) -> list[Duplicate]:
-    span = connection.execute("SELECT seq FROM message WHERE seq BETWEEN ? AND ?", (rows[0][0], rows[-1][0]))
+    # a strategy may have changed the order
+    first, last = min(row[0] for row in rows), max(row[0] for row in rows)
+    span = connection.execute("SELECT seq FROM message WHERE seq BETWEEN ? AND ?", (first, last))
     inserted = {seq for (seq,) in span}
     duplicates: list[Duplicate] = []
     bodies: list[tuple[int, bytes | None]] = []

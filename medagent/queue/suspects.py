@@ -67,6 +67,13 @@ class Suspects:
         self.active = False
         return None
 
-    def probe_sent(self) -> None:
+    def probe_sent(self, callback: str) -> None:
         """The probe was written to the uplink: an error from now on is its own."""
-        self._probe_sent = True
+        if self._probe == callback:
+            self._probe_sent = True
+
+    def probe_unsent(self, callback: str) -> None:
+        """The probe could not be written: it comes next again."""
+        if self._probe == callback:
+            self._waiting.appendleft(callback)
+            self._probe = None

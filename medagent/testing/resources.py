@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# a FHIR resource as decoded JSON: its elements differ by type
+# a FHIR resource or element as decoded JSON: what is in it differs by type, and a test may want it faulty
 Resource = dict[str, Any]
 
 AGENT_ID = "2f6f7c1e-7a0b-4c55-9d5e-6f1f0b7c9a01"
@@ -13,8 +13,8 @@ BOT = "Bot/5b0f3a52-0f8f-4d7a-8c4f-1f7f1d1a2b02"
 
 
 def agent_resource(
-    channels: Mapping[str, str] | Sequence[Mapping[str, Any]] = (),
-    settings: Mapping[str, bool | int | float | str] | Sequence[Mapping[str, Any]] = (),
+    channels: Mapping[str, str] | Sequence[Resource] = (),
+    settings: Mapping[str, bool | int | float | str] | Sequence[Resource] = (),
     id: str = AGENT_ID,  # noqa: A002  FHIR's name
     name: str = "Test Agent",
     status: str = "active",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,23 @@ def test_precedence(properties: Path) -> None:
     assert (bootstrap.log_level, bootstrap.agent_id) == ("debug", "flag-agent")
     assert bootstrap.client_id == "env-client"
     assert bootstrap.base_url == "https://file.example.org/"
+
+
+@pytest.mark.parametrize(
+    ("field", "variable"),
+    [
+        ("client_id", "MEDAGENT_CLIENT_ID"),
+        ("client_secret", "MEDAGENT_CLIENT_SECRET"),
+        ("agent_id", "MEDAGENT_AGENT_ID"),
+        ("log_level", "MEDAGENT_LOG_LEVEL"),
+    ],
+)
+def test_each_value_by_precedence(properties: Path, field: str, variable: str) -> None:
+    file = getattr(resolve(Flags(), {}, properties), field)
+    environment = getattr(resolve(Flags(), {variable: "error"}, properties), field)
+    flag = getattr(resolve(replace(Flags(), **{field: "debug"}), {variable: "error"}, properties), field)
+    assert (environment, flag) == ("error", "debug")
+    assert file not in ("error", "debug", "", "info")
 
 
 def test_everything_missing_is_listed_with_each_way_to_give_it() -> None:

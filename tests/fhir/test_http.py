@@ -30,7 +30,7 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW) == seconds
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://127.0.0.1:99999/", "http://exa mple/"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://exa mple/"])
 async def test_a_server_that_is_not_there(url: str) -> None:
     async with http_client() as http:
         with pytest.raises(NotReady, match=r"cannot be reached|is not an address"):

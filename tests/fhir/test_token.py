@@ -131,7 +131,7 @@ async def test_an_old_token_serves_while_renewal_fails(tokens: TokenSource, serv
 
 
 async def test_retry_after_is_passed_on(tokens: TokenSource, server: FhirServer) -> None:
-    server.faults.token_failure = HttpFailure(429, {"Retry-After": "17"})
+    server.faults.token_failure = HttpFailure(429, retry_after=17)
     with pytest.raises(NotReady) as caught:
         await tokens.get()
     assert caught.value.retry_after == 17.0

@@ -12,8 +12,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 class Notices:
     """The first notice of a kind is logged at once; later ones at most every ten seconds, with their number so far."""
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: logging.Logger, channel: str) -> None:
         self._log = log
+        self._channel = channel
         self._logged_at: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
 
@@ -23,4 +24,4 @@ class Notices:
         now = time.monotonic()
         if now - self._logged_at.get(kind, float("-inf")) >= _SECONDS_BETWEEN_LINES:
             self._logged_at[kind] = now
-            self._log.log(level, "%s: %s (%d so far)", kind, text, self.counts[kind])
+            self._log.log(level, "channel %s: %s: %s (%d so far)", self._channel, kind, text, self.counts[kind])

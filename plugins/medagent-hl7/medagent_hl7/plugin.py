@@ -38,9 +38,9 @@ def medagent_validate_config(config: AgentConfig) -> Sequence[Problem]:
 
 @medagent.hookimpl
 def medagent_register_commands(app: typer.Typer) -> None:
-    from medagent_hl7 import commands
+    from medagent_hl7.commands import register
 
-    commands.register(app)
+    register(app)
 
 
 def _make_channel(context: ChannelContext) -> Channel:

@@ -32,7 +32,7 @@ class Hl7Channel:
         self._context = context
         self._settings = Hl7Settings.from_parameters(context.config.parameters)
         self._replies = Replies(self._settings)
-        self._notices = Notices(context.log)
+        self._notices = Notices(context.log, context.config.name)
         self._servers: list[asyncio.Server] = []
         self._address = ""
         self._connections: dict[str, Connection] = {}

@@ -20,6 +20,9 @@ class World:
     def __init__(self, batch_size: int = 100) -> None:
         self.batches: list[list[str]] = []
         self.tasks = Tasks()
+        self.committing = asyncio.Event()
+        self.disk_works = asyncio.Event()
+        self.disk_works.set()
         plugins = Plugins()
         settings = {setting.name: setting.default for setting in plugins.registry.settings() if setting.default is not None}
         context = StrategyContext(BatchConfig(max_batch_size=batch_size), self._commit, self.tasks.spawn, settings)
@@ -27,7 +30,8 @@ class World:
 
     async def _commit(self, messages: Sequence[InboundMessage]) -> None:
         self.batches.append([message.control_id for message in messages])
-        await asyncio.sleep(0)
+        self.committing.set()
+        await self.disk_works.wait()
 
     def put(self, *control_ids: str) -> None:
         self.strategy.put([InboundMessage(b"MSH", control_id, "10.0.0.7:41022") for control_id in control_ids])
@@ -61,12 +65,13 @@ async def test_no_batch_is_larger_than_batch_size(batch_size: int) -> None:
     assert max(len(batch) for batch in world.batches) == batch_size
 
 
-async def test_messages_that_come_during_the_delay_share_its_commit() -> None:
+async def test_messages_that_come_during_a_commit_share_the_next() -> None:
     world = World()
+    world.disk_works.clear()
     world.put("A1", "A2")
-    while not world.batches:
-        await asyncio.sleep(0)
+    await world.committing.wait()
     world.put("A3")
     world.put("A4")
+    world.disk_works.set()
     await world.strategy.flush()
     assert world.batches == [["A1", "A2"], ["A3", "A4"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import typer
@@ -14,6 +15,11 @@ from medagent_hl7.commands.load import Plan
 
 REFRESH_INTERVAL = 0.2
 """Seconds between two looks of the progress bar."""
+_EXPECTED = {
+    Expect.FIRST: "any acknowledgment",
+    Expect.APPLICATION: "the application acknowledgment",
+    Expect.BOTH: "commit and application acknowledgment",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,41 +68,41 @@ class Report:
 
 
 def print_report(report: Report) -> None:
-    """Print the result as tables."""
-    result = report.result
-    title = f"Load test of {report.plan.target}, {report.plan.connections} connections, expecting {report.expect.value}"
-    figures = [
-        ("messages sent", f"{result.sent:,}"),
-        ("answered as expected", f"{result.answered:,}"),
-        ("missing", f"{result.missing:,}"),
-        ("wrong answers", f"{result.wrong:,}"),
-        ("negative answers", _negative(result.negative)),
-        ("duplicate answers", f"{result.duplicate:,}"),
-        ("rate asked", f"{report.plan.rate:,g}/s" if report.plan.rate else "as fast as it goes"),
-        ("rate achieved", f"{result.rate:,.1f}/s over {result.seconds:,.3f} s"),
-    ]
-    table(title, ("", ""), figures)
-    measured = {
-        "commit acknowledgment": result.commit,
-        "application acknowledgment": result.application,
-        "(sent late by)": result.lateness,
+    """Print the result for people."""
+    plan, result = report.plan, report.result
+    typer.echo(f"Load test of {plan.target}: {plan.connections} connections, expecting {_EXPECTED[report.expect]}\n")
+    negative = "".join(f", {count:,} {code}" for code, count in sorted(result.negative.items()))
+    figures = {
+        "messages sent": f"{result.sent:,}",
+        "answered as expected": f"{result.answered:,}",
+        "missing": f"{result.missing:,}",
+        "wrong answers": f"{result.wrong:,}",
+        "negative answers": negative.removeprefix(", ") or "0",
+        "duplicate answers": f"{result.duplicate:,}",
+        "rate asked": f"{plan.rate:,g}/s" if plan.rate else "as fast as it goes",
+        "rate achieved": f"{result.rate:,.1f}/s over {result.seconds:,.3f} s",
     }
-    rows = [_latency_row(name, latency) for name, latency in measured.items() if latency is not None]
-    if rows:
-        columns = ("milliseconds from due time", "messages", "p50", "p90", "p99", "p99.9", "max")
-        table("", columns, rows)
+    for name, value in figures.items():
+        typer.echo(f"  {name:22}{value}")
+    typer.echo()
+    latencies = {"commit": result.commit, "application": result.application}
+    if plan.rate:
+        latencies["(sent late)"] = result.lateness
+    print_latencies("milliseconds", latencies)
     if report.stopped:
         typer.echo("Stopped early.")
     typer.echo("OK: every answer came once and was right." if report.ok else f"FAILED: {', '.join(report.faults)}.")
 
 
-def _negative(negative: dict[str, int]) -> str:
-    codes = ", ".join(f"{count:,} {code}" for code, count in sorted(negative.items()))
-    return codes or "0"
-
-
-def _latency_row(name: str, latency: Latency) -> tuple[object, ...]:
-    return (name, latency.count, latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max)
+def print_latencies(title: str, latencies: Mapping[str, Latency | None]) -> None:
+    """Print a table of latencies by name, without those that nothing was measured of."""
+    rows = [
+        (name, latency.count, latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max)
+        for name, latency in latencies.items()
+        if latency is not None
+    ]
+    if rows:
+        table("", (title, "messages", "p50", "p90", "p99", "p99.9", "max"), rows)
 
 
 async def show_progress(ledger: Ledger, plan: Plan) -> None:

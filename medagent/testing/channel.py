@@ -1,0 +1,65 @@
+"""A stand-in for the core, for tests of a channel: it keeps what the channel hands over, and commits nothing by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from medagent.channel import ChannelContext
+from medagent.config.model import ChannelConfig
+from medagent.tasks import Tasks
+from medagent.types import Delivery, InboundMessage
+
+
+class RecordingCore:
+    """Gives a channel its context, records what comes, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.reads: list[list[InboundMessage]] = []
+        """What each call of `accept` brought."""
+        self.outcomes: list[tuple[InboundMessage, Delivery]] = []
+        """What `delivered` reported."""
+        self.fault: Exception | None = None
+        """Raised by the next calls of `accept`."""
+        self.tasks = Tasks()
+        self._changed = asyncio.Event()
+
+    @property
+    def messages(self) -> list[InboundMessage]:
+        """All accepted messages, in order."""
+        return [message for read in self.reads for message in read]
+
+    def context(self, config: ChannelConfig, *, bind_any: bool = False, max_body_bytes: int = 1_000_000) -> ChannelContext:
+        """What a channel factory takes."""
+        return ChannelContext(
+            config=config,
+            bind_any=bind_any,
+            max_body_bytes=max_body_bytes,
+            log=logging.getLogger(f"medagent.channel.{config.name}"),
+            accept=self._accept,
+            delivered=self._delivered,
+            spawn=self.tasks.spawn,
+        )
+
+    async def accepted(self, count: int) -> list[InboundMessage]:
+        """All accepted messages, once there are `count`. Raises `TimeoutError` after ten seconds."""
+        await self.until(lambda: len(self.messages) >= count)
+        return self.messages
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the channel has called in such a way that `condition` holds. Raises `TimeoutError` after ten seconds."""
+        async with asyncio.timeout(10):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _accept(self, messages: list[InboundMessage]) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.reads.append(messages)
+        self._changed.set()
+
+    def _delivered(self, outcomes: list[tuple[InboundMessage, Delivery]]) -> None:
+        self.outcomes += outcomes
+        self._changed.set()
