@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from medagent import __version__
 from medagent.admin import AdminServer
 from medagent.config.bootstrap import Bootstrap
-from medagent.config.load import load_config
+from medagent.configure import load_config
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.errors import ConfigError, MedagentError, NotReady, PluginError
@@ -41,7 +41,7 @@ class Agent:
 
     def __init__(self, bootstrap: Bootstrap, plugins: Plugins | None = None) -> None:
         self.bootstrap = bootstrap
-        self.plugins = plugins if plugins is not None else Plugins()
+        self.plugins = plugins if plugins is not None else Plugins(blocked=bootstrap.blocked_plugins)
         self.config: AgentConfig | None = None
         """None until it is loaded."""
         self.problems: list[Problem] = []
@@ -79,7 +79,8 @@ class Agent:
             self.bootstrap.state_dir,
             {"stats": lambda _arguments: self.report(store), "status": lambda _arguments: self._status(store)},
         )
-        access = FhirAccess(self.bootstrap) if self.bootstrap.base_url else None
+        server = self.bootstrap
+        access = FhirAccess(server.base_url, server.client_id, server.client_secret) if server.base_url else None
         try:
             last_seq = await store.open()
             await admin.start()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medagent.config.model import AgentConfig, ChannelConfig
     from medagent.config.problems import Problem
     from medagent.config.settings import Registry
-    from medagent.config.source import Source
+    from medagent.fhir.source import Source
     from medagent.fhir.client import FhirClient
     from medagent.queue.base import QueueStore, QueueStrategy, StoreContext, StrategyContext
     from medagent.types import InboundMessage, State

@@ -82,7 +82,7 @@ class Pipeline:
         )
         self.intake.use(self._strategy)
         for channel in config.channels:
-            if channel.enabled:
+            if channel.enabled and config.status != "off":
                 self._channels[channel.name] = self._host(plugins, bootstrap, channel, max_body_bytes)
         self.supervisor = Supervisor(list(self._channels.values()))
 

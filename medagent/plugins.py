@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "medagent"
 BUILT_IN = (
     "medagent.config.plugin",
-    "medagent.fhir.plugin",
     "medagent.queue.plugin",
     "medagent.uplink.plugin",
 )
@@ -62,7 +61,8 @@ class ChannelTypes:
 class Plugins:
     """Loads plugins and holds what they registered."""
 
-    def __init__(self, *, entry_points: bool = True) -> None:
+    def __init__(self, *, entry_points: bool = True, blocked: Collection[str] = ()) -> None:
+        """`blocked`: names of installed plugins that are not even imported."""
         self._manager = pluggy.PluginManager("medagent")
         self._manager.add_hookspecs(hookspecs)
         self.registry = Registry()
@@ -75,7 +75,8 @@ class Plugins:
             self.register(importlib.import_module(module), module.split(".")[1], __version__, "built in")
         if entry_points:
             for entry_point in _entry_points():
-                self._load(entry_point)
+                if entry_point.name not in blocked:
+                    self._load(entry_point)
 
     @property
     def hook(self) -> Any:

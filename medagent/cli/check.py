@@ -55,7 +55,7 @@ def check(
 def examine(files: Sequence[Path], *, local: bool) -> tuple[AgentConfig | None, list[Problem]]:
     """Read files as the agent would, without a server. An unusable file is a problem too."""
     # these cost 0.5 s together, which `medagent --help` should not
-    from medagent.config.load import configure
+    from medagent.configure import configure
     from medagent.fhir.source import from_files
     from medagent.plugins import Plugins
 

@@ -13,7 +13,7 @@ from medagent.config.endpoints import EndpointRules
 from medagent.config.model import AgentConfig, BatchConfig, Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
-from medagent.config.source import Source
+from medagent.fhir.source import Source
 from medagent.config.wording import from_findings, show
 
 T = TypeVar("T", bool, int, str)

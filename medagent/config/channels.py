@@ -9,7 +9,7 @@ from typing import Any
 from medagent.config.endpoints import EndpointRules, Listener, parse_endpoint
 from medagent.config.model import ChannelConfig
 from medagent.config.problems import Problem, Severity
-from medagent.config.source import Source
+from medagent.fhir.source import Source
 from medagent.config.wording import from_findings, printable, show
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from medagent.config.bootstrap import Bootstrap
 from medagent.fhir.client import FhirClient
 from medagent.fhir.http import http_client
 from medagent.fhir.token import TokenSource
@@ -11,10 +10,10 @@ from medagent.fhir.token import TokenSource
 class FhirAccess:
     """Opened once per agent, closed by it."""
 
-    def __init__(self, bootstrap: Bootstrap) -> None:
+    def __init__(self, base_url: str, client_id: str, client_secret: str) -> None:
         self._http = http_client()
-        self.tokens = TokenSource(bootstrap.base_url, bootstrap.client_id, bootstrap.client_secret, self._http)
-        self.client = FhirClient(bootstrap.base_url, self.tokens, self._http)
+        self.tokens = TokenSource(base_url, client_id, client_secret, self._http)
+        self.client = FhirClient(base_url, self.tokens, self._http)
 
     async def close(self) -> None:
         await self._http.aclose()

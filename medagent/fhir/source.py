@@ -5,29 +5,40 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from medagent.config.source import Source
 from medagent.errors import ConfigError
 from medagent.fhir.client import FhirClient, ResourceNotReadable
 from medagent.fhir.files import FileResource, read_resources
-
-if TYPE_CHECKING:
-    from medagent.config.bootstrap import Bootstrap
 
 # a literal reference, relative or absolute, with or without a version (https://hl7.org/fhir/R4B/references.html#literal)
 _ENDPOINT = re.compile(r"(?P<base>https?://.*/)?(?P<relative>Endpoint/[A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?")
 
 
-async def load(bootstrap: Bootstrap, client: FhirClient | None) -> Source:
-    """The configuration that `bootstrap` names. Raises `ConfigError`, `NotReady` or `AuthenticationFailed`."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An Agent resource and the Endpoints it names, as decoded JSON and not yet checked."""
+
+    # decoded JSON that nobody has validated yet
+    agent: Mapping[str, Any]
+    endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By reference, such as `Endpoint/ep1` (or `#ep1` for a contained one, or a Bundle entry's fullUrl)."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """Endpoints that could not be read, by reference, with the reason."""
+    origin: str = ""
+    """Such as `agent.json` or `http://127.0.0.1:8103/fhir/R4/Agent/1`."""
+
+
+async def load(files: Sequence[Path], client: FhirClient | None, agent_id: str = "") -> Source:
+    """The Agent in `files`, or else the server's `agent_id`. Raises `ConfigError`, `NotReady` or `AuthenticationFailed`."""
     if client is None:
-        return await from_files(bootstrap.agent_files)
-    if not bootstrap.agent_files:
-        return await from_server(client, bootstrap.agent_id)
-    source = await from_files(bootstrap.agent_files, client)
-    agent_id = bootstrap.agent_id or source.agent.get("id")
+        return await from_files(files)
+    if not files:
+        return await from_server(client, agent_id)
+    source = await from_files(files, client)
+    agent_id = agent_id or source.agent.get("id", "")
     if not isinstance(agent_id, str) or not agent_id:
         raise ConfigError(f"the Agent in {source.origin} has no id, by which the server would know it: give --agent-id")
     return Source({**source.agent, "id": agent_id}, source.endpoints, source.faults, source.origin)

@@ -15,12 +15,13 @@ from medagent.channel import Channel
 from medagent.config.model import AgentConfig
 from medagent.queue.base import Change, Duplicate, QueueStore
 from medagent.queue.committer import Committer
+from medagent.queue.forwarding import make_frames
 from medagent.queue.lane import PAGE_BYTES, PAGE_MESSAGES, Lane
 from medagent.queue.suspects import Suspects
 from medagent.statistics import Statistics
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, State
-from medagent.uplink.base import Response, Transmit, Uplink
+from medagent.uplink.base import Response, Uplink
 
 log = logging.getLogger(__name__)
 
@@ -211,29 +212,17 @@ class Dispatcher:
 
         The caller has taken their places in the window. A message that a plugin fails on gives its place back.
         """
-        channel = self._channels[messages[0].channel]
-        content_type = channel.content_type
-        transforms = self._transforms.get(messages[0].channel, ())
-        sound, frames = [], []
-        for message in messages:
-            try:
-                text = channel.forward(message)
-                for transform in transforms:
-                    text = transform(text)
-                if type(text) is not str:
-                    raise TypeError("not a text")
-            # a plugin may raise anything on one message; the others go on
-            except Exception as error:  # noqa: BLE001  as said above
-                self._put_off(message, error)
-                continue
-            sound.append(message)
-            frames.append(Transmit(message.channel, message.remote, content_type, text, message.callback))
+        name = messages[0].channel
+        sound, frames, faults = make_frames(messages, self._channels[name], self._transforms.get(name, ()))
+        for message, fault in faults:
+            self._put_off(message, fault)
         try:
             taken = uplink.transmit(frames) if frames else 0
-        # so may an uplink, such as on a text that cannot be encoded
+        # an uplink may raise too, such as on a text that cannot be encoded
         except Exception as error:  # noqa: BLE001  as said above
             if len(sound) > 1:
-                return self._transmit_singly(uplink, sound)
+                # one by one; what is left is left from the first one that is not taken
+                return next((sound[at:] for at, message in enumerate(sound) if self._transmit(uplink, (message,))), ())
             self._put_off(sound[0], error)
             return ()
         deadline = self._clock() + self._timeout
@@ -244,12 +233,6 @@ class Dispatcher:
             self._in_flight[message.callback] = Flight(message, deadline)
             self._committer.change(Change(message, State.SENT))
         return sound[taken:]
-
-    def _transmit_singly(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
-        for index, message in enumerate(messages):
-            if self._transmit(uplink, (message,)):
-                return messages[index:]
-        return ()
 
     async def _read_page(self, lane: Lane) -> None:
         rewinds = lane.rewinds

@@ -32,7 +32,7 @@ def read_messages(path: Path) -> list[StoredMessage]:
             "SELECT m.seq, channel, control_id, state, callback, data, response, error, attempts"
             " FROM message m JOIN body b ON b.seq = m.seq ORDER BY m.seq"
         )
-        return [StoredMessage(*row[:3], State(row[3]), *row[4:]) for row in rows]
+        return [StoredMessage(seq, channel, control_id, State(state), *rest) for seq, channel, control_id, state, *rest in rows]
 
 
 def counters_agree(path: Path) -> bool:

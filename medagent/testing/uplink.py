@@ -108,8 +108,13 @@ class AgentServer(Watched):
         self.connection = connection
         self.change()
         script = self.scripts.pop(0) if self.scripts else self.every
-        with contextlib.suppress(ConnectionClosed):
-            await script(connection)
+        scripted = asyncio.ensure_future(script(connection))
+        closed = asyncio.ensure_future(connection.wait_closed())
+        await asyncio.wait([scripted, closed], return_when=asyncio.FIRST_COMPLETED)
+        scripted.cancel()
+        closed.cancel()
+        with contextlib.suppress(ConnectionClosed, asyncio.CancelledError):
+            await scripted
 
     async def receive(self, connection: ServerConnection) -> Frame:
         frame: Frame = json.loads(await connection.recv())

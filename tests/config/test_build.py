@@ -13,7 +13,7 @@ from medagent.config.build import build
 from medagent.config.describe import describe, describe_problems
 from medagent.config.problems import Severity
 from medagent.config.settings import Registry
-from medagent.config.source import Source
+from medagent.fhir.source import Source
 from medagent.fhir.source import endpoint_references
 from medagent.plugins import build_registry
 from medagent.testing.resources import agent_resource, endpoint_resource, setting

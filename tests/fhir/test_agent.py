@@ -98,6 +98,6 @@ def test_registered_in_bundle_and_contained() -> None:
 
 def test_the_library_is_loaded_only_by_what_validates() -> None:
     """It takes 0.3 s, which most commands should not pay."""
-    modules = "medagent.config.build, medagent.config.load, medagent.fhir.source, medagent.fhir.access, medagent.plugins"
+    modules = "medagent.config.build, medagent.configure, medagent.fhir.source, medagent.fhir.access, medagent.plugins"
     script = f"import sys, {modules}; sys.exit('fhir.resources.R4B.fhirtypes' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

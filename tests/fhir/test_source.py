@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from medagent.config.bootstrap import Bootstrap
 from medagent.errors import ConfigError, NotReady
 from medagent.fhir.client import FhirClient
 from medagent.fhir.http import http_client
@@ -171,8 +170,8 @@ def test_malformed_channels_name_no_endpoint(malformed: object) -> None:
 
 async def test_load(tmp_path: Path, client: FhirClient, server: FhirServer) -> None:
     (path,) = write(tmp_path, agent={name: value for name, value in agent_resource().items() if name != "id"})
-    assert "id" not in (await load(Bootstrap(agent_files=(path,)), None)).agent
-    assert (await load(Bootstrap(server.base_url, agent_id=AGENT_ID), client)).agent["id"] == AGENT_ID
-    assert (await load(Bootstrap(server.base_url, agent_id="mine", agent_files=(path,)), client)).agent["id"] == "mine"
+    assert "id" not in (await load([path], None)).agent
+    assert (await load([], client, AGENT_ID)).agent["id"] == AGENT_ID
+    assert (await load([path], client, "mine")).agent["id"] == "mine"
     with pytest.raises(ConfigError, match="give --agent-id"):
-        await load(Bootstrap(server.base_url, agent_files=(path,)), client)
+        await load([path], client)

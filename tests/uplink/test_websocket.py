@@ -173,10 +173,12 @@ async def test_a_refused_token_is_replaced(world: UplinkWorld) -> None:
 
 async def test_a_token_refused_in_a_transmit_is_replaced(world: UplinkWorld) -> None:
     uplink = await world.connected()
+    world.tokens.number = 2
+    await world.tokens.get()
     assert uplink.transmit(messages(1)) == 1
     await world.server.latest.send('{"type":"agent:error","body":"Invalid access token"}')
     await world.core.until(lambda: world.core.calls.count("connected") == 2)
-    assert world.server.frames[-1]["accessToken"] == "token-2"
+    assert world.server.frames[-1]["accessToken"] == "token-3"
 
 
 async def test_transmits_carry_the_token_of_the_moment(world: UplinkWorld) -> None:

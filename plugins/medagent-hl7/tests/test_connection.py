@@ -9,7 +9,7 @@ import pytest
 
 from medagent.config.model import ChannelConfig
 from medagent.testing.channel import RecordingCore
-from medagent.testing.mllp import framed
+from medagent.testing.mllp import MllpClient, framed
 from medagent.types import Answer, Delivery
 from medagent_hl7.server import Hl7Channel
 
@@ -53,13 +53,17 @@ async def site() -> AsyncIterator[Site]:
 async def test_device_gets_what_waited_when_it_reads(site: Site) -> None:
     await site.block()
     site.writer.write(framed(MESSAGE % 2))
+    host, port = site.channel.address.split(":")
+    async with await MllpClient.connect(host, int(port)) as other:
+        await other.send(MESSAGE % 3)
+        # who does not read is not read from, and the others do not suffer
+        assert [message.control_id for message in await site.core.accepted(2)] == ["1", "3"]
     frame = framed(ACKNOWLEDGMENT.encode())
     async with asyncio.timeout(10):
         assert await site.reader.readexactly(site.sent * len(frame)) == frame * site.sent
     await site.core.until(lambda: bool(site.core.outcomes))
     assert site.core.outcomes == [(site.core.messages[0], Delivery.SENT)]
-    # and the device is read from again
-    assert [message.control_id for message in await site.core.accepted(2)] == ["1", "2"]
+    assert [message.control_id for message in await site.core.accepted(3)] == ["1", "3", "2"]
 
 
 async def test_device_that_never_reads_is_given_up_at_the_end(site: Site) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from medagent.config.build import build
-from medagent.config.source import Source
+from medagent.fhir.source import Source
 from medagent.plugins import Plugins
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments

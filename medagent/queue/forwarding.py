@@ -1,0 +1,33 @@
+"""From queued messages to the frames that carry them, past plugins' faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from medagent.channel import Channel
+from medagent.types import InboundMessage
+from medagent.uplink.base import Transmit
+
+
+def make_frames(
+    messages: Sequence[InboundMessage], channel: Channel, transforms: Sequence[Callable[[str], str]]
+) -> tuple[list[InboundMessage], list[Transmit], list[tuple[InboundMessage, Exception]]]:
+    """The messages that can be sent with their frames, and the others with what the channel or a transform raised."""
+    content_type = channel.content_type
+    sound: list[InboundMessage] = []
+    frames: list[Transmit] = []
+    faults: list[tuple[InboundMessage, Exception]] = []
+    for message in messages:
+        try:
+            text = channel.forward(message)
+            for transform in transforms:
+                text = transform(text)
+            if type(text) is not str:
+                raise TypeError("not a text")
+        # a plugin may raise anything on one message; the others go on
+        except Exception as error:  # noqa: BLE001  as said above
+            faults.append((message, error))
+        else:
+            sound.append(message)
+            frames.append(Transmit(message.channel, message.remote, content_type, text, message.callback))
+    return sound, frames, faults
