@@ -53,10 +53,16 @@ def show(report: Any) -> None:
     if len(rows) > 1:
         rows.append(_row("all", report, used))
     table("Messages", ["channel", "accepted", "live", "oldest, s", *(state.replace("_", " ") for state in used)], rows)
-    measured = [(name, channel["since_start"]) for name, channel in report["channels"].items() if "since_start" in channel]
+    measured = {name: channel["since_start"] for name, channel in report["channels"].items() if "since_start" in channel}
     if measured:
-        columns = ["channel", "in /s", "out /s", "commit p50", "p99", "answer p50", "p99", "resent", "failed", "duplicates"]
-        table("Since the agent's start (milliseconds)", columns, [_measured_row(name, since) for name, since in measured])
+        # these are zero on a good day, and then not worth a column
+        unusual = [what for what in UNUSUAL if any(since[what] for since in measured.values())]
+        columns = ["channel", "in /s", "out /s", "commit ms p50, p99", "answer ms p50, p99"]
+        rows = [_measured_row(name, since, unusual) for name, since in measured.items()]
+        table("Since the agent's start", [*columns, *(UNUSUAL[what] for what in unusual)], rows)
+
+
+UNUSUAL = {"timed_out_attempts": "timed out", "failed_attempts": "failed", "duplicates": "resent by device"}
 
 
 def _row(name: str, figures: Any, states: list[str]) -> list[object]:
@@ -64,17 +70,10 @@ def _row(name: str, figures: Any, states: list[str]) -> list[object]:
     return [name, figures["accepted"], figures["depth"], figures["oldest_age_seconds"], *counts]
 
 
-def _measured_row(name: str, since: Any) -> list[object]:
-    commit, answer = since["commit_ms"], since["answer_ms"]
-    return [
-        name,
-        since["accepted_per_second"],
-        since["ended_per_second"],
-        commit["p50"],
-        commit["p99"],
-        answer["p50"],
-        answer["p99"],
-        since["timed_out_attempts"],
-        since["failed_attempts"],
-        since["duplicates"],
-    ]
+def _measured_row(name: str, since: Any, unusual: list[str]) -> list[object]:
+    figures = [_percentiles(since["commit_ms"]), _percentiles(since["answer_ms"]), *(since[what] for what in unusual)]
+    return [name, since["accepted_per_second"], since["ended_per_second"], *figures]
+
+
+def _percentiles(figures: Any) -> str:
+    return "-" if figures["p50"] is None else f"{figures['p50']:g}, {figures['p99']:g}"

@@ -53,10 +53,15 @@ class Intake:
         self._observe = observe
         self._strategy: QueueStrategy | None = None
         self._paused = False
-        self.buffered = 0
+        self._undecided: set[int] = set()
         self.buffered_bytes = 0
         self.refused = 0
         self.accepting = True
+
+    @property
+    def buffered(self) -> int:
+        """Messages accepted, and neither acknowledged nor refused yet."""
+        return len(self._undecided)
 
     def use(self, strategy: QueueStrategy) -> None:
         """Hand accepted messages to `strategy` from now on."""
@@ -79,8 +84,8 @@ class Intake:
             message.callback = f"{self._callback_head}{seq:012x}"
             message.accepted_at = now
             message.received_at = monotonic
+            self._undecided.add(seq)
             size += len(message.body or b"")
-        self.buffered += len(messages)
         self.buffered_bytes += size
         try:
             self._strategy.put(messages)
@@ -90,7 +95,7 @@ class Intake:
             self._leave(messages)
             self._refuse(channel, messages, STORAGE_REFUSAL)
             return
-        if not self._paused and (self.buffered > HIGH_WATER_MESSAGES or self.buffered_bytes > HIGH_WATER_BYTES):
+        if not self._paused and (len(self._undecided) > HIGH_WATER_MESSAGES or self.buffered_bytes > HIGH_WATER_BYTES):
             self._paused = True
             for open_channel in self._channels.values():
                 open_channel.pause_reading()
@@ -141,13 +146,16 @@ class Intake:
 
     def refuse_uncommitted(self, message: InboundMessage) -> None:
         """The store could not commit this message."""
+        if message.seq not in self._undecided:
+            return  # a strategy has committed it twice
         self._leave((message,))
         self._refuse(message.channel, (message,), STORAGE_REFUSAL)
 
     def _leave(self, messages: Iterable[InboundMessage]) -> None:
         for message in messages:
-            self.buffered -= 1
-            self.buffered_bytes -= len(message.body or b"")
+            if message.seq in self._undecided:
+                self._undecided.remove(message.seq)
+                self.buffered_bytes -= len(message.body or b"")
         if self._paused and self.buffered <= HIGH_WATER_MESSAGES // 2 and self.buffered_bytes <= HIGH_WATER_BYTES // 2:
             self._paused = False
             for open_channel in self._channels.values():

@@ -115,6 +115,14 @@ def test_any_frame_is_a_sign_of_life(life: bytes) -> None:
     assert types(session.tick(30.0).frames) == ["agent:heartbeat:request"]
 
 
+def test_a_pause_of_our_own_is_not_the_silence_of_the_server() -> None:
+    session = connected()
+    for now in (10.0, 20.0):
+        session.tick(now)
+        session.receive([HEARTBEAT_RESPONSE], now)
+    assert types(session.tick(60.0).frames) == ["agent:heartbeat:request"]
+
+
 def test_all_answers_of_a_read_come_as_one_and_before_its_errors() -> None:
     step = connected().receive([ANSWER, error("Invalid HL7 message"), ANSWER], 1.0)
     answered, failed = step.events

@@ -70,7 +70,8 @@ def build(header: Header, code: str, text: str, *, now: str, control_id_of_ack: 
     characters; `error_code`, of table 0357, adds an ERR segment in the form of the message's version.
     """
     separator = header.field_separator
-    version = header.version or _DEFAULT_VERSION
+    # cut short: a cache keeps it
+    version = header.version[:10] or _DEFAULT_VERSION
     fields = [
         "MSH",
         header.encoding_characters,

@@ -41,6 +41,8 @@ _CODECS |= {
     "big5": "big5hkscs",
     "binary": "latin-1",
 }
+# what a cache may hold of a field from the network
+_LONGEST_FIELD = 100
 _JAPANESE = ("isoir87", "isoir159")
 # text codecs of Python that are no character sets
 _NO_CHARACTER_SETS = {"idna", "punycode", "raw_unicode_escape", "unicode_escape", "undefined", "utf_7"}
@@ -72,7 +74,7 @@ def codec_of(header: Header, encoding: str) -> str:
     the data (ISO 2022), so the codec that knows them reads both.
     """
     field = header.field(18)
-    return _codec_of_field(field, header.repetition_separator, encoding) if field else encoding
+    return _codec_of_field(field[:_LONGEST_FIELD], header.repetition_separator, encoding) if field else encoding
 
 
 @lru_cache(maxsize=256)

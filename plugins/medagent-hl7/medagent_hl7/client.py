@@ -142,6 +142,8 @@ async def connect(
         raise ConnectFailed(f"cannot connect to {host}:{port}: no answer within {timeout:g} s") from None
     except OSError as error:
         raise ConnectFailed(f"cannot connect to {host}:{port}: {_reason(error)}") from None
+    except UnicodeError:  # from the encoding of host names
+        raise ConnectFailed(f"cannot connect to {host}:{port}: that is no host name") from None
     return connection
 
 

@@ -24,9 +24,9 @@ from medagent_hl7.message import Header, Hl7Error, msa
 
 MAX_ROWS = 24
 """Messages shown one by one."""
-FEED_INTERVAL = 0.25
+FEED_INTERVAL = 0.5
 """Seconds between two looks of the live feed."""
-MAX_LINES = 8
+MAX_LINES = 12
 """Of the live feed, each time."""
 
 

@@ -11,6 +11,7 @@ from functools import cache
 
 from medagent_hl7.acknowledgment import APPLICATION_CODES
 from medagent_hl7.client import COMMIT_CODES, POSITIVE_CODES, Expect
+from medagent_hl7.samples.generate import NUMBER_DIGITS
 
 _is_met = cache(Expect.is_met)
 
@@ -71,7 +72,7 @@ class Result:
 
 
 class Ledger:
-    """Accounts for messages whose control IDs are `prefix` and a number, counted from 0 in the order of `sent`.
+    """Accounts for messages of a `medagent_hl7.samples.generate.Generator`, numbered from 0 in the order of `sent`.
 
     All times are of one clock, in seconds.
     """
@@ -143,7 +144,7 @@ class Ledger:
 
     def _number(self, control_id: str) -> int | None:
         digits = control_id.removeprefix(self._prefix)
-        if len(digits) == len(control_id) or not (digits.isascii() and digits.isdecimal()):
+        if len(digits) != NUMBER_DIGITS or control_id == digits or not (digits.isascii() and digits.isdecimal()):
             return None
         number = int(digits)
         return number if number < len(self._codes) else None

@@ -26,6 +26,8 @@ _RESULT = (
     b"OBX|4|NM|2160-0^Creatinine^LN||1.3|mg/dL|0.5-1.1|H|||F|||20260302084000",
 )
 _TEMPLATES = tuple(b"\r".join(segments) + b"\r" for segments in (_ADMISSION, _RESULT))
+NUMBER_DIGITS = 9
+"""Of the message's number in its control ID."""
 _PATIENTS = 100_000_000
 
 
@@ -37,8 +39,8 @@ def unique_prefix() -> str:
 class Generator:
     """Makes ADT^A01 and ORU^R01 messages of about 600 bytes in turn, each with a control ID of its own.
 
-    The control ID is `prefix` and the message's number in nine digits: with `unique_prefix` within the 20 characters that
-    versions before 2.7 allow.
+    The control ID is `prefix` and the message's number in `NUMBER_DIGITS` digits: with `unique_prefix` within the 20
+    characters that versions before 2.7 allow.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -47,6 +49,6 @@ class Generator:
     def message(self, number: int) -> bytes:
         """The message of this number, from 0 on."""
         return _TEMPLATES[number & 1] % {
-            b"control_id": b"%b%09d" % (self._prefix, number),
+            b"control_id": b"%b%0*d" % (self._prefix, NUMBER_DIGITS, number),
             b"patient": number % _PATIENTS,
         }

@@ -1,0 +1,127 @@
+"""A queue at work without sockets, for tests: real store, committer, strategy, intake and dispatcher between doubles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from medagent.config.model import AgentConfig, BatchConfig, ChannelConfig
+from medagent.queue.base import QueueStrategy, StrategyContext
+from medagent.queue.batched import BatchedStrategy
+from medagent.queue.committer import Committer
+from medagent.queue.dispatcher import Dispatcher
+from medagent.queue.intake import Intake
+from medagent.queue.sqlite import SqliteStore
+from medagent.statistics import Statistics
+from medagent.supervisor import HostedChannel
+from medagent.tasks import Tasks
+from medagent.testing.doubles import Clock, MemoryUplink, RecordingChannel, UnreliableStore
+from medagent.types import InboundMessage, State
+
+MakeStrategy = Callable[[StrategyContext], QueueStrategy]
+
+
+def message(control_id: str, body: str | None = None, *, link: str = "c1") -> InboundMessage:
+    """As a channel hands it over; the body is by default `body of <control_id>`."""
+    return InboundMessage(
+        (f"body of {control_id}" if body is None else body).encode("latin-1"), control_id, "10.0.0.7:41022", link
+    )
+
+
+class QueueWorld:
+    """One agent's core on a real queue file; `uplink`, `channels` and `clock` are the test's."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        channels: Sequence[str] = ("adt",),
+        strategy: MakeStrategy = BatchedStrategy,
+        batch: BatchConfig | None = None,
+        max_in_flight: int = 1000,
+        max_body_bytes: int = 1_000_000,
+        # transforms are plugins', so tests give wrong ones too
+        transforms: Sequence[Callable[[str], Any]] = (),
+        change_delay: float = 0.005,
+    ) -> None:
+        self.config = AgentConfig("a-1", "Test", batch=batch or BatchConfig(), max_in_flight=max_in_flight)
+        self.clock = Clock()
+        self.store = UnreliableStore(SqliteStore(folder / "queue.db"))
+        self.statistics = Statistics()
+        self.tasks = Tasks()
+        self.channels = {name: RecordingChannel() for name in channels}
+        self._hosted = {
+            name: HostedChannel(ChannelConfig(name, "test", "127.0.0.1", 1, "test://127.0.0.1:1"), channel)
+            for name, channel in self.channels.items()
+        }
+        self.committer = Committer(
+            self.store,
+            on_receipt=lambda receipt: self.intake.committed(receipt),
+            on_refused=lambda refused: self.intake.refuse_uncommitted(refused),
+            change_delay=change_delay,
+            tasks=self.tasks,
+        )
+        self.settled: list[tuple[str, State]] = []
+        """(control ID, state) of what has ended, in order."""
+        self.dispatcher = Dispatcher(
+            self.config,
+            store=self.store,
+            committer=self.committer,
+            channels=self._hosted,
+            transforms=dict.fromkeys(channels, transforms),
+            statistics=self.statistics,
+            tasks=self.tasks,
+            observe=lambda _channel, settled: self.settled.extend((one.control_id, state) for one, state in settled),
+            clock=self.clock,
+        )
+        self.uplink = MemoryUplink(self.dispatcher)
+        self.dispatcher.use(self.uplink)
+        self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn))
+        self._max_body_bytes = max_body_bytes
+
+    async def __aenter__(self) -> QueueWorld:
+        last_seq = await self.store.open()
+        self.intake = Intake(
+            agent_id="a-1",
+            first_seq=last_seq,
+            channels=self._hosted,
+            dispatcher=self.dispatcher,
+            max_body_bytes=self._max_body_bytes,
+        )
+        self.intake.use(self.strategy)
+        for name in self.channels:
+            await self.dispatcher.add_lane(name, last_seq)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.tasks.cancel()
+        await self.store.close()
+
+    @property
+    def channel(self) -> RecordingChannel:
+        """The first one."""
+        return next(iter(self.channels.values()))
+
+    async def accept(self, *messages: InboundMessage, channel: str | None = None) -> None:
+        """Hand messages over and wait until each is acknowledged or refused."""
+        name = channel or next(iter(self.channels))
+        self.intake.accept(name, list(messages))
+        await self.strategy.flush()
+
+    async def sent(self, count: int) -> None:
+        """Wait until the uplink has taken `count` frames, repeats included."""
+        await self.uplink.until(lambda: len(self.uplink.transmitted) >= count)
+
+    async def quiet(self) -> None:
+        """Wait until nothing runs in the background but timers."""
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+
+    async def states(self, channel: str | None = None) -> dict[State, int]:
+        """How many messages are in which state on disk; states without any are left out."""
+        await self.committer.flush_changes()
+        depths = await self.store.depths()
+        name = channel or next(iter(self.channels))
+        return {state: count for state, count in depths[name].counts.items() if count} if name in depths else {}

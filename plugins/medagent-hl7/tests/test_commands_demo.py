@@ -1,0 +1,71 @@
+"""`medagent demo`: server, agent and sender, all real."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import socket
+from pathlib import Path
+
+from medagent.testing.command import finish_command, run_command, start_command
+from medagent_hl7.samples import load
+
+
+async def test_once_shows_every_sample_answered() -> None:
+    finished = await run_command("demo", "--once", "--port", "0")
+    assert finished.exit_code == 0, finished
+    for sample in load():
+        assert sample.name in finished.stdout
+    assert f"All {len(load())} messages were answered AA." in finished.stdout
+
+
+async def test_once_as_json_with_more_messages_than_samples() -> None:
+    finished = await run_command("demo", "--once", "--port", "0", "--count", "30", "--format", "json")
+    assert finished.exit_code == 0, finished
+    result = finished.json
+    assert len({message["control_id"] for message in result["messages"]}) == 30
+    assert all([answer["code"] for answer in message["acknowledgments"]] == ["CA", "AA"] for message in result["messages"])
+    assert result["queue"]["accepted"] == 30
+    assert result["queue"]["states"]["response_sent"] == 30
+    assert result["latencies_ms"]["application"]["count"] == 30
+
+
+async def test_stays_up_for_more_until_it_is_stopped(tmp_path: Path) -> None:
+    process = await start_command("demo", "--port", "0", "--count", "1")
+    assert process.stdout is not None
+    shown = b""
+    async with asyncio.timeout(60):
+        while b"Ctrl-C stops everything." not in shown:
+            shown += await process.stdout.readline()
+    text = shown.decode()
+    found = re.search(r"medagent send (\S+) file.hl7", text)
+    state_dir = re.search(r"--state-dir (\S+)", text)
+    assert found is not None
+    assert state_dir is not None
+    path = tmp_path / "more.hl7"
+    path.write_bytes(b"MSH|^~\\&|A|B|C|D|20260302||ADT^A04|MORE-1|P|2.5\rPID|1||NOBODY\r")
+    assert Path(state_dir[1]).stat().st_mode & 0o777 == 0o700
+    assert (await run_command("send", found[1], str(path))).exit_code == 0
+    async with asyncio.timeout(60):
+        while b"MORE-1" not in (line := await process.stdout.readline()):
+            assert line
+    assert line.split()[1:] == [b"ADT^A04", b"MORE-1", b"AA"]
+    process.send_signal(signal.SIGINT)
+    finished = await finish_command(process)
+    assert finished.exit_code == 0, finished
+    assert "Traceback" not in finished.stderr
+    assert not Path(state_dir[1]).exists()
+    assert (await run_command("send", found[1], str(path))).exit_code == 1
+
+
+async def test_a_taken_port_is_refused_if_it_was_asked_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        finished = await run_command("demo", "--once", "--port", str(port))
+    assert finished.exit_code == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in finished.stderr
+
+
+async def test_json_needs_once() -> None:
+    assert (await run_command("demo", "--format", "json")).exit_code == 2

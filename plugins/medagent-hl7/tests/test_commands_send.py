@@ -1,0 +1,132 @@
+"""`medagent send`, as a process of its own."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from medagent.testing.command import run_command
+from medagent.testing.mllp_server import MllpServer, acknowledge
+from medagent_hl7.message import BOM, Header
+from medagent_hl7.samples import load
+
+
+def message(control_id: str, trigger: str = "A01") -> bytes:
+    return rf"MSH|^~\&|SENDER|NORTH|RECEIVER|SOUTH|20260302||ADT^{trigger}|{control_id}|P|2.5".encode() + b"\rPID|1|X\r"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    path = tmp_path / "two.hl7"
+    path.write_bytes(message("M1") + message("M2", "A08"))
+    return path
+
+
+async def test_sends_every_message_of_every_file_as_it_is(tmp_path: Path) -> None:
+    for sample in load():
+        (tmp_path / f"{sample.name}.hl7").write_bytes(sample.body)
+    (tmp_path / "zz_bom.hl7").write_bytes(BOM + message("M1") + message("M2"))
+    async with MllpServer() as server:
+        paths = sorted(map(str, tmp_path.glob("*.hl7")))
+        server.respond = lambda body: acknowledge(body.removeprefix(BOM).replace(b"\n", b"\r"), "AA")
+        finished = await run_command("send", f"127.0.0.1:{server.port}", *paths)
+        assert finished.exit_code == 0, finished
+        assert server.received == [*(sample.body for sample in load()), BOM + message("M1"), message("M2")]
+        assert len(server.connections) == 1
+    assert f"{len(load()) + 2} sent, all accepted" in finished.stdout
+
+
+async def test_says_for_each_message_what_was_answered(two: Path) -> None:
+    async with MllpServer(lambda body: acknowledge(body, "CA", "AE" if b"M1" in body else "AA")) as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--expect", "both")
+    assert finished.exit_code == 1
+    first, second, summary = finished.stdout.splitlines()
+    assert first.startswith(f"{two}  M1  ADT^A01  CA ")
+    assert ", AE " in first
+    assert second.startswith(f"{two}  M2  ADT^A08  CA ")
+    assert summary == "2 sent, 1 not accepted"
+    assert "PID" not in finished.stdout + finished.stderr
+
+
+async def test_json(two: Path) -> None:
+    async with MllpServer(lambda body: acknowledge(body, "CA", "AA")) as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--format", "json")
+    assert finished.exit_code == 0
+    result = finished.json
+    assert (result["sent"], result["failed"]) == (2, 0)
+    first = result["messages"][0]
+    assert (first["name"], first["control_id"], first["type"], first["ok"]) == (str(two), "M1", "ADT^A01", True)
+    assert [answer["code"] for answer in first["acknowledgments"]] == ["CA", "AA"]
+    assert all(answer["ms"] > 0 for answer in first["acknowledgments"])
+
+
+async def test_unique_gives_new_control_ids_and_changes_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "same.hl7"
+    path.write_bytes(3 * message("SAME"))
+    async with MllpServer() as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(path), str(path), "--unique")
+        assert finished.exit_code == 0
+        control_ids = [Header.parse(body).control_id for body in server.received]
+        assert len(set(control_ids)) == 6
+        pairs = zip(server.received, control_ids, strict=True)
+        assert all(body.replace(control_id.encode(), b"SAME") == message("SAME") for body, control_id in pairs)
+
+
+async def test_a_message_without_answer_does_not_stop_those_after_it(two: Path) -> None:
+    async with MllpServer(lambda body: [] if b"M1" in body else acknowledge(body, "AA")) as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--timeout", "0.2", "--format", "json")
+    assert finished.exit_code == 1
+    first, second = finished.json["messages"]
+    assert "no acknowledgment came within 0.2 s" in first["failure"]
+    assert (second["ok"], second["failure"]) == (True, None)
+
+
+async def test_a_lost_connection_is_opened_again_for_the_next_message(two: Path) -> None:
+    async with MllpServer(lambda body: None if b"M1" in body else acknowledge(body, "AA")) as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--format", "json")
+        assert len(server.connections) == 2
+    assert finished.exit_code == 1
+    first, second = finished.json["messages"]
+    assert "closed the connection" in first["failure"]
+    assert second["ok"]
+
+
+async def test_nobody_listens(two: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        finished = await run_command("send", f"127.0.0.1:{taken.getsockname()[1]}", str(two))
+    assert finished.exit_code == 1
+    assert "Connection refused" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+async def test_batch_segments_are_not_sent_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "batch.hl7"
+    path.write_bytes(b"FHS|^~\\&|A\rBHS|^~\\&|A\r" + message("M1") + b"BTS|1\rFTS|1\r")
+    async with MllpServer() as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(path))
+        assert server.received == [message("M1")]
+    assert finished.exit_code == 0
+    assert "FHS, BHS, BTS, FTS are not sent" in finished.stderr
+
+
+async def test_a_file_that_is_no_hl7_is_named_before_anything_is_sent(two: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.txt"
+    path.write_text("hello")
+    async with MllpServer() as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), str(path))
+        assert server.received == []
+    assert finished.exit_code == 1
+    assert str(path) in finished.stderr
+    assert "hello" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["127.0.0.1"], ["127.0.0.1:1"], ["127.0.0.1:1", "no-such-file"], ["h:1", ".", "--expect", "x"]]
+)
+async def test_wrong_usage(arguments: list[str]) -> None:
+    finished = await run_command("send", *arguments)
+    assert finished.exit_code == 2
+    assert "Usage:" in finished.stderr
