@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from medagent import __version__
 from medagent.admin import AdminServer
 from medagent.config.bootstrap import Bootstrap
-from medagent.configure import load_config
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
+from medagent.configure import load_config
 from medagent.errors import ConfigError, MedagentError, NotReady, PluginError
 from medagent.fhir.access import FhirAccess
 from medagent.pipeline import Pipeline

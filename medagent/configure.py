@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from medagent.config.build import build
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem
-from medagent.fhir.source import Source
 from medagent.errors import ConfigError, NotReady
+from medagent.fhir.source import Source
 from medagent.queue.base import StrategyContext
 from medagent.types import InboundMessage
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from medagent.config.model import AgentConfig, ChannelConfig
     from medagent.config.problems import Problem
     from medagent.config.settings import Registry
-    from medagent.fhir.source import Source
     from medagent.fhir.client import FhirClient
+    from medagent.fhir.source import Source
     from medagent.queue.base import QueueStore, QueueStrategy, StoreContext, StrategyContext
     from medagent.types import InboundMessage, State
     from medagent.uplink.base import ServerRequest, Uplink, UplinkContext

@@ -17,6 +17,7 @@ from medagent.queue.base import QueueStore, QueueStrategy, StrategyContext
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.intake import Intake
+from medagent.queue.settlement import Settlement
 from medagent.statistics import Statistics
 from medagent.supervisor import HostedChannel, Supervisor
 from medagent.tasks import Tasks
@@ -56,6 +57,12 @@ class Pipeline:
             change_delay=config.batch.flush_interval_ms / 1000,
             tasks=self._strategy_tasks,
         )
+        self._settlement = Settlement(
+            committer=self._committer,
+            channels=self._channels,
+            statistics=self.statistics,
+            observe=_observer(plugins, "medagent_messages_settled", "settled"),
+        )
         self.dispatcher = Dispatcher(
             config,
             store=store,
@@ -63,8 +70,8 @@ class Pipeline:
             channels=self._channels,
             transforms={channel.name: _transforms(plugins, channel) for channel in config.channels},
             statistics=self.statistics,
+            settlement=self._settlement,
             tasks=self._tasks,
-            observe=_observer(plugins, "medagent_messages_settled", "settled"),
         )
         self.uplink = _make_uplink(plugins, bootstrap, UplinkContext(config.agent_id, tokens, self.dispatcher, requested))
         overhead = self.uplink.overhead_bytes if self.uplink is not None else OVERHEAD_WITHOUT_UPLINK
@@ -93,7 +100,7 @@ class Pipeline:
             max_body_bytes=max_body_bytes,
             log=logging.getLogger(f"medagent.channel.{channel.name}"),
             accept=partial(self.intake.accept, channel.name),
-            delivered=self.dispatcher.delivered,
+            delivered=self._settlement.delivered,
             spawn=self._tasks.spawn,
         )
         return HostedChannel(channel, plugins.channel_types.factories[channel.scheme](context))

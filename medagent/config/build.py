@@ -13,8 +13,8 @@ from medagent.config.endpoints import EndpointRules
 from medagent.config.model import AgentConfig, BatchConfig, Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
-from medagent.fhir.source import Source
 from medagent.config.wording import from_findings, show
+from medagent.fhir.source import Source
 
 T = TypeVar("T", bool, int, str)
 

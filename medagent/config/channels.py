@@ -9,8 +9,8 @@ from typing import Any
 from medagent.config.endpoints import EndpointRules, Listener, parse_endpoint
 from medagent.config.model import ChannelConfig
 from medagent.config.problems import Problem, Severity
-from medagent.fhir.source import Source
 from medagent.config.wording import from_findings, printable, show
+from medagent.fhir.source import Source
 
 
 @dataclass(slots=True)

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from medagent.channel import Channel
 from medagent.config.model import AgentConfig
 from medagent.queue.base import Change, Duplicate, QueueStore
+from medagent.queue.caution import Caution
 from medagent.queue.committer import Committer
 from medagent.queue.forwarding import make_frames
 from medagent.queue.lane import PAGE_BYTES, PAGE_MESSAGES, Lane
-from medagent.queue.suspects import Suspects
+from medagent.queue.settlement import Settlement, Verdict
 from medagent.statistics import Statistics
 from medagent.tasks import Tasks
-from medagent.types import Answer, Delivery, InboundMessage, State
+from medagent.types import Answer, InboundMessage, State
 from medagent.uplink.base import Response, Uplink
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 RETRY_BASE = 1.0
 RETRY_CAP = 60.0
 """Seconds before a message that failed for a passing reason is tried again: base * 2^(attempts - 1), at most the cap."""
+PASSING_ERRORS = frozenset({"Channel not found"})
+"""Texts of `agent:error` that say nothing against the message: the Agent resource on the server is to be mended."""
 MAX_CHUNK = 500
 """Messages written to the uplink in one go."""
 
@@ -53,8 +56,8 @@ class Dispatcher:
         channels: Mapping[str, Channel],
         transforms: Mapping[str, Sequence[Callable[[str], str]]],
         statistics: Statistics,
+        settlement: Settlement,
         tasks: Tasks,
-        observe: Callable[[str, Sequence[tuple[InboundMessage, State]]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout = config.response_timeout_ms / 1000
@@ -65,13 +68,13 @@ class Dispatcher:
         self._transforms = transforms
         self._statistics = statistics
         self._tasks = tasks
-        self._observe = observe
+        self._settlement = settlement
         self._clock = clock
         self._uplink: Uplink | None = None
         self._connected = False
         self._lanes: dict[str, Lane] = {}
         self._in_flight: dict[str, Flight] = {}
-        self._suspects = Suspects()
+        self._caution = Caution()
         self.unmatched = 0
         """Answers that no waiting message asked for: late, double or unknown. Harmless."""
 
@@ -108,7 +111,7 @@ class Dispatcher:
         if pending is not None:
             state, response = pending.state, pending.response or response
         if state is State.RESPONSE_QUEUED or state.ended:
-            self._answer_again(duplicate.seq, message, state, response)
+            self._settlement.answer_again(duplicate.seq, message, state, response)
         elif (flight := self._flight_of(duplicate.seq)) is not None:
             waiting = flight.message
             waiting.link, waiting.remote, waiting.origin = message.link, message.remote, message.origin
@@ -117,17 +120,6 @@ class Dispatcher:
 
     def _flight_of(self, seq: int) -> Flight | None:
         return next((flight for flight in self._in_flight.values() if flight.message.seq == seq), None)
-
-    def _answer_again(self, seq: int, message: InboundMessage, state: State, response: str | None) -> None:
-        refused = state in (State.REJECTED, State.DEAD_LETTER)
-        deliveries = self._answer(message.channel, [(message, Answer(not refused, response or ""))])
-        if state is not State.RESPONSE_UNDELIVERED or deliveries[0] is not Delivery.SENT:
-            return
-        if (pending := self._committer.pending(seq)) is not None:
-            pending.state = State.RESPONSE_SENT
-        else:
-            message.seq, message.stored_state = seq, state
-            self._committer.change(Change(message, State.RESPONSE_SENT))
 
     # -- to the uplink ------------------------------------------------------------------------------------------------
 
@@ -141,7 +133,11 @@ class Dispatcher:
     def disconnected(self) -> None:
         """Nobody knows what the server made of what was in flight: it all goes again, in order, under the same keys."""
         self._connected = False
-        self._suspects.clear()
+        fatal = self._caution.disconnected([flight.message for flight in self._in_flight.values()])
+        if fatal is not None:
+            log.error("channel %s: the connection is lost whenever message %d is sent: it waits", fatal.channel, fatal.seq)
+            self._take_down(fatal)
+            self._retry_later(fatal, None, "the connection was lost each time while this message was alone on its way")
         self._rewind(list(self._in_flight.values()))
 
     def _rewind(self, flights: Sequence[Flight]) -> None:
@@ -170,16 +166,19 @@ class Dispatcher:
             lane = self._lanes[message.channel]
             lane.in_flight -= 1
             lane.retry(message.seq, now)
+            self._caution.put_off(message.seq)
             self._statistics.timed_out(message.channel)
         if late:
             log.warning("%d message(s) had no answer within %g s: sending again under the same keys", len(late), self._timeout)
+        if self._caution.grace_ends(now):
+            self._rewind(list(self._in_flight.values()))
         self._pump()
 
     def _pump(self) -> None:
         if not self._connected or self._uplink is None:
             return
-        if self._suspects.active:
-            self._probe()
+        if self._caution.active:
+            self._pump_one(self._uplink)
             return
         for lane in self._lanes.values():
             if not self._pump_lane(lane, self._uplink):
@@ -191,6 +190,10 @@ class Dispatcher:
         """Send what may go; False if the uplink is full."""
         while True:
             while (seq := lane.take_retry(self._clock())) is not None:
+                if self._caution.is_dangerous(seq):
+                    lane.retry(seq, self._clock())
+                    self._caution.suspect(seq, lane.channel)
+                    return False
                 lane.in_flight += 1  # the place is taken while the body is read
                 self._tasks.spawn(self._resend(lane, seq), "retry")
             batch: list[InboundMessage] = []
@@ -206,6 +209,27 @@ class Dispatcher:
                 lane.in_flight -= len(left)
                 lane.put_back(left)
                 return False
+
+    def _pump_one(self, uplink: Uplink) -> None:
+        """Send one message, if no other is on its way: after an error that names none."""
+        channel = self._caution.next_channel
+        if channel is None or any(lane.in_flight for lane in self._lanes.values()):
+            return
+        lane = self._lanes[channel]
+        if (seq := lane.take_retry(self._clock())) is not None:
+            lane.in_flight += 1
+            self._tasks.spawn(self._resend(lane, seq), "retry")
+        elif (message := lane.take()) is not None:
+            lane.in_flight += 1
+            if left := self._transmit(uplink, (message,)):
+                lane.in_flight -= 1
+                lane.put_back(left)
+        elif lane.wants_page:
+            lane.reading = True
+            self._tasks.spawn(self._read_page(lane), "page of the queue")
+        elif lane.idle:
+            self._caution.forget(channel)
+            self._pump()
 
     def _transmit(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
         """Write messages of one channel to the uplink; returns those that it did not take.
@@ -273,62 +297,27 @@ class Dispatcher:
 
     def answered(self, responses: Sequence[Response]) -> None:
         """Settle all answers of one read."""
-        verdicts: dict[str, list[tuple[InboundMessage, Answer, Response]]] = {}
+        verdicts: dict[str, list[Verdict]] = {}
         for response in responses:
             flight = self._in_flight.pop(response.callback, None)
             if flight is None:
                 self.unmatched += 1
                 continue
             message = flight.message
-            lane = self._lanes[message.channel]
-            lane.in_flight -= 1
+            self._lanes[message.channel].in_flight -= 1
+            if self._caution.active:
+                self._caution.settled(message.seq)
             status = response.status_code
-            if status < 400:
-                verdict = Answer(True, response.body)
-            elif status == 429 or status >= 500:
-                self._retry_later(message, response.status_code, response.body)
-                continue
+            if status == 429 or status >= 500:
+                self._retry_later(message, status, response.body)
+            elif status >= 400:
+                verdicts.setdefault(message.channel, []).append((message, Answer(False, "", response.body), status))
             else:
-                verdict = Answer(False, "", response.body)
-            verdicts.setdefault(message.channel, []).append((message, verdict, response))
+                verdicts.setdefault(message.channel, []).append((message, Answer(True, response.body), status))
+        self._caution.answered()
         for channel, some in verdicts.items():
-            self._settle(channel, some)
+            self._settlement.settle(channel, some)
         self._pump()
-
-    def _settle(self, channel: str, verdicts: Sequence[tuple[InboundMessage, Answer, Response]]) -> None:
-        deliveries = self._answer(channel, [(message, answer) for message, answer, _ in verdicts])
-        settled = []
-        for (message, answer, response), delivery in zip(verdicts, deliveries, strict=True):
-            state = delivery.value if answer.accepted else State.REJECTED
-            settled.append((message, state))
-            self._committer.change(
-                Change(
-                    message,
-                    state,
-                    response=answer.body if answer.accepted else None,
-                    status_code=response.status_code,
-                    error=answer.reason or None,
-                )
-            )
-        self._statistics.settled(channel, settled, self._clock())
-        if self._observe is not None:
-            self._observe(channel, settled)
-
-    def _answer(self, channel: str, answers: list[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        host = self._channels.get(channel)
-        return host.answer(answers) if host is not None else [Delivery.GONE] * len(answers)
-
-    def delivered(self, outcomes: Sequence[tuple[InboundMessage, Delivery]]) -> None:
-        """A slow device has taken its answers, or has gone."""
-        for message, delivery in outcomes:
-            pending = self._committer.pending(message.seq)
-            # a refusal has ended as `rejected` whatever became of its answer
-            if message.stored_state is State.REJECTED or (pending is not None and pending.state is State.REJECTED):
-                continue
-            change = Change(message, delivery.value)
-            if pending is not None:
-                change.response, change.status_code = pending.response, pending.status_code
-            self._committer.change(change)
 
     def _put_off(self, message: InboundMessage, error: Exception) -> None:
         """A plugin fails on this message, which was about to be sent."""
@@ -340,6 +329,7 @@ class Dispatcher:
         self._retry_later(message, None, type(error).__name__)
 
     def _retry_later(self, message: InboundMessage, status_code: int | None, reason: str) -> None:
+        self._caution.put_off(message.seq)
         delay = min(RETRY_BASE * 2.0 ** min(message.attempts - 1, 10), RETRY_CAP)
         self._committer.change(
             Change(
@@ -356,45 +346,31 @@ class Dispatcher:
     # -- errors that name no message ------------------------------------------------------------------------------------
 
     def failed(self, text: str) -> None:
-        """Find the message that the server cannot serve: send the unanswered ones again, one by one."""
+        """Find the message that the server cannot serve: send the unanswered ones again, one at a time."""
         self._statistics.server_errors += 1
         if not self._in_flight:
             log.warning("the server reports an error, and no message is waiting for an answer")
             return
-        guilty = self._suspects.failed([flight.message for flight in self._in_flight.values()], self._clock())
+        searching = self._caution.active
+        guilty = self._caution.failed([flight.message for flight in self._in_flight.values()], self._clock())
         if guilty is not None:
-            self._reject(guilty, text)
+            self._condemn(guilty, text)
+        elif searching and self._caution.next_channel is not None:
+            self._rewind(list(self._in_flight.values()))
+        elif not searching:
+            log.warning("the server reports an error that names no message: sending the unanswered one at a time")
         self._pump()
 
-    def _reject(self, callback: str, text: str) -> None:
-        flight = self._in_flight.pop(callback)
-        message = flight.message
+    def _take_down(self, message: InboundMessage) -> None:
+        del self._in_flight[message.callback]
         self._lanes[message.channel].in_flight -= 1
-        log.warning("channel %s: the server refuses message %d; it ends as rejected", message.channel, message.seq)
-        self._settle(message.channel, [(message, Answer(False, "", text), Response(callback, 400, "text/plain", text))])
 
-    def _probe(self) -> None:
-        callback = self._suspects.next_probe(self._in_flight.keys(), self._clock())
-        if callback is not None:
-            self._tasks.spawn(self._send_alone(self._in_flight[callback]), "probe")
-        elif not self._suspects.active:
-            self._pump()
-
-    async def _send_alone(self, flight: Flight) -> None:
-        """Send an unanswered message again while nothing else is sent."""
-        message = flight.message
-        taken = False
-        try:
-            await self._committer.flush_changes()
-            stored = await self._store.fetch_one(message.seq)
-            # meanwhile the answer may have come after all, or the connection have gone
-            if stored is not None and self._uplink is not None and self._in_flight.get(message.callback) is flight:
-                message.body = stored.body
-                taken = not self._transmit(self._uplink, (message,))
-        finally:
-            if taken:
-                self._suspects.probe_sent(message.callback)
-            else:
-                self._suspects.probe_unsent(message.callback)
-        if message.callback not in self._in_flight:
-            self._pump()
+    def _condemn(self, message: InboundMessage, text: str) -> None:
+        self._take_down(message)
+        if text in PASSING_ERRORS:
+            log.warning("channel %s: the server cannot serve it now: %s", message.channel, text)
+            self._retry_later(message, None, text)
+        else:
+            log.warning("channel %s: the server refuses message %d; it ends as rejected", message.channel, message.seq)
+            self._caution.settled(message.seq)
+            self._settlement.settle(message.channel, [(message, Answer(False, "", text), None)])

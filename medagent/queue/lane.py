@@ -46,6 +46,11 @@ class Lane:
         return self.behind and not self.reading and len(self._ready) < PAGE_MESSAGES and self._ready_bytes < PAGE_BYTES
 
     @property
+    def idle(self) -> bool:
+        """Nothing is left to send, now or later."""
+        return not (self._ready or self._retries or self.behind or self.reading or self.in_flight)
+
+    @property
     def room(self) -> int:
         """How many more messages may be unanswered."""
         return self.max_in_flight - self.in_flight

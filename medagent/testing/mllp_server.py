@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Self, cast
 
-from medagent.testing.bots import acknowledgment
 from medagent.testing.mllp import END_BLOCK, START_BLOCK, framed
 
 Respond = Callable[[bytes], Iterable[bytes] | None]
@@ -14,8 +13,12 @@ Respond = Callable[[bytes], Iterable[bytes] | None]
 
 
 def acknowledge(body: bytes, *codes: str) -> list[bytes]:
-    """One acknowledgment of `body` for each code."""
-    return [acknowledgment(body.decode("latin-1"), code).encode("latin-1") for code in codes]
+    """One acknowledgment for each code of a message whose delimiters are `|^~\\&`."""
+    msh = body.split(b"\r", 1)[0].split(b"|")
+    return [
+        b"\r".join((b"MSH|%b|||||||ACK|A%b|P|%b" % (msh[1], msh[9], msh[11]), b"MSA|%b|%b" % (code.encode(), msh[9]), b""))
+        for code in codes
+    ]
 
 
 def accept(body: bytes) -> list[bytes]:

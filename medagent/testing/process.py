@@ -85,7 +85,7 @@ class AgentProcess:
         """Wait until no live message is left in its queue."""
         async with asyncio.timeout(timeout):
             # the agent tells its figures only when asked
-            while (await asyncio.to_thread(call, state_dir, "stats"))["depth"]:
+            while (await asyncio.to_thread(call, state_dir, "stats"))["depth"]:  # noqa: ASYNC110  as said above
                 await asyncio.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:

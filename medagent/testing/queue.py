@@ -13,6 +13,7 @@ from medagent.queue.batched import BatchedStrategy
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.intake import Intake
+from medagent.queue.settlement import Settlement
 from medagent.queue.sqlite import SqliteStore
 from medagent.statistics import Statistics
 from medagent.supervisor import HostedChannel
@@ -65,6 +66,13 @@ class QueueWorld:
         )
         self.settled: list[tuple[str, State]] = []
         """(control ID, state) of what has ended, in order."""
+        self.settlement = Settlement(
+            committer=self.committer,
+            channels=self._hosted,
+            statistics=self.statistics,
+            observe=lambda _channel, settled: self.settled.extend((one.control_id, state) for one, state in settled),
+            clock=self.clock,
+        )
         self.dispatcher = Dispatcher(
             self.config,
             store=self.store,
@@ -72,8 +80,8 @@ class QueueWorld:
             channels=self._hosted,
             transforms=dict.fromkeys(channels, transforms),
             statistics=self.statistics,
+            settlement=self.settlement,
             tasks=self.tasks,
-            observe=lambda _channel, settled: self.settled.extend((one.control_id, state) for one, state in settled),
             clock=self.clock,
         )
         self.uplink = MemoryUplink(self.dispatcher)
@@ -97,6 +105,7 @@ class QueueWorld:
 
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.cancel()
+        await self.committer.flush_changes()
         await self.store.close()
 
     @property

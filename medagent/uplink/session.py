@@ -177,11 +177,12 @@ class Session:
     def _fail(self, text: str, step: Step) -> None:
         if text in CONNECTION_ERRORS:
             self._die(step, Dead(f"the server says: {text}", renew_token=True))
-        elif self._state is _State.CONNECTED:
-            step.events.append(Failed(text))
         elif text == "Not found":
+            # in answer to a transmit too: the server looks for the Agent each time
             reason = f"the server says: Not found; Agent/{self._agent_id} does not exist there, or this client may not read it"
             self._die(step, Dead(reason, renew_token=True))
+        elif self._state is _State.CONNECTED:
+            step.events.append(Failed(text))
         else:
             self._die(step, Dead("the server refuses the connect request"))
 

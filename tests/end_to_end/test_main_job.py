@@ -151,6 +151,26 @@ async def test_too_large_a_message_is_refused_before_acceptance(tmp_path):
     assert [row.control_id for row in read_messages(tmp_path / "queue.db")] == ["E2"]
 
 
+async def test_a_message_that_the_server_cannot_take_does_not_hold_up_the_others(tmp_path):
+    # the server closes the connection over a frame above its limit, and does not say which one it was
+    async with server(settings={"maxFrameBytes": 4_000_000}) as fhir, agent(fhir, tmp_path) as process:
+        await process.listening(*QUERIES)
+        await process.logged("connected to")
+        large = message("L") + b"OBX|1|ED|||" + b"A" * 1_100_000 + b"\r"
+        async with await MllpClient.connect(*process.addresses["enhanced"]) as client:
+            await client.send(message("S1"), large, message("S2"))
+            # the close code may reach the agent (then there is an AE) or get lost with the connection
+            acknowledged: set[tuple[bytes, bytes]] = set()
+            while (b"AA", b"S2") not in acknowledged:
+                code, control = (await client.receive(timeout=60)).split(b"MSA|")[1].rstrip(b"\r").split(b"|")[:2]
+                acknowledged.add((code, control))
+        assert acknowledged - {(b"AE", b"L")} == {(b"CA", b"S1"), (b"CA", b"L"), (b"CA", b"S2"), (b"AA", b"S1"), (b"AA", b"S2")}
+        assert await process.stop() == 0
+    states = {row.control_id: row.state for row in read_messages(tmp_path / "queue.db")}
+    assert states.pop("L") in (State.REJECTED, State.ERROR)
+    assert states == {"S1": State.RESPONSE_SENT, "S2": State.RESPONSE_SENT}
+
+
 async def test_statistics_are_logged_and_shown(tmp_path):
     async with server(settings={"logStatsFreqSecs": 1}) as fhir, agent(fhir, tmp_path) as process:
         await process.listening(*QUERIES)
@@ -214,9 +234,7 @@ async def test_a_stop_under_load_loses_nothing_acknowledged(tmp_path, strategy):
     assert counters_agree(tmp_path / "queue.db")
 
 
-async def keep_sending(
-    process: AgentProcess, name: str, channel: str, acknowledged: set[str], halfway: asyncio.Event
-) -> None:
+async def keep_sending(process: AgentProcess, name: str, channel: str, acknowledged: set[str], halfway: asyncio.Event) -> None:
     """Send until the agent closes, noting what it has acknowledged."""
     client = await MllpClient.connect(*process.addresses[channel])
     try:

@@ -266,7 +266,7 @@ async def test_a_file_that_is_no_database(path: Path, content: bytes) -> None:
     with pytest.raises(QueueError, match=r"queue\.db"):
         await store.open()
     assert path.read_bytes() == content
-    assert threads() == []
+    assert lingering_threads() == []
 
 
 async def test_a_folder_or_a_dangling_link_in_its_place(path: Path) -> None:
@@ -277,7 +277,7 @@ async def test_a_folder_or_a_dangling_link_in_its_place(path: Path) -> None:
     path.symlink_to("nowhere/queue.db")
     with pytest.raises(QueueError, match="is not a file"):
         await SqliteStore(path).open()
-    assert threads() == []
+    assert lingering_threads() == []
 
 
 async def test_a_file_in_place_of_its_folder(path: Path) -> None:
@@ -295,7 +295,7 @@ async def test_a_newer_format_is_refused_and_left_alone(store: SqliteStore, path
     with pytest.raises(QueueError, match="its format is 99"):
         await SqliteStore(path).open()
     assert path.read_bytes() == before
-    assert threads() == []
+    assert lingering_threads() == []
 
 
 @pytest.mark.parametrize("version", [0, 1])
@@ -329,6 +329,9 @@ async def test_a_queue_without_an_agent_is_read_and_not_changed(store: SqliteSto
         read_depths(path)
 
 
-def threads() -> list[str]:
+def lingering_threads() -> list[str]:
     """aiosqlite's threads are not daemons: one left over keeps the process from ending."""
-    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    for thread in threads:
+        thread.join(5.0)
+    return [thread.name for thread in threads if thread.is_alive()]

@@ -18,17 +18,17 @@ async def test_notes_what_comes_and_answers_it_however_it_is_cut() -> None:
         answers = [await client.receive() for _ in range(3)]
         await server.wait_for(3)
         assert server.received == [BODY] * 3
-    assert all(b"\rMSA|AA|M1|" in answer for answer in answers)
+    assert all(b"\rMSA|AA|M1\r" in answer for answer in answers)
 
 
 async def test_answers_as_told_and_without_being_asked() -> None:
-    async with MllpServer(lambda body: acknowledge(body, "CA", "AE")) as server:
-        async with await MllpClient.connect("127.0.0.1", server.port) as client:
-            await client.send(BODY)
-            assert b"MSA|CA" in await client.receive()
-            assert b"MSA|AE" in await client.receive()
-            server.connections[0].send(b"more")
-            assert await client.receive() == b"more"
+    async with MllpServer() as server, await MllpClient.connect("127.0.0.1", server.port) as client:
+        server.respond = lambda body: acknowledge(body, "CA", "AE")
+        await client.send(BODY)
+        assert b"MSA|CA" in await client.receive()
+        assert b"MSA|AE" in await client.receive()
+        server.connections[0].send(b"more")
+        assert await client.receive() == b"more"
 
 
 async def test_closes_when_told() -> None:

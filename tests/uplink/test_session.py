@@ -138,11 +138,11 @@ def test_errors_about_connection_or_token_end_the_connection(text: str) -> None:
         assert not session.connected
 
 
-def test_not_found_concerns_the_agent_only_while_connecting() -> None:
-    while_connecting = dead(opened().receive([error("Not found")], 1.0))
-    assert while_connecting.renew_token
-    assert "Agent/a-1" in while_connecting.reason
-    assert connected().receive([error("Not found")], 1.0).events == [Failed("Not found")]
+def test_not_found_concerns_the_agent_whenever_it_comes() -> None:
+    for session in (opened(), connected()):
+        step = dead(session.receive([error("Not found")], 1.0))
+        assert step.renew_token
+        assert "Agent/a-1" in step.reason
 
 
 def test_an_unknown_error_while_connecting_refuses_the_connection_and_is_not_quoted() -> None:

@@ -73,7 +73,7 @@ async def test_sends_the_body_as_it_is_and_returns_the_answer() -> None:
         [answer] = await client.send(body)
     assert server.received == [body]
     assert answer.code == "AA"
-    assert b"\rMSA|AA|M1|" in answer.body
+    assert b"\rMSA|AA|M1\r" in answer.body
     assert answer.seconds > 0
 
 

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import socket
+import stat
+import tempfile
 from pathlib import Path
 
+import pytest
+
+from medagent.errors import MedagentError
 from medagent.testing.command import finish_command, run_command, start_command
+from medagent_hl7.commands import demo_site
+from medagent_hl7.commands.demo_site import DemoSite
 from medagent_hl7.samples import load
+
+
+def mode(path: str) -> int | None:
+    """Permissions of a file or folder; None if there is none."""
+    try:
+        return stat.S_IMODE(Path(path).stat().st_mode)
+    except FileNotFoundError:
+        return None
 
 
 async def test_once_shows_every_sample_answered() -> None:
@@ -45,7 +61,8 @@ async def test_stays_up_for_more_until_it_is_stopped(tmp_path: Path) -> None:
     assert state_dir is not None
     path = tmp_path / "more.hl7"
     path.write_bytes(b"MSH|^~\\&|A|B|C|D|20260302||ADT^A04|MORE-1|P|2.5\rPID|1||NOBODY\r")
-    assert Path(state_dir[1]).stat().st_mode & 0o777 == 0o700
+    assert mode(state_dir[1]) == 0o700
+    assert mode(f"{state_dir[1]}/agent.log") == 0o600
     assert (await run_command("send", found[1], str(path))).exit_code == 0
     async with asyncio.timeout(60):
         while b"MORE-1" not in (line := await process.stdout.readline()):
@@ -55,7 +72,7 @@ async def test_stays_up_for_more_until_it_is_stopped(tmp_path: Path) -> None:
     finished = await finish_command(process)
     assert finished.exit_code == 0, finished
     assert "Traceback" not in finished.stderr
-    assert not Path(state_dir[1]).exists()
+    assert mode(state_dir[1]) is None
     assert (await run_command("send", found[1], str(path))).exit_code == 1
 
 
@@ -65,6 +82,25 @@ async def test_a_taken_port_is_refused_if_it_was_asked_for() -> None:
         finished = await run_command("demo", "--once", "--port", str(port))
     assert finished.exit_code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in finished.stderr
+
+
+async def test_an_agent_that_does_not_get_ready_leaves_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo_site, "START_TIMEOUT", 3.0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        site = DemoSite(taken.getsockname()[1])
+        with pytest.raises(MedagentError, match=r"not ready after 3 s: channel demo .*agent\.log"):
+            await site.__aenter__()
+    assert site.log_path.read_text()
+    assert not is_running(site.agent_pid)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 async def test_json_needs_once() -> None:

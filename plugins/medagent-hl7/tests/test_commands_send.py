@@ -17,19 +17,21 @@ def message(control_id: str, trigger: str = "A01") -> bytes:
     return rf"MSH|^~\&|SENDER|NORTH|RECEIVER|SOUTH|20260302||ADT^{trigger}|{control_id}|P|2.5".encode() + b"\rPID|1|X\r"
 
 
-@pytest.fixture
-def two(tmp_path: Path) -> Path:
-    path = tmp_path / "two.hl7"
-    path.write_bytes(message("M1") + message("M2", "A08"))
+def write(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / f"{name}.hl7"
+    path.write_bytes(data)
     return path
 
 
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    return write(tmp_path, "two", message("M1") + message("M2", "A08"))
+
+
 async def test_sends_every_message_of_every_file_as_it_is(tmp_path: Path) -> None:
-    for sample in load():
-        (tmp_path / f"{sample.name}.hl7").write_bytes(sample.body)
-    (tmp_path / "zz_bom.hl7").write_bytes(BOM + message("M1") + message("M2"))
+    paths = [str(write(tmp_path, sample.name, sample.body)) for sample in load()]
+    paths.append(str(write(tmp_path, "bom", BOM + message("M1") + message("M2"))))
     async with MllpServer() as server:
-        paths = sorted(map(str, tmp_path.glob("*.hl7")))
         server.respond = lambda body: acknowledge(body.removeprefix(BOM).replace(b"\n", b"\r"), "AA")
         finished = await run_command("send", f"127.0.0.1:{server.port}", *paths)
         assert finished.exit_code == 0, finished
@@ -63,8 +65,7 @@ async def test_json(two: Path) -> None:
 
 
 async def test_unique_gives_new_control_ids_and_changes_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "same.hl7"
-    path.write_bytes(3 * message("SAME"))
+    path = write(tmp_path, "same", 3 * message("SAME"))
     async with MllpServer() as server:
         finished = await run_command("send", f"127.0.0.1:{server.port}", str(path), str(path), "--unique")
         assert finished.exit_code == 0
@@ -103,8 +104,7 @@ async def test_nobody_listens(two: Path) -> None:
 
 
 async def test_batch_segments_are_not_sent_and_that_is_said(tmp_path: Path) -> None:
-    path = tmp_path / "batch.hl7"
-    path.write_bytes(b"FHS|^~\\&|A\rBHS|^~\\&|A\r" + message("M1") + b"BTS|1\rFTS|1\r")
+    path = write(tmp_path, "batch", b"FHS|^~\\&|A\rBHS|^~\\&|A\r" + message("M1") + b"BTS|1\rFTS|1\r")
     async with MllpServer() as server:
         finished = await run_command("send", f"127.0.0.1:{server.port}", str(path))
         assert server.received == [message("M1")]
@@ -113,8 +113,7 @@ async def test_batch_segments_are_not_sent_and_that_is_said(tmp_path: Path) -> N
 
 
 async def test_a_file_that_is_no_hl7_is_named_before_anything_is_sent(two: Path, tmp_path: Path) -> None:
-    path = tmp_path / "other.txt"
-    path.write_text("hello")
+    path = write(tmp_path, "other", b"hello")
     async with MllpServer() as server:
         finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), str(path))
         assert server.received == []

@@ -1,0 +1,82 @@
+"""What becomes of the server's verdicts: the device is told, and the message gets its final state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from medagent.channel import Channel
+from medagent.queue.base import Change
+from medagent.queue.committer import Committer
+from medagent.statistics import Statistics
+from medagent.types import Answer, Delivery, InboundMessage, State
+
+Verdict = tuple[InboundMessage, Answer, int | None]
+"""A message, the server's word on it, and the status code it came with, if any."""
+
+
+class Settlement:
+    """Tells devices what the server said, and notes what they got."""
+
+    def __init__(
+        self,
+        *,
+        committer: Committer,
+        channels: Mapping[str, Channel],
+        statistics: Statistics,
+        observe: Callable[[str, Sequence[tuple[InboundMessage, State]]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._committer = committer
+        self._channels = channels
+        self._statistics = statistics
+        self._observe = observe
+        self._clock = clock
+
+    def settle(self, channel: str, verdicts: Sequence[Verdict]) -> None:
+        """These messages of one channel have ended."""
+        deliveries = self._answer(channel, [(message, answer) for message, answer, _ in verdicts])
+        settled = []
+        for (message, answer, status_code), delivery in zip(verdicts, deliveries, strict=True):
+            state = delivery.value if answer.accepted else State.REJECTED
+            settled.append((message, state))
+            self._committer.change(
+                Change(
+                    message,
+                    state,
+                    response=answer.body if answer.accepted else None,
+                    status_code=status_code,
+                    error=answer.reason or None,
+                )
+            )
+        self._statistics.settled(channel, settled, self._clock())
+        if self._observe is not None:
+            self._observe(channel, settled)
+
+    def _answer(self, channel: str, answers: list[tuple[InboundMessage, Answer]]) -> list[Delivery]:
+        host = self._channels.get(channel)
+        return host.answer(answers) if host is not None else [Delivery.GONE] * len(answers)
+
+    def delivered(self, outcomes: Sequence[tuple[InboundMessage, Delivery]]) -> None:
+        """A slow device has taken its answers, or has gone."""
+        for message, delivery in outcomes:
+            pending = self._committer.pending(message.seq)
+            # a refusal has ended as `rejected` whatever became of its answer
+            if message.stored_state is State.REJECTED or (pending is not None and pending.state is State.REJECTED):
+                continue
+            change = Change(message, delivery.value)
+            if pending is not None:
+                change.response, change.status_code = pending.response, pending.status_code
+            self._committer.change(change)
+
+    def answer_again(self, seq: int, message: InboundMessage, state: State, response: str | None) -> None:
+        """The device has sent again what the server has answered: `message` is the copy, `seq` the one with the answer."""
+        refused = state in (State.REJECTED, State.DEAD_LETTER)
+        deliveries = self._answer(message.channel, [(message, Answer(not refused, response or ""))])
+        if state is not State.RESPONSE_UNDELIVERED or deliveries[0] is not Delivery.SENT:
+            return
+        if (pending := self._committer.pending(seq)) is not None:
+            pending.state = State.RESPONSE_SENT
+        else:
+            message.seq, message.stored_state = seq, state
+            self._committer.change(Change(message, State.RESPONSE_SENT))

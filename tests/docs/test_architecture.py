@@ -1,0 +1,37 @@
+"""docs/architecture.md lists every module with the first line of its docstring. `UPDATE_EXPECTED=1` rewrites its tables."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "architecture.md"
+PACKAGES = {"medagent": ROOT / "medagent", "medagent_hl7": ROOT / "plugins" / "medagent-hl7" / "medagent_hl7"}
+
+
+def module_table(package: Path) -> str:
+    rows = ["| Module | One line |", "|---|---|"]
+    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).parts):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        if docstring:
+            rows.append(f"| `{path.relative_to(package)}` | {docstring.splitlines()[0].replace('|', chr(92) + '|')} |")
+        else:
+            assert path.name == "__init__.py", f"{path} has no docstring"
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_module_is_listed(name: str) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    start, end = f"<!-- generated: {name} -->\n", f"\n<!-- end: {name} -->"
+    before, rest = text.split(start)
+    _, after = rest.split(end.removeprefix("\n"))
+    expected = before + start + module_table(PACKAGES[name]) + end + after
+    if os.environ.get("UPDATE_EXPECTED"):
+        PAGE.write_text(expected, encoding="utf-8")
+        text = expected
+    assert text == expected, "run: UPDATE_EXPECTED=1 pytest tests/docs/test_architecture.py"

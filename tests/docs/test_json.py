@@ -1,0 +1,52 @@
+"""JSON in the documentation is JSON, and Agents in it are without fault."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from medagent.config.problems import Severity
+from medagent.configure import configure
+from medagent.fhir.source import from_files
+from medagent.plugins import Plugins
+from medagent.testing.markdown import Block, Page
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = [
+    (path.name, block)
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+    for block in Page(path).blocks
+    if block.language == "json"
+]
+
+
+def plugins_with_examples() -> Plugins:
+    plugins = Plugins()
+    for path in (ROOT / "docs" / "examples").glob("*/*.py"):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        plugins.register(module, path.stem)
+    return plugins
+
+
+@pytest.mark.parametrize("block", [block for _, block in BLOCKS], ids=[name for name, _ in BLOCKS])
+async def test_json_is_right(block: Block, tmp_path: Path) -> None:
+    document = json.loads(block.text)
+    if document.get("resourceType") not in ("Agent", "Bundle"):
+        return
+    (tmp_path / "agent.json").write_text(block.text, encoding="utf-8")
+    source = await from_files([tmp_path / "agent.json"])
+    config, problems = configure(source, plugins_with_examples(), bind_any=False, local=False)
+    assert config is not None
+    assert [str(problem) for problem in problems if problem.severity is Severity.ERROR] == []
+
+
+def test_the_readme_shows_a_whole_configuration() -> None:
+    (block,) = [block for name, block in BLOCKS if name == "README.md"]
+    assert [entry["resource"]["resourceType"] for entry in json.loads(block.text)["entry"]] == ["Agent", "Endpoint"]
