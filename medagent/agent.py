@@ -123,7 +123,9 @@ class Agent:
     def _make_store(self) -> QueueStore:
         state_dir = self.bootstrap.state_dir
         url = f"sqlite:{state_dir / QUEUE_NAME}"
-        store: QueueStore | None = self.plugins.hook.medagent_make_queue_store(url=url, context=StoreContext(str(state_dir)))
+        store: QueueStore | None = self.plugins.call_first(
+            "medagent_make_queue_store", url=url, context=StoreContext(str(state_dir))
+        )
         if store is None:
             raise PluginError(f"no plugin offers a queue store for {url}")
         return store
@@ -161,7 +163,7 @@ class Agent:
 
     async def _serve(self, frame: ServerRequest) -> None:
         """Let a plugin answer a request of the server, or say that nobody does."""
-        served = await _awaited(self.plugins.hook.medagent_handle_frame(agent=self, frame=frame))
+        served = await _awaited(self.plugins.call_first("medagent_handle_frame", agent=self, frame=frame))
         uplink = self.pipeline.uplink if self.pipeline is not None else None
         if not served and frame.callback is not None and uplink is not None:
             text = f"medagent {__version__} does not serve {frame.type}"

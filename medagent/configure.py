@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) -> tuple[AgentConfig, list[Problem]]:
     """Read the Agent and build its configuration. Raises `NotReady`, `AuthenticationFailed` or `ConfigError`."""
-    result: Source | Awaitable[Source] | None = plugins.hook.medagent_load_agent(bootstrap=bootstrap, client=client)
+    result: Source | Awaitable[Source] | None = plugins.call_first("medagent_load_agent", bootstrap=bootstrap, client=client)
     source = await result if inspect.isawaitable(result) else result
     if source is None:
         raise ConfigError("no plugin could load an Agent resource")
@@ -54,7 +54,7 @@ def _with_known_strategy(config: AgentConfig, plugins: Plugins) -> tuple[AgentCo
     async def commit(_messages: Sequence[InboundMessage]) -> None: ...
 
     context = StrategyContext(config.batch, commit, lambda coroutine, _name: coroutine.close(), config.settings)
-    if plugins.hook.medagent_make_queue_strategy(name=config.queue_strategy, context=context) is not None:
+    if plugins.call_first("medagent_make_queue_strategy", name=config.queue_strategy, context=context) is not None:
         return config, []
     fallback = "batched" if config.batch.enabled else "immediate"
     problem = Problem(

@@ -11,7 +11,7 @@ from typing import Any
 from medagent.channel import ChannelContext
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
-from medagent.errors import ConfigError, PluginError
+from medagent.errors import PluginError
 from medagent.plugins import Plugins
 from medagent.queue.base import QueueStore, QueueStrategy, StrategyContext
 from medagent.queue.committer import Committer
@@ -88,10 +88,20 @@ class Pipeline:
             plugins, config, StrategyContext(config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings)
         )
         self.intake.use(self._strategy)
+        self.failed_channels: dict[str, str] = {}
+        """Channels that their plugin could not make, with the reason."""
         for channel in config.channels:
             if channel.enabled and config.status != "off":
-                self._channels[channel.name] = self._host(plugins, bootstrap, channel, max_body_bytes)
+                self._add_channel(plugins, bootstrap, channel, max_body_bytes)
         self.supervisor = Supervisor(list(self._channels.values()))
+
+    def _add_channel(self, plugins: Plugins, bootstrap: Bootstrap, channel: ChannelConfig, max_body_bytes: int) -> None:
+        try:
+            self._channels[channel.name] = self._host(plugins, bootstrap, channel, max_body_bytes)
+        # a plugin's factory may raise anything; the other channels run
+        except Exception as error:  # noqa: BLE001  as said above
+            log.error("channel %s cannot be made: %s", channel.name, type(error).__name__)
+            self.failed_channels[channel.name] = f"its plugin failed: {type(error).__name__}"
 
     def _host(self, plugins: Plugins, bootstrap: Bootstrap, channel: ChannelConfig, max_body_bytes: int) -> HostedChannel:
         context = ChannelContext(
@@ -165,14 +175,15 @@ def _observer(plugins: Plugins, hook: str, argument: str) -> Callable[[str, Sequ
 
 
 def _make_strategy(plugins: Plugins, config: AgentConfig, context: StrategyContext) -> QueueStrategy:
-    strategy: QueueStrategy | None = plugins.hook.medagent_make_queue_strategy(name=config.queue_strategy, context=context)
+    name = config.queue_strategy
+    strategy: QueueStrategy | None = plugins.call_first("medagent_make_queue_strategy", name=name, context=context)
     if strategy is None:
-        raise ConfigError(f"Agent.setting queueStrategy: no plugin knows the strategy {config.queue_strategy!r}")
+        raise PluginError(f"no plugin offers the queue strategy {name!r}")
     return strategy
 
 
 def _make_uplink(plugins: Plugins, bootstrap: Bootstrap, context: UplinkContext) -> Uplink | None:
-    uplink: Uplink | None = plugins.hook.medagent_make_uplink(bootstrap=bootstrap, context=context)
+    uplink: Uplink | None = plugins.call_first("medagent_make_uplink", bootstrap=bootstrap, context=context)
     if uplink is None and bootstrap.base_url:
         raise PluginError("no plugin offers an uplink to the FHIR server")
     return uplink

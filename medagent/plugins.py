@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -112,22 +112,27 @@ class Plugins:
         hooks = tuple(sorted(caller.name for caller in callers))
         self._infos.append(PluginInfo(name, version, origin, hooks))
 
-    # arguments and results are those of the hook: see `medagent.hookspecs`
+    # here and below: arguments and results are those of the hook, see `medagent.hookspecs`
     def call_each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """Call every plugin's implementation of a hook by itself; returns (plugin name, result), faults left out and logged.
 
         pluggy's own call ends at the first exception, which would make one plugin's fault everybody's.
         """
-        results = []
+        return list(self._results(hook, arguments))
+
+    def call_first(self, hook: str, **arguments: Any) -> Any:
+        """The first result that is not None, or None; a plugin that fails is logged, and the next is asked."""
+        return next((result for _, result in self._results(hook, arguments) if result is not None), None)
+
+    def _results(self, hook: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
                 result = implementation.function(*(arguments[name] for name in implementation.argnames))
-            # a plugin may raise anything, SystemExit included; the text may quote a message, so only the type is logged
-            except (Exception, SystemExit) as error:  # noqa: BLE001  as said above
+            # a plugin may raise anything; the text may quote a message, so only the type is logged
+            except Exception as error:  # noqa: BLE001  as said above
                 log.error("plugin %s failed in %s: %s", implementation.plugin_name, hook, type(error).__name__)
             else:
-                results.append((implementation.plugin_name, result))
-        return results
+                yield implementation.plugin_name, result
 
     def implements(self, hook: str) -> bool:
         """Whether any plugin implements the hook: if none does, its call can be spared."""

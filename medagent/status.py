@@ -36,6 +36,7 @@ def status_report(agent: Agent, queue: Report) -> Report:
             report["uplink"] = {"state": status.state, "detail": status.detail, "reconnects": status.reconnects}
             if status.state != "connected":
                 reasons.append(f"uplink {status.state}: {status.detail}")
+        reasons += [f"channel {name}: {reason}" for name, reason in agent.pipeline.failed_channels.items()]
         for channel in agent.pipeline.supervisor.channels:
             report["channels"].append(
                 {
