@@ -52,33 +52,37 @@ class AdminServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                writer.write((await self._answer(line)).encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, object]:
+    async def _answer(self, line: bytes) -> str:
         try:
             request = json.loads(line)
             command = self._commands[request["command"]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            return {"ok": False, "error": "no such command"}
+            return _refusal("no such command")
         try:
-            return {"ok": True, "result": await command(request)}
+            return json.dumps({"ok": True, "result": await command(request)})
         except MedagentError as error:
-            return {"ok": False, "error": str(error)}
+            return _refusal(str(error))
         # a fault of one command must not end the door for the others
         except Exception as error:  # noqa: BLE001  as said above
             log.error("admin command %s failed: %s", request["command"], type(error).__name__)
-            return {"ok": False, "error": type(error).__name__}
+            return _refusal(type(error).__name__)
 
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
             with contextlib.suppress(FileNotFoundError):
                 (self._state_dir / SOCKET_NAME).unlink()
+
+
+def _refusal(reason: str) -> str:
+    return json.dumps({"ok": False, "error": reason})
 
 
 def call(state_dir: Path, command: str, *, timeout: float = 10.0, **arguments: object) -> Any:

@@ -104,6 +104,7 @@ class Agent:
             plugins=self.plugins,
             store=store,
             last_seq=last_seq,
+            registers=await store.registers(),
             tokens=access.tokens if access else None,
             requested=self._requested,
         )

@@ -8,7 +8,7 @@ calls: that is what makes a positive acknowledgment mean "on disk". All methods 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,6 +70,8 @@ class ChannelContext:
     config: ChannelConfig
     bind_any: bool
     """`--bind any`: listen on all interfaces, whatever host the Endpoint names."""
+    registers: Mapping[str, int]
+    """What `InboundMessage.registers` of this channel's committed messages have left when the agent started, by name."""
     max_body_bytes: int
     """A longer body can never be accepted, so a channel need not keep more than this of one."""
     log: logging.Logger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,12 +41,14 @@ class Pipeline:
         plugins: Plugins,
         store: QueueStore,
         last_seq: int,
+        registers: Mapping[str, Mapping[str, int]],
         tokens: TokenSource | None,
         requested: Callable[[ServerRequest], None],
     ) -> None:
         self.statistics = Statistics()
         self._config = config
         self._last_seq = last_seq
+        self._registers = registers
         self._tasks = Tasks()
         self._strategy_tasks = Tasks()
         self._channels: dict[str, HostedChannel] = {}
@@ -107,6 +109,7 @@ class Pipeline:
         context = ChannelContext(
             config=channel,
             bind_any=bootstrap.bind_any,
+            registers=self._registers.get(channel.name, {}),
             max_body_bytes=max_body_bytes,
             log=logging.getLogger(f"medagent.channel.{channel.name}"),
             accept=partial(self.intake.accept, channel.name),
@@ -148,6 +151,7 @@ class Pipeline:
             "in_flight": self.dispatcher.in_flight,
             "buffered": self.intake.buffered,
             "refused": self.intake.refused,
+            "reused_control_ids": self.intake.reused,
             "unmatched_answers": self.dispatcher.unmatched,
             "server_errors": self.statistics.server_errors,
         }

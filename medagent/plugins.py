@@ -128,8 +128,8 @@ class Plugins:
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
                 result = implementation.function(*(arguments[name] for name in implementation.argnames))
-            # a plugin may raise anything; the text may quote a message, so only the type is logged
-            except Exception as error:  # noqa: BLE001  as said above
+            # a plugin may raise anything, SystemExit included; the text may quote a message, so only the type is logged
+            except (Exception, SystemExit) as error:  # noqa: BLE001  as said above
                 log.error("plugin %s failed in %s: %s", implementation.plugin_name, hook, type(error).__name__)
             else:
                 yield implementation.plugin_name, result

@@ -6,11 +6,36 @@ import enum
 from dataclasses import dataclass
 
 
+class Duplicates(enum.Enum):
+    """What becomes of a message whose control ID is already in the queue."""
+
+    IDEMPOTENT = "idempotent"
+    """The same bytes: not stored again, the sender gets the stored answer. Other bytes: accepted, since senders reuse IDs."""
+    REJECT = "reject"
+    """The same bytes as above; other bytes are refused."""
+    ACCEPT = "accept"
+    """Everything is a message of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptanceRules:
+    """How the store takes a message; one value serves all messages of a channel."""
+
+    duplicates: Duplicates = Duplicates.IDEMPOTENT
+    duplicate_window: float = 7 * 86_400.0
+    """Seconds after which a control ID counts as new."""
+    numbered: bool = False
+    """Give each message the next number of its channel, without gaps, from 0."""
+
+
+DEFAULT_RULES = AcceptanceRules()
+
+
 @dataclass(slots=True, eq=False)
 class InboundMessage:
     """One message from a device, from the moment a channel has read it until it has ended.
 
-    The channel fills the first five fields; the core fills the rest on acceptance.
+    The channel fills the fields up to `parts`; the core fills the rest on acceptance.
     """
 
     body: bytes | None
@@ -23,7 +48,14 @@ class InboundMessage:
     """The channel's name of the connection the answer goes to; never used for another connection, in this run or a later."""
     origin: object = None
     """The channel's own handle for the answer (a connection, a header); None for a message read back from disk."""
+    rules: AcceptanceRules = DEFAULT_RULES
+    registers: tuple[tuple[str, int], ...] = ()
+    """Values of the channel's own, by name, that are to be on disk exactly if this message is (`ChannelContext.registers`)."""
+    parts: tuple[InboundMessage, ...] = ()
+    """If not empty, this stands for its parts, which are committed together or not at all; the parts are what is stored."""
 
+    number: int | None = None
+    """By `AcceptanceRules.numbered`."""
     channel: str = ""
     seq: int = 0
     """Position in the queue: unique in it, increasing in the order of acceptance, with gaps."""
@@ -86,6 +118,8 @@ class RefusalKind(enum.Enum):
     """It could not be committed; the sender should send it again (HL7: CE, or AE in original mode)."""
     UNACCEPTABLE = "unacceptable"
     """It can never be accepted as it is (HL7: CR, or AR in original mode)."""
+    DUPLICATE = "duplicate"
+    """As above, because its control ID is that of another message (`Duplicates.REJECT`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 from medagent import __version__
 from medagent.cli import check, plugins, queue, run, status
@@ -39,8 +40,28 @@ def make_app() -> typer.Typer:
 
     for command in COMMANDS:
         command.register(app)
+    commands, groups = len(app.registered_commands), len(app.registered_groups)
     Plugins().call_each("medagent_register_commands", app=app)
+    app.registered_commands[commands:] = [
+        command for command in app.registered_commands[commands:] if _can_be_built(typer.Typer(), command)
+    ]
+    app.registered_groups[groups:] = [group for group in app.registered_groups[groups:] if _can_be_built(typer.Typer(), group)]
     return app
+
+
+def _can_be_built(app: typer.Typer, added: CommandInfo | TyperInfo) -> bool:
+    """Whether Typer makes a command of what a plugin has added; one that it cannot make would end all the others."""
+    if isinstance(added, CommandInfo):
+        app.registered_commands.append(added)
+    else:
+        app.registered_groups.append(added)
+    try:
+        typer.main.get_command(app)
+    # Typer raises what it comes upon in the plugin's function
+    except Exception as error:  # noqa: BLE001  as said above
+        typer.echo(f"medagent: a plugin's command is left out: {error}", err=True)
+        return False
+    return True
 
 
 def main() -> None:

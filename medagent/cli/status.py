@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from medagent.admin import call
 from medagent.cli import queue
 from medagent.cli.output import Format, print_json, table
-from medagent.cli.state import StateDir, state_dir_or_default
+from medagent.cli.state import StateDir, ask_or_read, state_dir_or_default
+from medagent.errors import NotReady
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,12 @@ def status(
 
     Exits with 69 if no agent runs on this state folder.
     """
-    report = call(state_dir_or_default(state_dir), "status")
+    folder = state_dir_or_default(state_dir)
+
+    def nobody() -> Any:
+        raise NotReady(f"no agent runs in {folder}: is this its --state-dir?")
+
+    report = ask_or_read(folder, "status", nobody)
     if output is Format.JSON:
         print_json(report)
         return

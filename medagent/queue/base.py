@@ -34,6 +34,10 @@ class Receipt:
     """The store's commit sequence."""
     committed: list[InboundMessage] = field(default_factory=list)
     duplicates: list[Duplicate] = field(default_factory=list)
+    rejected: list[InboundMessage] = field(default_factory=list)
+    """Not stored, because their control ID is used (`Duplicates.REJECT`)."""
+    reused: list[InboundMessage] = field(default_factory=list)
+    """Of the committed: those whose control ID is that of another message."""
 
 
 class Change:
@@ -91,6 +95,9 @@ class QueueStore(Protocol):
 
     async def retries(self, channel: str) -> list[tuple[int, float]]:
         """(seq, next attempt in seconds since the epoch) of the channel's messages in state `error`, in order."""
+
+    async def registers(self) -> dict[str, dict[str, int]]:
+        """What `InboundMessage.registers` and numbers have left, by channel and name."""
 
     async def depths(self) -> dict[str, ChannelDepth]:
         """By channel name; channels that no longer exist in the configuration are included."""

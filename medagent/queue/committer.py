@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from medagent.queue.base import Change, QueueStore, Receipt
+from medagent.queue.parts import with_parts
 from medagent.tasks import Tasks
 from medagent.types import InboundMessage, State
 
@@ -61,7 +62,7 @@ class Committer:
 
     async def _commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
         try:
-            receipt = await self._store.commit(messages, changes)
+            receipt = await self._store.commit(with_parts(messages), changes)
         # whatever a store raises means "not on disk", and must become a refusal instead of silence
         except Exception as error:  # noqa: BLE001  as said above
             self._failed(error, len(messages))
@@ -79,7 +80,7 @@ class Committer:
                 self._keep(change)
         for message in messages:
             try:
-                receipt = await self._store.commit((message,), ())
+                receipt = await self._store.commit(with_parts((message,)), ())
             except Exception as error:  # noqa: BLE001  as above
                 self._failed(error, 1)
                 self._on_refused(message)

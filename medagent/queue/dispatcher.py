@@ -263,8 +263,8 @@ class Dispatcher:
         try:
             # what is not on disk yet would be read in its old state
             await self._committer.flush_changes()
-            if self._committer.unwritten(State.RECEIVED):
-                return  # the next tick tries again
+            if lane.rewinds == rewinds and self._committer.unwritten(State.RECEIVED):
+                return  # the queue's file cannot be written: the next tick tries again
             newest = lane.newest
             found = await self._store.fetch(lane.channel, lane.cursor, PAGE_MESSAGES, PAGE_BYTES)
             if lane.rewinds == rewinds:

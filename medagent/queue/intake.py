@@ -13,6 +13,7 @@ import msgspec
 
 from medagent.channel import Channel
 from medagent.queue.base import Duplicate, QueueStrategy, Receipt
+from medagent.queue.parts import with_parts
 from medagent.types import InboundMessage, Refusal, RefusalKind
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ HIGH_WATER_BYTES = 16 * 1024 * 1024
 HIGH_WATER_MESSAGES = 4000
 """Above one of these, in messages accepted and not committed yet, channels read nothing more until half of it is left."""
 
+DUPLICATE_REFUSAL = Refusal(RefusalKind.DUPLICATE, "its control ID is that of another message (duplicateBehavior=reject)")
 STORAGE_REFUSAL = Refusal(RefusalKind.STORAGE, "the message could not be stored; send it again")
 
 
@@ -56,6 +58,9 @@ class Intake:
         self._undecided: set[int] = set()
         self.buffered_bytes = 0
         self.refused = 0
+        self.reused = 0
+        """Messages accepted although their control ID is that of another."""
+        self._warned_of_reuse: set[str] = set()
         self.accepting = True
 
     @property
@@ -73,11 +78,13 @@ class Intake:
             self._refuse(channel, messages, STORAGE_REFUSAL)
             return
         limit = self._max_body_bytes // MOST_BYTES_A_BYTE
-        if any(len(message.body or b"") > limit for message in messages):
+        stored = with_parts(messages)
+        if any(len(message.body or b"") > limit for message in stored):
             messages = self._without_too_large(channel, messages)
+            stored = with_parts(messages)
         now, monotonic = time.time(), time.monotonic()
         size = 0
-        for message in messages:
+        for message in stored:
             seq = self._next_seq = self._next_seq + 1
             message.seq = seq
             message.channel = channel
@@ -92,8 +99,8 @@ class Intake:
         # a strategy may be a plugin's and raise anything; the devices must hear of it
         except Exception as error:  # noqa: BLE001  as said above
             log.error("the queue strategy failed: %s", type(error).__name__)
-            self._leave(messages)
-            self._refuse(channel, messages, STORAGE_REFUSAL)
+            self._leave(stored)
+            self._refuse(channel, stored, STORAGE_REFUSAL)
             return
         if not self._paused and (len(self._undecided) > HIGH_WATER_MESSAGES or self.buffered_bytes > HIGH_WATER_BYTES):
             self._paused = True
@@ -103,19 +110,23 @@ class Intake:
     def _without_too_large(self, channel: str, messages: list[InboundMessage]) -> list[InboundMessage]:
         fitting = []
         for message in messages:
-            try:
-                size = encoded_size(self._channels[channel].forward(message))
-            # a channel may be a plugin's and raise anything on one message; the others go on
-            except Exception as error:  # noqa: BLE001  as said above
-                reason = f"the message cannot be forwarded ({type(error).__name__})"
-                self._refuse(channel, [message], Refusal(RefusalKind.UNACCEPTABLE, reason))
-                continue
-            if size <= self._max_body_bytes:
+            reasons = (self._reason_against(channel, each) for each in with_parts((message,)))
+            if reason := next(filter(None, reasons), ""):
+                self._refuse(channel, with_parts((message,)), Refusal(RefusalKind.UNACCEPTABLE, reason))
+            else:
                 fitting.append(message)
-                continue
-            reason = f"the message is {size} bytes as JSON text, and the server takes {self._max_body_bytes} (maxFrameBytes)"
-            self._refuse(channel, [message], Refusal(RefusalKind.UNACCEPTABLE, reason))
         return fitting
+
+    def _reason_against(self, channel: str, message: InboundMessage) -> str:
+        """Why a long message cannot be sent to the server; "" if it can."""
+        try:
+            size = encoded_size(self._channels[channel].forward(message))
+        # a channel may be a plugin's and raise anything on one message; the others go on
+        except Exception as error:  # noqa: BLE001  as said above
+            return f"the message cannot be forwarded ({type(error).__name__})"
+        if size <= self._max_body_bytes:
+            return ""
+        return f"the message is {size} bytes as JSON text, and the server takes {self._max_body_bytes} (maxFrameBytes)"
 
     def _refuse(self, channel: str, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
         self.refused += len(messages)
@@ -137,6 +148,11 @@ class Intake:
             self._leave(messages)
             if channel in self._channels:
                 self._channels[channel].committed(messages)
+        for message in receipt.rejected:
+            self._leave((message,))
+            self._refuse(message.channel, (message,), DUPLICATE_REFUSAL)
+        if receipt.reused:
+            self._note_reused(receipt.reused)
         for channel, messages in by_channel.items():
             if self._observe is not None:
                 self._observe(channel, messages)
@@ -145,11 +161,22 @@ class Intake:
             self._dispatcher.duplicate(duplicate)
 
     def refuse_uncommitted(self, message: InboundMessage) -> None:
-        """The store could not commit this message."""
-        if message.seq not in self._undecided:
+        """The store could not commit this message, or all of its parts."""
+        stored = with_parts((message,))
+        if stored[0].seq not in self._undecided:
             return  # a strategy has committed it twice
-        self._leave((message,))
-        self._refuse(message.channel, (message,), STORAGE_REFUSAL)
+        self._leave(stored)
+        self._refuse(stored[0].channel, stored, STORAGE_REFUSAL)
+
+    def _note_reused(self, messages: Sequence[InboundMessage]) -> None:
+        for message in messages:
+            self.reused += 1
+            if message.channel not in self._warned_of_reuse:
+                self._warned_of_reuse.add(message.channel)
+                log.warning(
+                    "channel %s: a sender uses control IDs again for other messages; all are accepted (duplicateBehavior)",
+                    message.channel,
+                )
 
     def _leave(self, messages: Iterable[InboundMessage]) -> None:
         for message in messages:

@@ -18,7 +18,8 @@ import aiosqlite
 
 from medagent.errors import QueueError
 from medagent.queue import statements
-from medagent.queue.base import Change, ChannelDepth, Duplicate, Receipt
+from medagent.queue.base import Change, ChannelDepth, Receipt
+from medagent.queue.insertion import Inserted, Registers, insert_batch
 from medagent.types import InboundMessage, State
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class SqliteStore:
         self._database: aiosqlite.Connection | None = None
         self._commits = 0
         self._counts: dict[tuple[str, State], int] = {}
+        self._registers: Registers = {}
 
     async def open(self) -> int:
         _create_private(self._path)
@@ -78,6 +80,8 @@ class SqliteStore:
             raise QueueError(f"its format is {version}, and this medagent knows {known}: use the medagent that made it")
         rows = connection.execute("SELECT channel, state, count FROM counter")
         self._counts = {(channel, State(state)): count for channel, state, count in rows}
+        rows = connection.execute("SELECT channel, name, value FROM register")
+        self._registers = {(channel, name): value for channel, name, value in rows}
         self._recover(connection)
         return int(connection.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
 
@@ -104,22 +108,24 @@ class SqliteStore:
         try:
             # changes first: a resend of a message whose answer is in this batch then finds the answer
             statements.mark_batch(connection, changes)
-            duplicates = statements.insert_batch(connection, messages) if messages else []
-            stored = _without(messages, duplicates)
-            counts, touched = self._counted(stored, changes)
+            inserted = insert_batch(connection, messages, self._registers) if messages else Inserted()
+            counts, touched = self._counted(inserted.stored, changes)
             self._write_counters(connection, counts, touched)
+            for (channel, name), value in inserted.registers.items():
+                connection.execute(statements.SET_REGISTER, (channel, name, value))
             connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
         self._counts = counts
-        for message in stored:
+        self._registers |= inserted.registers
+        for message in inserted.stored:
             message.stored_state = State.RECEIVED
         for change in changes:
             change.message.stored_state = change.state
         self._commits += 1
-        return Receipt(self._commits, stored, duplicates)
+        return Receipt(self._commits, list(inserted.stored), inserted.duplicates, inserted.rejected, inserted.reused)
 
     def _counted(
         self, stored: Sequence[InboundMessage], changes: Sequence[Change]
@@ -172,6 +178,12 @@ class SqliteStore:
     async def retries(self, channel: str) -> list[tuple[int, float]]:
         return await self._run(lambda connection: connection.execute(statements.RETRIES, (channel,)).fetchall())
 
+    async def registers(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for (channel, name), value in self._registers.items():
+            found.setdefault(channel, {})[name] = value
+        return found
+
     async def depths(self) -> dict[str, ChannelDepth]:
         def read(connection: sqlite3.Connection) -> dict[str, ChannelDepth]:
             return depths_of(connection, self._counts)
@@ -219,13 +231,6 @@ def read_depths(path: Path) -> dict[str, ChannelDepth]:
         raise QueueError(f"cannot read the queue {path}: {error}") from error
 
 
-def _without(messages: Sequence[InboundMessage], duplicates: Sequence[Duplicate]) -> list[InboundMessage]:
-    if not duplicates:
-        return list(messages)
-    copies = {duplicate.message.seq for duplicate in duplicates}
-    return [message for message in messages if message.seq not in copies]
-
-
 # a row as sqlite3 gives it: its shape is that of statements._COLUMNS
 def _message(row: Any) -> InboundMessage:
     return InboundMessage(
@@ -239,6 +244,7 @@ def _message(row: Any) -> InboundMessage:
         stored_state=State(row[7]),
         body=row[8],
         channel=row[9],
+        number=row[10],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from medagent.channel import ChannelContext
 from medagent.config.model import ChannelConfig
@@ -30,11 +30,19 @@ class RecordingCore:
         """All accepted messages, in order."""
         return [message for read in self.reads for message in read]
 
-    def context(self, config: ChannelConfig, *, bind_any: bool = False, max_body_bytes: int = 1_000_000) -> ChannelContext:
+    def context(
+        self,
+        config: ChannelConfig,
+        *,
+        bind_any: bool = False,
+        max_body_bytes: int = 1_000_000,
+        registers: Mapping[str, int] | None = None,
+    ) -> ChannelContext:
         """What a channel factory takes."""
         return ChannelContext(
             config=config,
             bind_any=bind_any,
+            registers=registers or {},
             max_body_bytes=max_body_bytes,
             log=logging.getLogger(f"medagent.channel.{config.name}"),
             accept=self._accept,

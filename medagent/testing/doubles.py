@@ -221,6 +221,9 @@ class UnreliableStore:
     async def retries(self, channel: str) -> list[tuple[int, float]]:
         return await self._store.retries(channel)
 
+    async def registers(self) -> dict[str, dict[str, int]]:
+        return await self._store.registers()
+
     async def depths(self) -> dict[str, ChannelDepth]:
         return await self._store.depths()
 

@@ -190,7 +190,7 @@ async def test_a_backlog_larger_than_the_memory_is_worked_off_in_order(tmp_path:
         world.uplink.connect()
         answered = 0
         while answered < 5000:
-            await world.uplink.until(lambda: len(world.uplink.transmitted) > answered)
+            await world.sent(answered + 1)
             waiting = world.uplink.transmitted[answered:]
             assert len(waiting) <= 50
             answered += len(waiting)

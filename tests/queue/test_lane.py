@@ -65,14 +65,15 @@ def test_beyond_its_share_of_memory_messages_wait_on_disk(limit: str, monkeypatc
 
 def test_a_page_is_wanted_before_the_memory_is_used_up_and_only_once() -> None:
     lane = Lane("adt", max_in_flight=10**6, newest=10_000)
-    assert lane.wants_page
+    wants = [lane.wants_page]
     lane.reading = True
-    assert not lane.wants_page
+    wants.append(lane.wants_page)
     lane.reading = False
     lane.page(loaded(*range(1, PAGE_MESSAGES + 1)), PAGE_MESSAGES)
-    assert not lane.wants_page
-    assert lane.take() is not None
-    assert lane.wants_page
+    wants.append(lane.wants_page)
+    lane.take()
+    wants.append(lane.wants_page)
+    assert wants == [True, False, False, True]
 
 
 def test_an_empty_page_says_that_there_is_no_more() -> None:
@@ -164,7 +165,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(wanted=st.integers(1, 6), fits=st.integers(0, 6))
     def send(self, wanted: int, fits: int) -> None:
-        batch = []
+        batch: list[InboundMessage] = []
         while len(batch) < wanted and (one := self.lane.take()) is not None:
             batch.append(one)
             self.lane.in_flight += 1

@@ -111,7 +111,7 @@ async def main():
     for name in ("journal_mode", "synchronous", "locking_mode"):
         [[value]] = await opened[0].execute_fetchall("PRAGMA " + name)
         print(value, flush=True)
-    await store.commit([InboundMessage(b"x", "a", "r", "l", None, "adt", 1, "key")], [])
+    await store.commit([InboundMessage(b"x", "a", "r", "l", channel="adt", seq=1, callback="key")], [])
     os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
@@ -132,7 +132,9 @@ async def test_what_was_committed_survives_a_kill_under_the_durable_settings(pat
 
 async def test_a_message_comes_back_as_it_was(store: SqliteStore, path: Path) -> None:
     body = bytes(range(256)) * 3
-    given = InboundMessage(body, "a", "10.0.0.7:1", "c9", object(), "adt", 7, "key-7", 1234.5)
+    given = InboundMessage(
+        body, "a", "10.0.0.7:1", "c9", object(), channel="adt", seq=7, callback="key-7", accepted_at=1234.5
+    )
     await store.commit([given], [])
     store = await reopened(store, path)
     found = await store.fetch_one(7)

@@ -1,0 +1,172 @@
+"""Resends, used control IDs, numbers, registers and messages that belong together, by the rules of their channel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from medagent.queue.base import Change, Receipt
+from medagent.queue.sqlite import SqliteStore
+from medagent.testing.queue import QueueWorld, message
+from medagent.types import AcceptanceRules, Duplicates, InboundMessage, RefusalKind, State
+
+HOUR = 3600.0
+REJECT = AcceptanceRules(Duplicates.REJECT)
+ACCEPT = AcceptanceRules(Duplicates.ACCEPT)
+NUMBERED = AcceptanceRules(numbered=True)
+
+
+class Sender:
+    """Commits messages to a store, with times of its own."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+        self.seq = 0
+        self.sent: list[InboundMessage] = []
+
+    def make(self, control_id: str, body: str, rules: AcceptanceRules, at: float = 0.0) -> InboundMessage:
+        self.seq += 1
+        made = message(control_id, body)
+        made.seq, made.channel, made.callback, made.accepted_at = self.seq, "adt", f"key-{self.seq}", 1e9 + at
+        made.rules = rules
+        self.sent.append(made)
+        return made
+
+    async def send(self, control_id: str, body: str, rules: AcceptanceRules, at: float = 0.0) -> Receipt:
+        return await self.store.commit([self.make(control_id, body, rules, at)], [])
+
+    async def end(self, sent: InboundMessage, state: State) -> None:
+        await self.store.commit([], [Change(sent, state, response="ACK")])
+
+
+@pytest.fixture
+async def sender(tmp_path: Path) -> AsyncIterator[Sender]:
+    store = SqliteStore(tmp_path / "queue.db")
+    await store.open()
+    yield Sender(store)
+    await store.close()
+
+
+def outcome(receipt: Receipt) -> str:
+    if receipt.duplicates:
+        return "duplicate"
+    if receipt.rejected:
+        return "rejected"
+    return "reused" if receipt.reused else "stored"
+
+
+@pytest.mark.parametrize(
+    ("rules", "same_bytes", "other_bytes"),
+    [(AcceptanceRules(), "duplicate", "reused"), (REJECT, "duplicate", "rejected"), (ACCEPT, "stored", "stored")],
+    ids=["idempotent", "reject", "accept"],
+)
+async def test_a_used_control_id(sender: Sender, rules: AcceptanceRules, same_bytes: str, other_bytes: str) -> None:
+    assert outcome(await sender.send("a", "one", rules)) == "stored"
+    assert outcome(await sender.send("a", "one", rules)) == same_bytes
+    assert outcome(await sender.send("a", "two", rules)) == other_bytes
+    await sender.end(sender.sent[0], State.RESPONSE_SENT)
+    assert outcome(await sender.send("a", "one", rules)) == same_bytes
+
+
+@pytest.mark.parametrize("rules", [AcceptanceRules(duplicate_window=HOUR), AcceptanceRules(Duplicates.REJECT, HOUR)])
+async def test_after_the_window_a_control_id_is_new(sender: Sender, rules: AcceptanceRules) -> None:
+    await sender.send("a", "one", rules)
+    await sender.end(sender.sent[0], State.PROCESSED)
+    assert outcome(await sender.send("a", "one", rules, at=HOUR - 1)) == "duplicate"
+    assert outcome(await sender.send("a", "one", rules, at=HOUR)) in ("stored", "reused")
+    assert outcome(await sender.send("a", "one", rules, at=HOUR + 1)) == "duplicate", "of the second one"
+
+
+@pytest.mark.parametrize("rules", [AcceptanceRules(), REJECT])
+async def test_a_resend_of_what_the_server_refused_is_a_new_try(sender: Sender, rules: AcceptanceRules) -> None:
+    await sender.send("a", "one", rules)
+    await sender.end(sender.sent[0], State.REJECTED)
+    assert outcome(await sender.send("a", "one", rules)) in ("stored", "reused")
+    assert outcome(await sender.send("a", "one", rules)) == "duplicate"
+
+
+async def test_two_copies_in_one_commit(sender: Sender) -> None:
+    for rules in (AcceptanceRules(), REJECT):
+        name = rules.duplicates.value
+        receipt = await sender.store.commit([sender.make(name, "one", rules), sender.make(name, "one", rules)], [])
+        assert len(receipt.committed) == 1
+        assert receipt.duplicates[0].seq == receipt.committed[0].seq
+
+
+async def test_numbers_have_no_gaps_and_survive_a_restart(sender: Sender, tmp_path: Path) -> None:
+    receipt = await sender.store.commit([sender.make(name, name, NUMBERED) for name in "abab"], [])
+    assert [one.number for one in receipt.committed] == [0, 1]
+    bad = sender.make("c", "c", NUMBERED)
+    bad.remote = None  # type: ignore[assignment]  # what the database refuses
+    with pytest.raises(Exception, match="NOT NULL"):
+        await sender.store.commit([sender.make("d", "d", NUMBERED), bad], [])
+    await sender.store.close()
+    again = Sender(SqliteStore(tmp_path / "queue.db"))
+    again.seq = await again.store.open() + 10
+    receipt = await again.send("d", "d", NUMBERED)
+    assert [one.number for one in receipt.committed] == [2]
+    assert [one.number for one in await again.store.fetch("adt", 0, 10, 10**6)] == [0, 1, 2]
+    await again.store.close()
+
+
+async def test_registers_are_on_disk_exactly_if_their_message_is(sender: Sender, tmp_path: Path) -> None:
+    first, copy, bad = (sender.make(name, name, AcceptanceRules()) for name in "aab")
+    first.registers, copy.registers, bad.registers = (("expected", 5),), (("expected", 6),), (("expected", 7),)
+    await sender.store.commit([first, copy], [])
+    bad.remote = None  # type: ignore[assignment]  # what the database refuses
+    with pytest.raises(Exception, match="NOT NULL"):
+        await sender.store.commit([bad], [])
+    assert await sender.store.registers() == {"adt": {"expected": 5}}
+    await sender.store.close()
+    again = SqliteStore(tmp_path / "queue.db")
+    await again.open()
+    assert await again.registers() == {"adt": {"expected": 5}}
+    await again.close()
+
+
+def batch(*control_ids: str) -> InboundMessage:
+    whole = message("")
+    whole.body, whole.parts = None, tuple(message(control_id) for control_id in control_ids)
+    return whole
+
+
+async def test_parts_are_committed_together(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        await world.accept(message("a"), batch("b", "c"), message("d"))
+        assert [one.control_id for one in world.channel.acknowledged] == ["a", "b", "c", "d"]
+        assert {frozenset(ids) for ids, _ in world.store.commits} == {frozenset("abcd")}
+        assert world.intake.buffered == 0
+
+
+async def test_parts_are_refused_together(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.store.refuse = lambda messages, changes: any(one.control_id == "c" for one in messages)
+        await world.accept(message("a"), batch("b", "c"), message("d"))
+        assert [one.control_id for one in world.channel.acknowledged] == ["a", "d"]
+        assert [(one.control_id, refusal.kind) for one, refusal in world.channel.refusals] == [
+            ("b", RefusalKind.STORAGE),
+            ("c", RefusalKind.STORAGE),
+        ]
+        assert world.intake.buffered == 0
+        assert await world.states() == {State.RECEIVED: 2}
+
+
+async def test_a_rejected_control_id_is_refused_as_a_duplicate(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        one, two = message("a", "one"), message("a", "two")
+        one.rules = two.rules = REJECT
+        await world.accept(one)
+        await world.accept(two)
+        assert [refusal.kind for _, refusal in world.channel.refusals] == [RefusalKind.DUPLICATE]
+        assert world.intake.buffered == 0
+
+
+async def test_a_sender_that_reuses_control_ids_is_noted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with QueueWorld(tmp_path) as world:
+        for body in ("one", "two", "three"):
+            await world.accept(message("a", body))
+        assert world.intake.reused == 2
+        assert await world.states() == {State.RECEIVED: 3}
+    assert caplog.text.count("uses control IDs again") == 1

@@ -1,0 +1,132 @@
+"""Channels under supervision: tried again until they listen, and their faults contained."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from medagent import supervisor as supervisor_module
+from medagent.config.model import ChannelConfig
+from medagent.supervisor import HostedChannel, Supervisor
+from medagent.testing.doubles import RecordingChannel
+from medagent.testing.queue import message
+from medagent.types import Answer, Delivery, Refusal, RefusalKind
+
+CONFIG = ChannelConfig("adt", "test", "127.0.0.1", 1, "test://127.0.0.1:1")
+
+
+def hosted(channel: RecordingChannel) -> HostedChannel:
+    return HostedChannel(CONFIG, channel)
+
+
+@pytest.fixture
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "FIRST_RETRY", 0.001)
+    monkeypatch.setattr(supervisor_module, "CLOSE_TIMEOUT", 0.01)
+
+
+@pytest.mark.usefixtures("_fast")
+@pytest.mark.parametrize("fault", ["bind", "plugin"])
+async def test_a_channel_is_tried_until_it_listens(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    channel = RecordingChannel()
+    channel.bind_failures = 10**6 if fault == "bind" else 0
+    channel.failing = {"start"} if fault == "plugin" else set()
+    host = hosted(channel)
+    supervisor = Supervisor([host])
+    supervisor.start()
+    assert host.state == "starting"
+    while len(channel.calls) < 4:
+        await asyncio.sleep(0.001)
+    assert host.state == "waiting"
+    assert host.reason == ("the port is taken" if fault == "bind" else "RuntimeError")
+    assert len([record for record in caplog.records if "cannot listen" in record.getMessage()]) == 1, "said once"
+    channel.bind_failures, channel.failing = 0, set()
+    while host.state != "listening":
+        await asyncio.sleep(0.001)
+    assert host.reason == ""
+    await supervisor.stop_accepting()
+    await supervisor.close()
+    assert host.state == "stopped"
+    assert channel.calls[-2:] == ["stop_accepting", "close"]
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_back_off_doubles_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = RecordingChannel()
+    channel.bind_failures = 8
+    delays: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        delays.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(supervisor_module, "FIRST_RETRY", 0.5)
+    monkeypatch.setattr(supervisor_module.asyncio, "sleep", note)
+    await hosted(channel).start()
+    assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_one_that_cannot_listen_holds_up_neither_the_others_nor_the_end() -> None:
+    bad, good = RecordingChannel(), RecordingChannel()
+    bad.failing = {"start", "stop_accepting", "close"}
+    hosts = [hosted(bad), hosted(good)]
+    supervisor = Supervisor(hosts)
+    supervisor.start()
+    await good.until(lambda: "start" in good.calls)
+    await asyncio.wait_for(supervisor.stop_accepting(), 5)
+    await asyncio.wait_for(supervisor.close(), 5)
+    assert good.calls == ["start", "stop_accepting", "close"]
+    assert [host.state for host in hosts] == ["stopped", "stopped"]
+    assert hosts[0].faults == 2
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_a_channel_that_does_not_close_is_left_behind() -> None:
+    class Stuck(RecordingChannel):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    host = hosted(Stuck())
+    await asyncio.wait_for(host.close(), 5)
+    assert host.state == "stopped"
+
+
+async def test_a_fault_in_any_method_is_contained(caplog: pytest.LogCaptureFixture) -> None:
+    channel = RecordingChannel()
+    channel.failing = {"committed", "refused", "answer", "pause_reading", "resume_reading", "connections", "address"}
+    host = hosted(channel)
+    one, two = message("canary"), message("b")
+    host.committed([one])
+    host.refused([one], Refusal(RefusalKind.STORAGE, "full"))
+    assert host.answer([(one, Answer(True, "")), (two, Answer(True, ""))]) == [Delivery.GONE, Delivery.GONE]
+    host.pause_reading()
+    host.resume_reading()
+    assert host.connections == 0
+    assert host.address == ""
+    assert host.faults == 7
+    assert len(caplog.records) == 1, "not a line a fault"
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.parametrize("given", [None, [], [Delivery.SENT], [Delivery.SENT] * 3, ["sent", "sent"]])
+async def test_an_answer_that_makes_no_sense_counts_as_undelivered(given: object) -> None:
+    class Odd(RecordingChannel):
+        def answer(self, answers: object) -> list[Delivery]:
+            return given  # type: ignore[return-value]  # that is the point
+
+    host = hosted(Odd())
+    assert host.answer([(message("a"), Answer(True, "")), (message("b"), Answer(True, ""))]) == [Delivery.GONE] * 2
+    assert host.faults == 1
+
+
+async def test_a_well_channel_is_passed_through() -> None:
+    channel = RecordingChannel()
+    host = hosted(channel)
+    await host.start()
+    assert (host.state, host.address, host.connections, host.content_type) == ("listening", "127.0.0.1:0", 1, "text/plain")
+    one = message("a")
+    assert host.forward(one) == "body of a"
+    assert host.answer([(one, Answer(True, "ACK"))]) == [Delivery.SENT]
