@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from medagent import __version__
 from medagent.admin import AdminServer
@@ -18,7 +17,7 @@ from medagent.configure import load_config
 from medagent.errors import ConfigError, MedagentError, NotReady, PluginError
 from medagent.fhir.access import FhirAccess
 from medagent.pipeline import Pipeline
-from medagent.plugins import Plugins
+from medagent.plugins import Plugins, awaited
 from medagent.queue.base import QueueStore, StoreContext
 from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite import QUEUE_NAME
@@ -34,6 +33,9 @@ T = TypeVar("T")
 FIRST_RETRY = 1.0
 RETRY_CAP = 60.0
 """Seconds between tries to load the configuration: doubled from the first to the cap, or what the server asks for."""
+
+PLUGIN_SECONDS = 3.0
+"""What a plugin may take at start and stop."""
 
 
 class Agent:
@@ -143,8 +145,9 @@ class Agent:
                 break
             except ConfigError:
                 raise
-            except MedagentError as error:
-                reason = f"cannot load the configuration: {error}"
+            # a plugin may load the Agent, or look at it, and raise anything; then too the next attempt may succeed
+            except Exception as error:  # noqa: BLE001  as said above
+                reason = f"cannot load the configuration: {error if isinstance(error, MedagentError) else type(error).__name__}"
                 if reason != self.waiting_for:
                     log.error("%s; trying again", reason)
                 self.waiting_for = reason
@@ -164,7 +167,7 @@ class Agent:
 
     async def _serve(self, frame: ServerRequest) -> None:
         """Let a plugin answer a request of the server, or say that nobody does."""
-        served = await _awaited(self.plugins.call_first("medagent_handle_frame", agent=self, frame=frame))
+        served = await awaited(self.plugins.call_first("medagent_handle_frame", agent=self, frame=frame))
         uplink = self.pipeline.uplink if self.pipeline is not None else None
         if not served and frame.callback is not None and uplink is not None:
             text = f"medagent {__version__} does not serve {frame.type}"
@@ -174,7 +177,7 @@ class Agent:
         """Call a life-cycle hook; one plugin's fault is its own."""
         for plugin, result in self.plugins.call_each(hook, agent=self):
             try:
-                await _awaited(result)
+                await awaited(result, PLUGIN_SECONDS)
             # a plugin may raise anything here; the agent starts and stops all the same
             except Exception as error:  # noqa: BLE001  as said above
                 log.error("plugin %s failed in %s: %s", plugin, hook, type(error).__name__)
@@ -193,15 +196,11 @@ class Agent:
         report = add_statistics(queue_report(await store.depths()), pipeline.statistics, self.uptime)
         extra: dict[str, float] = {}
         self.plugins.call_each("medagent_metrics", registry=extra)
-        return report | pipeline.figures() | ({"plugins": extra} if extra else {})
+        figures = {name: value for name, value in extra.items() if isinstance(name, str) and isinstance(value, int | float)}
+        return report | pipeline.figures() | ({"plugins": figures} if figures else {})
 
     async def _status(self, store: QueueStore) -> Report:
         return status_report(self, await self.report(store))
-
-
-# hooks return values or awaitables of their own kind
-async def _awaited(result: Any) -> Any:
-    return await result if inspect.isawaitable(result) else result
 
 
 async def _true_after(work: Coroutine[object, object, None]) -> bool:

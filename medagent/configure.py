@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,18 +13,20 @@ from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem
 from medagent.errors import ConfigError, NotReady
 from medagent.fhir.source import Source
+from medagent.plugins import Plugins, awaited
 from medagent.queue.base import StrategyContext
 from medagent.types import InboundMessage
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from medagent.config.bootstrap import Bootstrap
-    from medagent.plugins import Plugins
 
 
 async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) -> tuple[AgentConfig, list[Problem]]:
     """Read the Agent and build its configuration. Raises `NotReady`, `AuthenticationFailed` or `ConfigError`."""
     result: Source | Awaitable[Source] | None = plugins.call_first("medagent_load_agent", bootstrap=bootstrap, client=client)
-    source = await result if inspect.isawaitable(result) else result
+    source = await awaited(result)
     if source is None:
         raise ConfigError("no plugin could load an Agent resource")
     # the validation imports fhir.resources: 0.3 s that must not hold up the loop
@@ -43,8 +45,11 @@ def configure(source: Source, plugins: Plugins, *, bind_any: bool, local: bool) 
         return None, problems
     config, strategy_problems = _with_known_strategy(config, plugins)
     problems += strategy_problems
-    for _, more in plugins.call_each("medagent_validate_config", config=config):
-        problems += more or ()
+    for plugin, more in plugins.call_each("medagent_validate_config", config=config):
+        if isinstance(more, Sequence) and all(isinstance(problem, Problem) for problem in more):
+            problems += more
+        elif more is not None:
+            log.error("plugin %s gives no list of problems in medagent_validate_config", plugin)
     return config, problems
 
 

@@ -17,6 +17,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+PLUGIN_FAULTS: tuple[type[BaseException], ...] = (Exception, SystemExit)
+"""What a plugin's code may raise without more harm than to itself."""
+
 
 class MedagentError(Exception):
     """Something went wrong in medagent."""

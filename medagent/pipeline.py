@@ -11,7 +11,7 @@ from typing import Any
 from medagent.channel import ChannelContext
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
-from medagent.errors import PluginError
+from medagent.errors import PLUGIN_FAULTS, PluginError
 from medagent.plugins import Plugins
 from medagent.queue.base import QueueStore, QueueStrategy, StrategyContext
 from medagent.queue.committer import Committer
@@ -26,6 +26,8 @@ from medagent.uplink.base import ServerRequest, TokenSource, Uplink, UplinkConte
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
+FLUSH_TIMEOUT = 5.0
+"""Seconds that the strategy may take at shutdown to commit what it holds."""
 OVERHEAD_WITHOUT_UPLINK = 4096
 """Bytes kept free in a frame for what surrounds the body, when nothing is sent yet."""
 
@@ -101,7 +103,7 @@ class Pipeline:
         try:
             self._channels[channel.name] = self._host(plugins, bootstrap, channel, max_body_bytes)
         # a plugin's factory may raise anything; the other channels run
-        except Exception as error:  # noqa: BLE001  as said above
+        except PLUGIN_FAULTS as error:
             log.error("channel %s cannot be made: %s", channel.name, type(error).__name__)
             self.failed_channels[channel.name] = f"its plugin failed: {type(error).__name__}"
 
@@ -136,7 +138,7 @@ class Pipeline:
     async def stop(self) -> None:
         """Read no more, commit what was read, acknowledge it, write the states, close the sockets."""
         await self.supervisor.stop_accepting()
-        await self._strategy.flush()
+        await self._flush_strategy()
         self.intake.accepting = False
         await self._tasks.cancel()
         await self._committer.flush_changes()
@@ -144,6 +146,19 @@ class Pipeline:
         # what `close` reported, and the answers of its last moment
         await self._committer.flush_changes()
         await self._strategy_tasks.cancel()
+
+    async def _flush_strategy(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_TIMEOUT):
+                await self._strategy.flush()
+        # a strategy may be a plugin's; what it did not commit was not acknowledged, so its senders send it again
+        except PLUGIN_FAULTS as error:
+            log.error("the queue strategy failed at the end: %s", type(error).__name__)
+
+    @property
+    def storage_fault(self) -> str:
+        """Why nothing can be committed at the moment; "" if it can."""
+        return self._committer.fault
 
     def figures(self) -> dict[str, int]:
         """What memory knows beside the queue's file."""

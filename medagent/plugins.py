@@ -6,8 +6,10 @@ the reason and harms no other.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.metadata
+import inspect
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ import pluggy
 from medagent import __version__, hookspecs
 from medagent.channel import ChannelFactory
 from medagent.config.settings import Registry
-from medagent.errors import PluginError
+from medagent.errors import PLUGIN_FAULTS, PluginError
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ class Plugins:
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
         # a plugin can raise anything from its hooks, SystemExit included; all of it means "this plugin cannot be used"
-        except (Exception, SystemExit) as error:
+        except PLUGIN_FAULTS as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             self.registry.forget(name)
@@ -129,7 +131,7 @@ class Plugins:
             try:
                 result = implementation.function(*(arguments[name] for name in implementation.argnames))
             # a plugin may raise anything, SystemExit included; the text may quote a message, so only the type is logged
-            except (Exception, SystemExit) as error:  # noqa: BLE001  as said above
+            except PLUGIN_FAULTS as error:
                 log.error("plugin %s failed in %s: %s", implementation.plugin_name, hook, type(error).__name__)
             else:
                 yield implementation.plugin_name, result
@@ -146,10 +148,37 @@ class Plugins:
             plugin: ModuleType = entry_point.load()
             self.register(plugin, entry_point.name, version, origin)
         # import runs a stranger's code: whatever it raises, even SystemExit, must not stop the others
-        except (Exception, SystemExit) as error:  # noqa: BLE001  as said above
+        except PLUGIN_FAULTS as error:
             reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
             log.error("plugin %s (%s) is left out: %s", entry_point.name, origin, reason)
             self._infos.append(PluginInfo(entry_point.name, version, origin, error=reason))
+
+
+async def awaited(result: Any, seconds: float | None = None) -> Any:
+    """What a hook returned, awaited if it must be.
+
+    Raises `PluginError` if that takes more than `seconds`, or goes wrong in a way that would end more than the hook; other
+    exceptions pass.
+    """
+    if not inspect.isawaitable(result):
+        return result
+
+    async def guarded() -> Any:
+        try:
+            return await result
+        except SystemExit as error:
+            raise PluginError("it called sys.exit") from error
+
+    task = asyncio.ensure_future(guarded())
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+        if task.cancelled():
+            raise PluginError("it cancelled itself")
+        if not task.done():
+            raise PluginError(f"it took more than {seconds} s")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _entry_points() -> Iterator[importlib.metadata.EntryPoint]:

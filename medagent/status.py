@@ -36,6 +36,8 @@ def status_report(agent: Agent, queue: Report) -> Report:
             report["uplink"] = {"state": status.state, "detail": status.detail, "reconnects": status.reconnects}
             if status.state != "connected":
                 reasons.append(f"uplink {status.state}: {status.detail}")
+        if fault := agent.pipeline.storage_fault:
+            reasons.append(f"the queue refuses to commit: {fault}")
         reasons += [f"channel {name}: {reason}" for name, reason in agent.pipeline.failed_channels.items()]
         for channel in agent.pipeline.supervisor.channels:
             report["channels"].append(
@@ -50,6 +52,9 @@ def status_report(agent: Agent, queue: Report) -> Report:
             )
             if channel.state != "listening":
                 reasons.append(f"channel {channel.config.name} {channel.state}: {channel.reason}".rstrip(": "))
-    for _, checks in agent.plugins.call_each("medagent_health", agent=agent):
-        reasons += [f"{what}: {why}" for what, well, why in checks or () if not well]
+    for plugin, checks in agent.plugins.call_each("medagent_health", agent=agent):
+        try:
+            reasons += [f"{what}: {why}" for what, well, why in checks or () if not well]
+        except (TypeError, ValueError):
+            reasons.append(f"plugin {plugin}: medagent_health gives no list of (what, well, why)")
     return report | {"state": "degraded" if reasons else "ok", "reasons": reasons, "queue": queue}

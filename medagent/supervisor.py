@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from medagent.channel import Channel
 from medagent.config.model import ChannelConfig
-from medagent.errors import ChannelError
+from medagent.errors import PLUGIN_FAULTS, ChannelError
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 
@@ -46,7 +46,7 @@ class HostedChannel:
             try:
                 await self._channel.start()
             # a plugin's start can fail with anything; the channel is tried again, the others run
-            except Exception as error:  # noqa: BLE001  as said above
+            except PLUGIN_FAULTS as error:
                 reason = str(error) if isinstance(error, ChannelError) else type(error).__name__
                 if reason != self.reason:
                     log.error("channel %s cannot listen: %s; trying again", self.config.name, reason)
@@ -70,7 +70,7 @@ class HostedChannel:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await step()  # type: ignore[misc]  # both steps are coroutine functions
         # a plugin's clean-up can fail with anything; the shutdown goes on
-        except Exception as error:  # noqa: BLE001  as said above
+        except PLUGIN_FAULTS as error:
             self._fault("while closing", error)
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
@@ -96,6 +96,11 @@ class HostedChannel:
         self._guard("resume_reading", self._channel.resume_reading, None)
 
     @property
+    def hosted(self) -> Channel:
+        """The channel itself, for the plugin that made it; calls of it are not guarded."""
+        return self._channel
+
+    @property
     def connections(self) -> int:
         return self._guard("connections", lambda: self._channel.connections, 0)
 
@@ -107,11 +112,11 @@ class HostedChannel:
         try:
             return call()
         # the one place where a channel's fault is kept from the core
-        except Exception as error:  # noqa: BLE001  as said above
+        except PLUGIN_FAULTS as error:
             self._fault(f"in {what}", error)
             return otherwise
 
-    def _fault(self, where: str, error: Exception) -> None:
+    def _fault(self, where: str, error: BaseException) -> None:
         self.faults += 1
         if self.faults == 1 or self.faults % 1000 == 0:
             log.error("channel %s failed %s: %s (%d faults)", self.config.name, where, type(error).__name__, self.faults)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from medagent import hookimpl
 from medagent.channel import ChannelFactory
 from medagent.config.settings import Registry, Setting
 from medagent.errors import PluginError
-from medagent.plugins import Plugins
+from medagent.plugins import Plugins, awaited
 
 GOOD = """
 from medagent import hookimpl
@@ -150,7 +151,7 @@ COMMANDS = """
 import typer
 from medagent import hookimpl
 
-def broken(argument: dict[str, int]) -> None: ...
+def broken(argument: 'imported_for_type_checking_only') -> None: ...
 
 def greet() -> None:
     typer.echo("hello")
@@ -192,14 +193,14 @@ def leave() -> None:
 def test_each_implementation_is_called_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     plugins = Plugins(entry_points=False)
     plugins.register(Observer(lambda: "first"), "first")
-    plugins.register(Observer(lambda: {}["canary"]), "raises")
+    plugins.register(Observer(lambda: int("canary")), "raises")
     plugins.register(Observer(leave), "leaves")
     plugins.register(Observer(lambda: "last"), "last")
     results = plugins.call_each("medagent_health", agent=None)
     assert sorted(results) == [("first", "first"), ("last", "last")]
     assert [record.getMessage() for record in caplog.records] == [
         "plugin leaves failed in medagent_health: SystemExit",
-        "plugin raises failed in medagent_health: KeyError",
+        "plugin raises failed in medagent_health: ValueError",
     ]
     assert plugins.call_first("medagent_health", agent=None) in ("first", "last")
 
@@ -235,9 +236,51 @@ def test_a_refused_plugin_leaves_nothing_behind() -> None:
     assert "greedy" not in [info.name for info in plugins.infos]
 
 
+def test_a_refused_plugins_settings_go_with_it() -> None:
+    class Half:
+        @hookimpl
+        def medagent_register_settings(self, registry: Registry) -> None:
+            registry.add_setting(Setting("halfDone", str, "", "Fine."))
+            registry.add_setting(Setting("batchSize", int, 5, "Taken."))
+
+    plugins = Plugins(entry_points=False)
+    with pytest.raises(PluginError, match="batchSize is already declared by config"):
+        plugins.register(Half(), "half")
+    assert plugins.registry.setting("halfDone") is None
+    declared = plugins.registry.setting("batchSize")
+    assert declared is not None
+    assert declared.declared_by == "config"
+
+
 def test_a_name_can_be_used_once() -> None:
     plugins = Plugins(entry_points=False)
     plugins.register(Observer(lambda: "first"), "name")
     with pytest.raises(PluginError, match="another plugin has this name"):
         plugins.register(Observer(lambda: "second"), "name")
     assert plugins.call_each("medagent_health", agent=None) == [("name", "first")]
+
+
+async def leave_later() -> None:
+    raise SystemExit(3)
+
+
+async def give_up() -> None:
+    raise asyncio.CancelledError
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("what", "why"), [(leave_later, "sys.exit"), (give_up, "cancelled itself"), (hang, "more than")])
+async def test_what_a_hook_returned_cannot_end_more_than_itself(what: Callable[[], Awaitable[None]], why: str) -> None:
+    with pytest.raises(PluginError, match=why):
+        await awaited(what(), 0.01 if what is hang else 5.0)
+
+
+async def test_what_a_hook_returned_may_be_a_value_or_awaitable() -> None:
+    async def later() -> str:
+        return "later"
+
+    assert await awaited("now") == "now"
+    assert await awaited(later()) == "later"

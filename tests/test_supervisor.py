@@ -63,7 +63,7 @@ async def test_back_off_doubles_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> N
         await sleep(0)
 
     monkeypatch.setattr(supervisor_module, "FIRST_RETRY", 0.5)
-    monkeypatch.setattr(supervisor_module.asyncio, "sleep", note)
+    monkeypatch.setattr(asyncio, "sleep", note)
     await hosted(channel).start()
     assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 

@@ -71,3 +71,7 @@ def main() -> None:
     except MedagentError as error:
         typer.echo(f"medagent: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # such as a full disk under the standard output
+        typer.echo(f"medagent: {error.strerror or error}", err=True)
+        sys.exit(1)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,10 @@ import typer
 from medagent.config.bootstrap import Bootstrap, Flags, resolve
 
 log = logging.getLogger(__name__)
+
+
+STOP_SECONDS = 9.0
+"""After a signal, the process ends in order within this, or at once when it is over."""
 
 
 def register(app: typer.Typer) -> None:
@@ -92,12 +97,23 @@ async def _serve(bootstrap: Bootstrap) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
     await Agent(bootstrap).run(stop)
+    if stop.is_set():
+        # everything is closed; what is left in other threads is nobody's concern
+        _end_now(0)
 
 
 def _on_signal(stop: asyncio.Event, number: int) -> None:
     """The first signal stops in order; a second one ends at once, which loses nothing that was acknowledged."""
     if stop.is_set():
-        sys.stderr.flush()
-        os._exit(128 + number)
+        _end_now(128 + number)
     log.info("%s: stopping; a second signal ends at once", signal.Signals(number).name)
     stop.set()
+    # a name look-up in the system's resolver, for one, cannot be cancelled, and the process would wait for it
+    watchdog = threading.Timer(STOP_SECONDS, _end_now, (128 + number,))
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _end_now(code: int) -> None:
+    sys.stderr.flush()
+    os._exit(code)

@@ -37,7 +37,7 @@ def ask_or_read(state_dir: Path, command: str, read: Callable[[], Any]) -> Any:
     lock = QueueLock(state_dir)
     end = time.monotonic() + PATIENCE
     while True:
-        if lock.try_acquire():
+        if lock.try_acquire_for_reading():
             try:
                 return read()
             finally:

@@ -56,6 +56,9 @@ def _validate(model: type[FHIRAbstractModel], raw: Mapping[str, Any]) -> list[Fi
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         return [(_path(detail["loc"]), _message(detail["type"], detail["msg"])) for detail in details]
+    # fhir.resources meets some JSON that is no FHIR with errors of its own code, such as a number where it wants a text
+    except Exception as error:  # noqa: BLE001  as said above
+        return [("", f"FHIR allows no such JSON here ({type(error).__name__})")]
     return []
 
 

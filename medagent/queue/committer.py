@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from medagent.errors import QueueError
 from medagent.queue.base import Change, QueueStore, Receipt
 from medagent.queue.parts import with_parts
 from medagent.tasks import Tasks
@@ -44,7 +45,11 @@ class Committer:
         self._settled: dict[int, Change] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._sent_due = 0.0
+        self._writing: dict[int, Change] = {}
+        """Changes of the commit that is running."""
         self.failures = 0
+        self.fault = ""
+        """Why the last commit failed; "" since one has succeeded."""
 
     async def commit(self, messages: Sequence[InboundMessage]) -> None:
         """Commit messages with the changes due; afterwards each has been acknowledged or refused."""
@@ -61,6 +66,7 @@ class Committer:
                 await asyncio.shield(self._tasks.spawn(self._commit((), changes), "commit of states"))
 
     async def _commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
+        self._writing = {change.message.seq: change for change in changes}
         try:
             receipt = await self._store.commit(with_parts(messages), changes)
         # whatever a store raises means "not on disk", and must become a refusal instead of silence
@@ -68,7 +74,10 @@ class Committer:
             self._failed(error, len(messages))
             await self._commit_singly(messages, changes)
         else:
+            self._succeeded()
             self._on_receipt(receipt)
+        finally:
+            self._writing = {}
 
     async def _commit_singly(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
         """One bad message or change must not take its batch with it."""
@@ -85,12 +94,20 @@ class Committer:
                 self._failed(error, 1)
                 self._on_refused(message)
             else:
+                self._succeeded()
                 self._on_receipt(receipt)
 
     def _failed(self, error: Exception, count: int) -> None:
         self.failures += 1
-        if self.failures == 1 or self.failures % 1000 == 0:
-            log.error("the queue refuses to commit (%s); %d messages tried one by one", type(error).__name__, count)
+        fault = _describe(error)
+        if fault != self.fault:
+            log.error("the queue refuses to commit: %s; %d message(s) tried one by one", fault, count)
+        self.fault = fault
+
+    def _succeeded(self) -> None:
+        if self.fault:
+            log.warning("the queue commits again, after %s", self.fault)
+            self.fault = ""
 
     def change(self, change: Change) -> None:
         """Have a change of state written with the next commit, or soon."""
@@ -122,6 +139,11 @@ class Committer:
         """The newest change of a message that is not on disk yet."""
         return self._settled.get(seq) or self._sent.get(seq)
 
+    def state_of(self, message: InboundMessage) -> State | None:
+        """Where a message stands, as far as anybody knows."""
+        change = self.pending(message.seq) or self._writing.get(message.seq)
+        return change.state if change is not None else message.stored_state
+
     def _arm(self, delay: float) -> None:
         loop = asyncio.get_running_loop()
         self._sent_due = loop.time() + delay
@@ -141,3 +163,10 @@ class Committer:
                 self._timer.cancel()
                 self._timer = None
         return changes
+
+
+def _describe(error: Exception) -> str:
+    """A failed commit in words that hold no data: SQLite's own texts may quote a statement."""
+    if isinstance(error, QueueError):
+        return str(error)
+    return getattr(error, "sqlite_errorname", None) or type(error).__name__

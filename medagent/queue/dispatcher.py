@@ -319,7 +319,7 @@ class Dispatcher:
             self._settlement.settle(channel, some)
         self._pump()
 
-    def _put_off(self, message: InboundMessage, error: Exception) -> None:
+    def _put_off(self, message: InboundMessage, error: BaseException) -> None:
         """A plugin fails on this message, which was about to be sent."""
         log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
         self._in_flight.pop(message.callback, None)

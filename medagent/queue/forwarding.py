@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from medagent.channel import Channel
+from medagent.errors import PLUGIN_FAULTS
 from medagent.types import InboundMessage
 from medagent.uplink.base import Transmit
 
 
 def make_frames(
     messages: Sequence[InboundMessage], channel: Channel, transforms: Sequence[Callable[[str], str]]
-) -> tuple[list[InboundMessage], list[Transmit], list[tuple[InboundMessage, Exception]]]:
+) -> tuple[list[InboundMessage], list[Transmit], list[tuple[InboundMessage, BaseException]]]:
     """The messages that can be sent with their frames, and the others with what the channel or a transform raised."""
     content_type = channel.content_type
     sound: list[InboundMessage] = []
     frames: list[Transmit] = []
-    faults: list[tuple[InboundMessage, Exception]] = []
+    faults: list[tuple[InboundMessage, BaseException]] = []
     for message in messages:
         try:
             text = channel.forward(message)
@@ -25,7 +26,7 @@ def make_frames(
             if type(text) is not str:
                 raise TypeError("not a text")
         # a plugin may raise anything on one message; the others go on
-        except Exception as error:  # noqa: BLE001  as said above
+        except PLUGIN_FAULTS as error:
             faults.append((message, error))
         else:
             sound.append(message)

@@ -23,6 +23,7 @@ HIGH_WATER_MESSAGES = 4000
 """Above one of these, in messages accepted and not committed yet, channels read nothing more until half of it is left."""
 
 DUPLICATE_REFUSAL = Refusal(RefusalKind.DUPLICATE, "its control ID is that of another message (duplicateBehavior=reject)")
+SECONDS_BETWEEN_NOTES = 10.0
 STORAGE_REFUSAL = Refusal(RefusalKind.STORAGE, "the message could not be stored; send it again")
 
 
@@ -58,6 +59,7 @@ class Intake:
         self._undecided: set[int] = set()
         self.buffered_bytes = 0
         self.refused = 0
+        self._silent_until: dict[tuple[str, RefusalKind], float] = {}
         self.reused = 0
         """Messages accepted although their control ID is that of another."""
         self._warned_of_reuse: set[str] = set()
@@ -83,6 +85,9 @@ class Intake:
             messages = self._without_too_large(channel, messages)
             stored = with_parts(messages)
         now, monotonic = time.time(), time.monotonic()
+        if stored is not messages:
+            for message in messages:
+                message.received_at = monotonic
         size = 0
         for message in stored:
             seq = self._next_seq = self._next_seq + 1
@@ -130,8 +135,15 @@ class Intake:
 
     def _refuse(self, channel: str, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
         self.refused += len(messages)
-        log.warning("channel %s: refused %d message(s): %s", channel, len(messages), refusal.reason)
+        self._note_refusal(channel, refusal)
         self._channels[channel].refused(messages, refusal)
+
+    def _note_refusal(self, channel: str, refusal: Refusal) -> None:
+        """One line in ten seconds for each channel and kind: a full disk must not fill with lines about it."""
+        key, now = (channel, refusal.kind), time.monotonic()
+        if now >= self._silent_until.get(key, 0.0):
+            self._silent_until[key] = now + SECONDS_BETWEEN_NOTES
+            log.warning("channel %s: messages are refused (%d so far): %s", channel, self.refused, refusal.reason)
 
     def committed(self, receipt: Receipt) -> None:
         """The store's word: acknowledge exactly what the receipt names, in order, and pass it on."""
@@ -154,9 +166,10 @@ class Intake:
         if receipt.reused:
             self._note_reused(receipt.reused)
         for channel, messages in by_channel.items():
-            if self._observe is not None:
-                self._observe(channel, messages)
+            observed = tuple(messages)
             self._dispatcher.committed(channel, messages)
+            if self._observe is not None:
+                self._observe(channel, observed)
         for duplicate in receipt.duplicates:
             self._dispatcher.duplicate(duplicate)
 

@@ -19,6 +19,7 @@ from medagent.errors import QueueError, QueueHeld
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 0.5
 
 
 class QueueLock:
@@ -28,6 +29,25 @@ class QueueLock:
         self._path = state_dir / "queue.lock"
         self._descriptor: int | None = None
 
+    def try_acquire_for_reading(self) -> bool:
+        """Take the lock if nobody holds it, and leave no trace: a look must not make files that the agent cannot open."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise QueueError(f"cannot read the state folder {self._path.parent}: {error.strerror}") from error
+        return self._lock(descriptor)
+
+    def _lock(self, descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
     def try_acquire(self) -> bool:
         """Take the lock if nobody holds it. Raises `QueueError` if the folder cannot be used."""
         try:
@@ -35,16 +55,12 @@ class QueueLock:
             descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise QueueError(f"cannot use the state folder {self._path.parent}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
+        if not self._lock(descriptor):
             return False
         # the text is for people only: a full disk must not keep the agent from its queue
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
         return True
 
     @property
@@ -61,6 +77,10 @@ class QueueLock:
         if self.try_acquire():
             return
         if not wait:
+            # it may be but a look: `medagent queue stats` holds the lock for a moment
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.try_acquire():
+                return
             raise QueueHeld(f"{self.holder} holds the queue in {self._path.parent}: stop it, or give another --state-dir")
         log.warning("%s holds the queue in %s: waiting for it to end", self.holder, self._path.parent)
         waiting()

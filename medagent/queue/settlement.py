@@ -51,7 +51,7 @@ class Settlement:
             )
         self._statistics.settled(channel, settled, self._clock())
         if self._observe is not None:
-            self._observe(channel, settled)
+            self._observe(channel, tuple(settled))
 
     def _answer(self, channel: str, answers: list[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         host = self._channels.get(channel)
@@ -62,7 +62,7 @@ class Settlement:
         for message, delivery in outcomes:
             pending = self._committer.pending(message.seq)
             # a refusal has ended as `rejected` whatever became of its answer
-            if message.stored_state is State.REJECTED or (pending is not None and pending.state is State.REJECTED):
+            if self._committer.state_of(message) is State.REJECTED:
                 continue
             change = Change(message, delivery.value)
             if pending is not None:

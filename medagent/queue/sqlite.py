@@ -52,6 +52,7 @@ class SqliteStore:
         self._commits = 0
         self._counts: dict[tuple[str, State], int] = {}
         self._registers: Registers = {}
+        self._identity = (0, 0)
 
     async def open(self) -> int:
         _create_private(self._path)
@@ -78,6 +79,8 @@ class SqliteStore:
         elif version != statements.SCHEMA_VERSION:
             known = statements.SCHEMA_VERSION
             raise QueueError(f"its format is {version}, and this medagent knows {known}: use the medagent that made it")
+        found = self._path.stat()
+        self._identity = (found.st_dev, found.st_ino)
         rows = connection.execute("SELECT channel, state, count FROM counter")
         self._counts = {(channel, State(state)): count for channel, state, count in rows}
         rows = connection.execute("SELECT channel, name, value FROM register")
@@ -104,6 +107,7 @@ class SqliteStore:
         return await self._run(lambda connection: self._commit(connection, messages, changes))
 
     def _commit(self, connection: sqlite3.Connection, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
+        self._check_file()
         connection.execute("BEGIN IMMEDIATE")
         try:
             # changes first: a resend of a message whose answer is in this batch then finds the answer
@@ -126,6 +130,15 @@ class SqliteStore:
             change.message.stored_state = change.state
         self._commits += 1
         return Receipt(self._commits, list(inserted.stored), inserted.duplicates, inserted.rejected, inserted.reused)
+
+    def _check_file(self) -> None:
+        """SQLite goes on writing to a file that was removed, as if nothing were wrong. A look at the name opens nothing."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            raise QueueError("the queue's file has been removed: restart the agent") from None
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise QueueError("the queue's file has been replaced: restart the agent")
 
     def _counted(
         self, stored: Sequence[InboundMessage], changes: Sequence[Change]

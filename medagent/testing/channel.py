@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
-from medagent.channel import ChannelContext
+from medagent.channel import Channel, ChannelContext
 from medagent.config.model import ChannelConfig
 from medagent.tasks import Tasks
 from medagent.types import Delivery, InboundMessage
@@ -71,3 +72,14 @@ class RecordingCore:
     def _delivered(self, outcomes: list[tuple[InboundMessage, Delivery]]) -> None:
         self.outcomes += outcomes
         self._changed.set()
+
+
+@contextlib.asynccontextmanager
+async def running(channel: Channel) -> AsyncIterator[tuple[str, int]]:
+    """Start a channel and close it at the end; gives the host and port where it listens."""
+    await channel.start()
+    try:
+        host, _, port = channel.address.rpartition(":")
+        yield host.strip("[]"), int(port)
+    finally:
+        await channel.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from types import TracebackType
 from typing import Self
 
@@ -28,9 +29,11 @@ class MllpClient:
         self._writer = writer
 
     @classmethod
-    async def connect(cls, host: str, port: int, *, max_frame_bytes: int = 16 * 1024 * 1024) -> Self:
-        """Open a connection. Raises `OSError`."""
-        return cls(*await asyncio.open_connection(host, port, limit=max_frame_bytes))
+    async def connect(
+        cls, host: str, port: int, *, max_frame_bytes: int = 16 * 1024 * 1024, tls: ssl.SSLContext | None = None
+    ) -> Self:
+        """Open a connection, over TLS with a context. Raises `OSError`, of which `ssl.SSLError` is one."""
+        return cls(*await asyncio.open_connection(host, port, limit=max_frame_bytes, ssl=tls))
 
     async def __aenter__(self) -> Self:
         return self

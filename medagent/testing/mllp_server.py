@@ -36,6 +36,8 @@ class MllpServer:
         """Bodies in the order they came, of all connections."""
         self.connections: list[ServerConnection] = []
         """In the order they were opened, closed ones too."""
+        self.sender: ServerConnection | None = None
+        """While `respond` is called: the connection that the message came on."""
         self.port = 0
         self._server: asyncio.Server | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -85,6 +87,7 @@ class ServerConnection(asyncio.Protocol):
         *frames, self._buffer = (self._buffer + data).split(END_BLOCK)
         answers: list[bytes] = []
         for frame in frames:
+            self._server.sender = self
             found = self._server.take(frame.removeprefix(START_BLOCK))
             if found is None:
                 self._transport.close()

@@ -39,6 +39,8 @@ class Link:
         """The token last sent."""
         self.connected_at: float | None = None
         """When the server accepted this agent, by `clock`."""
+        self.answered = False
+        """The server has answered a transmit: the connection was of use."""
         self._connection = connection
         self._session = session
         self._context = context
@@ -129,6 +131,7 @@ class Link:
     def _handle(self, event: Event) -> None:
         match event:
             case Answered(responses):
+                self.answered = True
                 self._context.handler.answered(responses)
             case Connected():
                 self.connected_at = self._clock()

@@ -14,6 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from medagent import __version__
 from medagent.errors import ConfigError, MedagentError, NotReady
+from medagent.fhir.http import parse_retry_after
 from medagent.tasks import Tasks
 from medagent.uplink.backoff import Backoff
 from medagent.uplink.base import TokenSource, Transmit, UplinkContext, UplinkStatus
@@ -25,7 +26,9 @@ from medagent.uplink.session import Dead, Session
 VERSION = f"medagent-{__version__}"
 """What the server's `$status` shows as the agent's version."""
 STABLE_AFTER = 10.0
-"""Seconds that a connection must have been accepted for, before the next loss starts from the shortest delay."""
+"""Seconds that a connection without an answer must have lasted, before the next loss starts from the shortest delay."""
+AFTER_USE = 0.5
+"""Least seconds before the next connection after one that gave answers."""
 OPEN_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the WebSocket upgrade together."""
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -124,7 +127,7 @@ class WebSocketUplink:
             connection = await self._open()
         except Exception as error:  # noqa: BLE001  whatever goes wrong with one attempt, the next one is due
             self._down(describe(error))
-            return (error.retry_after if isinstance(error, NotReady) else None) or 0.0
+            return _retry_after(error) or 0.0
         link = Link(
             connection,
             Session(self._agent_id, VERSION),
@@ -136,7 +139,7 @@ class WebSocketUplink:
         self._link = link
         try:
             dead = await link.serve(self._tick)
-            if link.connected_at is not None and self._clock() - link.connected_at >= STABLE_AFTER:
+            if link.answered or (link.connected_at is not None and self._clock() - link.connected_at >= STABLE_AFTER):
                 self._backoff.reset()
             if dead.renew_token:
                 self._tokens.invalidate(link.token)
@@ -146,7 +149,7 @@ class WebSocketUplink:
             if link.connected_at is not None:
                 self._context.handler.disconnected()
             await link.close()
-        return 0.0
+        return AFTER_USE if link.answered else 0.0
 
     async def _open(self) -> BatchConnection:
         connection = await connect(
@@ -200,6 +203,15 @@ class WebSocketUplink:
 
     def _set_status(self, state: str, detail: str) -> None:
         self._status = UplinkStatus(state, detail, reconnects=max(self._connects - 1, 0))
+
+
+def _retry_after(error: Exception) -> float | None:
+    """How long the server wants to be left alone, seconds."""
+    if isinstance(error, NotReady):
+        return error.retry_after
+    if isinstance(error, InvalidStatus):
+        return parse_retry_after(error.response.headers.get("Retry-After"), time.time())
+    return None
 
 
 def websocket_url(base_url: str) -> str:

@@ -13,8 +13,7 @@ from medagent.config.build import build
 from medagent.config.describe import describe, describe_problems
 from medagent.config.problems import Severity
 from medagent.config.settings import Registry
-from medagent.fhir.source import Source
-from medagent.fhir.source import endpoint_references
+from medagent.fhir.source import Source, endpoint_references
 from medagent.plugins import build_registry
 from medagent.testing.resources import agent_resource, endpoint_resource, setting
 from medagent.testing.shared import transcripts
@@ -183,3 +182,43 @@ def test_a_setting_of_a_plugin_reaches_the_configuration(registry: Registry) -> 
     assert config is not None
     assert config.queue_strategy == "mine"
     assert config.settings["batchEnabled"] is False
+
+
+ODD: list[Any] = [None, True, 5, -1.5, 10**400, "", '"x"', "50", [], ["x"], [None], {}, {"x": 1}, {"reference": 5}, "\ud800"]
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The paths of all elements in decoded JSON."""
+    found = [path] if path else []
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        found += places(child, (*path, key))
+    return found
+
+
+def changed(value: Any, path: tuple[str | int, ...], odd: Any, *, sibling: bool) -> Any:
+    """A copy in which one element is `odd`, or the extension element beside it (`_name`)."""
+    copy = json.loads(json.dumps(value))
+    inner = copy
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[f"_{path[-1]}" if sibling and isinstance(path[-1], str) else path[-1]] = odd
+    return copy
+
+
+@pytest.mark.parametrize("sibling", [False, True], ids=["element", "its extension"])
+@pytest.mark.parametrize("kind", ["Agent", "Endpoint"])
+def test_no_element_can_be_so_odd_that_the_rest_does_not_run(registry: Registry, kind: str, sibling: bool) -> None:
+    agent = agent_resource({"adt": "ep", "lab": "sound"}, {"batchSize": 7, "keepAlive": True})
+    endpoint = endpoint_resource("ep", "mllp://127.0.0.1:2575?enhanced=true")
+    sound = endpoint_resource("sound", "mllp://127.0.0.1:2576")
+    resource = agent if kind == "Agent" else endpoint
+    for path in places(resource):
+        for odd in ODD:
+            twisted = changed(resource, path, odd, sibling=sibling)
+            endpoints = {"Endpoint/ep": endpoint if kind == "Agent" else twisted, "Endpoint/sound": sound}
+            source = Source(twisted if kind == "Agent" else agent, endpoints)
+            config, _ = build(source, registry, schemes=["mllp"], local=False)
+            if kind == "Endpoint":
+                assert config is not None
+                assert "lab" in [channel.name for channel in config.channels], (path, odd)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from medagent.config.model import BatchConfig
 from medagent.queue import intake as intake_module
 from medagent.queue.intake import encoded_size
 from medagent.testing.queue import QueueWorld, message
@@ -93,6 +95,25 @@ async def test_channels_pause_at_the_high_water_mark_and_resume_at_half(
         await world.strategy.flush()
         assert adt.paused == oru.paused == [True, False]
         assert world.intake.buffered == world.intake.buffered_bytes == 0
+
+
+async def test_parts_are_accepted_together_and_wait_no_shorter_than_others(tmp_path: Path) -> None:
+    batch = BatchConfig(max_batch_size=100, flush_interval_ms=60_000, adaptive=False)
+    whole = message("whole")
+    whole.parts = (message("a"), message("b"))
+    async with QueueWorld(tmp_path, batch=batch) as world:
+        world.intake.accept("adt", [whole])
+        await asyncio.sleep(0.005)
+        assert world.store.commits == [], "its interval is not over"
+        world.store.refuse = lambda messages, changes: any(one.control_id == "b" for one in messages)
+        await world.strategy.flush()
+        assert [one.control_id for one, _ in world.channel.refusals] == ["a", "b"]
+        assert world.intake.buffered == world.intake.buffered_bytes == 0
+        world.store.refuse = lambda messages, changes: False
+        whole.parts = (message("a"), message("b"))
+        await world.accept(whole)
+        assert [one.control_id for one in world.channel.acknowledged] == ["a", "b"]
+        assert await world.states() == {State.RECEIVED: 2}
 
 
 async def test_refused_messages_make_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -38,26 +38,35 @@ async def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "queue.db"
 
 
+MakeStore = Callable[[], SqliteStore]
+
+
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path)
+async def make_store(path: Path) -> AsyncIterator[MakeStore]:
+    """Stores on `path`, closed at the end of the test whatever its outcome: an open one keeps the process from ending."""
+    made: list[SqliteStore] = []
+
+    def make() -> SqliteStore:
+        made.append(SqliteStore(path))
+        return made[-1]
+
+    yield make
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+async def store(make_store: MakeStore) -> SqliteStore:
+    store = make_store()
     assert await store.open() == 0
-    yield store
-    await store.close()
-
-
-async def reopened(store: SqliteStore, path: Path) -> SqliteStore:
-    await store.close()
-    again = SqliteStore(path)
-    await again.open()
-    return again
+    return store
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-async def test_files_are_private_from_birth_and_there_is_no_shm(path: Path, umask: int) -> None:
+async def test_files_are_private_from_birth_and_there_is_no_shm(make_store: MakeStore, path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        store = SqliteStore(path)
+        store = make_store()
         await store.open()
         await store.commit([accepted(1, "a")], [])
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
@@ -118,12 +127,12 @@ asyncio.run(main())
 """
 
 
-async def test_what_was_committed_survives_a_kill_under_the_durable_settings(path: Path) -> None:
+async def test_what_was_committed_survives_a_kill_under_the_durable_settings(make_store: MakeStore, path: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(path)]
     killed = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30)
     # 2 is FULL: https://sqlite.org/pragma.html#pragma_synchronous
     assert killed.stdout.split() == ["wal", "2", "exclusive"]
-    store = SqliteStore(path)
+    store = make_store()
     assert await store.open() == 1
     [found] = await store.fetch("adt", 0, 10, 1000)
     await store.close()
@@ -132,11 +141,10 @@ async def test_what_was_committed_survives_a_kill_under_the_durable_settings(pat
 
 async def test_a_message_comes_back_as_it_was(store: SqliteStore, path: Path) -> None:
     body = bytes(range(256)) * 3
-    given = InboundMessage(
-        body, "a", "10.0.0.7:1", "c9", object(), channel="adt", seq=7, callback="key-7", accepted_at=1234.5
-    )
+    given = InboundMessage(body, "a", "10.0.0.7:1", "c9", object(), channel="adt", seq=7, callback="key-7", accepted_at=1234.5)
     await store.commit([given], [])
-    store = await reopened(store, path)
+    await store.close()
+    await store.open()
     found = await store.fetch_one(7)
     await store.close()
     assert found is not None
@@ -195,7 +203,8 @@ async def test_retries_are_listed_with_their_time(store: SqliteStore, path: Path
     await store.commit(batch, [])
     changes = [Change(one, State.ERROR, next_attempt_at=500.0 - one.seq, error="busy", status_code=503) for one in batch[:2]]
     await store.commit([], changes)
-    store = await reopened(store, path)
+    await store.close()
+    await store.open()
     assert await store.retries("adt") == [(1, 499.0), (2, 498.0)]
     assert await store.retries("oru") == []
     await store.close()
@@ -214,7 +223,8 @@ async def test_at_open_nothing_is_on_its_way(store: SqliteStore, path: Path) -> 
             Change(four, State.RESPONSE_SENT),
         ],
     )
-    store = await reopened(store, path)
+    await store.close()
+    await store.open()
     counts = (await store.depths())["adt"].counts
     assert {state: count for state, count in counts.items() if count} == {
         State.RECEIVED: 2,
@@ -257,10 +267,10 @@ async def test_half_a_surrogate_pair_in_an_answer_can_be_stored(store: SqliteSto
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database, but long enough to have a page's header" * 100])
-async def test_a_file_that_is_no_database(path: Path, content: bytes) -> None:
+async def test_a_file_that_is_no_database(make_store: MakeStore, path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
-    store = SqliteStore(path)
+    store = make_store()
     if not content:
         assert await store.open() == 0, "an empty file is an empty database"
         await store.close()
@@ -271,42 +281,42 @@ async def test_a_file_that_is_no_database(path: Path, content: bytes) -> None:
     assert lingering_threads() == []
 
 
-async def test_a_folder_or_a_dangling_link_in_its_place(path: Path) -> None:
+async def test_a_folder_or_a_dangling_link_in_its_place(make_store: MakeStore, path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(QueueError, match="is not a file"):
-        await SqliteStore(path).open()
+        await make_store().open()
     path.rmdir()
     path.symlink_to("nowhere/queue.db")
     with pytest.raises(QueueError, match="is not a file"):
-        await SqliteStore(path).open()
+        await make_store().open()
     assert lingering_threads() == []
 
 
-async def test_a_file_in_place_of_its_folder(path: Path) -> None:
+async def test_a_file_in_place_of_its_folder(make_store: MakeStore, path: Path) -> None:
     path.parent.write_text("")
     with pytest.raises(QueueError):
-        await SqliteStore(path).open()
+        await make_store().open()
 
 
-async def test_a_newer_format_is_refused_and_left_alone(store: SqliteStore, path: Path) -> None:
+async def test_a_newer_format_is_refused_and_left_alone(make_store: MakeStore, store: SqliteStore, path: Path) -> None:
     await store.commit([accepted(1, "a")], [])
     await store.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
     with pytest.raises(QueueError, match="its format is 99"):
-        await SqliteStore(path).open()
+        await make_store().open()
     assert path.read_bytes() == before
     assert lingering_threads() == []
 
 
 @pytest.mark.parametrize("version", [0, 1])
-async def test_another_programs_database_is_refused(path: Path, version: int) -> None:
+async def test_another_programs_database_is_refused(make_store: MakeStore, path: Path, version: int) -> None:
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(f"CREATE TABLE song (title TEXT); PRAGMA user_version = {version};")
     with pytest.raises(QueueError, match="another program"):
-        await SqliteStore(path).open()
+        await make_store().open()
     assert rows(path, "SELECT name FROM sqlite_master") == [("song",)]
 
 
@@ -337,3 +347,13 @@ def lingering_threads() -> list[str]:
     for thread in threads:
         thread.join(5.0)
     return [thread.name for thread in threads if thread.is_alive()]
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+async def test_a_vanished_file_takes_no_more(store: SqliteStore, path: Path, what: str) -> None:
+    await store.commit([accepted(1, "a")], [])
+    path.rename(path.with_name("elsewhere.db"))
+    if what == "replaced":
+        path.touch()
+    with pytest.raises(QueueError, match=what):
+        await store.commit([accepted(2, "b")], [])

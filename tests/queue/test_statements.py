@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from medagent.queue.base import Change, Receipt
 from medagent.queue.sqlite import SqliteStore, read_depths
 from medagent.testing.queue import message
-from medagent.types import InboundMessage, State
+from medagent.types import AcceptanceRules, Duplicates, InboundMessage, State
 
 
 def accepted(seq: int, control_id: str, body: str = "body", *, channel: str = "adt", link: str = "c1") -> InboundMessage:
@@ -60,13 +60,11 @@ async def test_twice_in_one_batch_joins_too(store: SqliteStore) -> None:
     ]
 
 
-async def test_a_resend_joins_across_a_reopening(store: SqliteStore, tmp_path: Path) -> None:
+async def test_a_resend_joins_across_a_reopening(store: SqliteStore) -> None:
     await store.commit([accepted(1, "a")], [])
     await store.close()
-    again = SqliteStore(tmp_path / "queue.db")
-    assert await again.open() == 1
-    assert duplicates(await again.commit([accepted(2, "a")], [])) == [(2, 1)]
-    await again.close()
+    assert await store.open() == 1
+    assert duplicates(await store.commit([accepted(2, "a")], [])) == [(2, 1)]
 
 
 async def test_a_resend_finds_the_answer_even_one_of_the_same_commit(store: SqliteStore) -> None:
@@ -134,7 +132,11 @@ async def test_one_failing_statement_rolls_all_of_it_back(store: SqliteStore, tm
     assert receipt.number == number + 1, "a failed commit has no receipt"
 
 
-TARGETS = [state for state in State if state is not State.RECEIVED]
+RULES = {
+    "adt": AcceptanceRules(),
+    "oru": AcceptanceRules(Duplicates.REJECT, numbered=True),
+    "mdm": AcceptanceRules(Duplicates.ACCEPT),
+}
 
 
 class Rows(RuleBasedStateMachine):
@@ -162,10 +164,11 @@ class Rows(RuleBasedStateMachine):
         for channel, name, body in names:
             self.last += 1
             made.append(accepted(self.last, name, body, channel=channel))
+            made[-1].rules = RULES[channel]
         return made
 
     names = st.lists(
-        st.tuples(st.sampled_from(["adt", "oru"]), st.sampled_from(["", "a", "b"]), st.sampled_from(["x", "y"])), max_size=6
+        st.tuples(st.sampled_from(sorted(RULES)), st.sampled_from(["", "a", "b"]), st.sampled_from(["x", "y"])), max_size=6
     )
 
     @rule(names=names, data=st.data())
@@ -175,7 +178,8 @@ class Rows(RuleBasedStateMachine):
         changes = [Change(self.stored[seq], data.draw(st.sampled_from(State)), response="ACK") for seq in changed]
         messages = self.arrivals(names)
         receipt = self.run(messages, changes)
-        assert len(receipt.committed) + len(receipt.duplicates) == len(messages)
+        assert len(receipt.committed) + len(receipt.duplicates) + len(receipt.rejected) == len(messages)
+        assert {one.channel for one in receipt.rejected} <= {"oru"}
         for duplicate in receipt.duplicates:
             twin = self.stored[duplicate.seq]
             assert (twin.channel, twin.control_id, twin.body) == (
@@ -189,9 +193,13 @@ class Rows(RuleBasedStateMachine):
         identities = [
             (one.channel, one.control_id, one.body)
             for seq, one in self.stored.items()
-            if one.control_id and self.states[seq] not in (State.REJECTED, State.DEAD_LETTER)
+            if one.control_id and one.channel != "mdm" and self.states[seq] not in (State.REJECTED, State.DEAD_LETTER)
         ]
         assert len(identities) == len(set(identities))
+        bodies = {(one.control_id, one.body) for one in self.stored.values() if one.channel == "oru" and one.control_id}
+        assert len(bodies) == len({name for name, _ in bodies}), "where reuse is refused, a name means one body"
+        numbers = [one.number for _, one in sorted(self.stored.items()) if one.channel == "oru"]
+        assert numbers == list(range(len(numbers)))
 
     @precondition(lambda self: self.stored)
     @rule(names=names)
@@ -219,7 +227,7 @@ class Rows(RuleBasedStateMachine):
 
     @invariant()
     def pages_hold_the_received_in_order(self) -> None:
-        for channel in ("adt", "oru"):
+        for channel in RULES:
             found = self.loop.run_until_complete(self.store.fetch(channel, 0, 1000, 1_000_000))
             expected = [
                 seq

@@ -1,0 +1,235 @@
+"""The parts, wired: with plugins that are well, and with plugins that are not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medagent import hookimpl
+from medagent import pipeline as pipeline_module
+from medagent.channel import ChannelContext, ChannelFactory
+from medagent.config.bootstrap import Bootstrap
+from medagent.config.model import AgentConfig, ChannelConfig
+from medagent.errors import PluginError
+from medagent.pipeline import Pipeline
+from medagent.plugins import Plugins
+from medagent.queue.base import QueueStrategy, StrategyContext
+from medagent.queue.batched import BatchedStrategy
+from medagent.queue.sqlite import SqliteStore
+from medagent.testing.doubles import MemoryUplink, RecordingChannel
+from medagent.testing.queue import message
+from medagent.types import InboundMessage, State
+from medagent.uplink.base import UplinkContext
+
+CANARY = "JANE^CANARY"
+
+
+class World:
+    """A plugin that makes doubles of everything around the pipeline."""
+
+    def __init__(self) -> None:
+        self.channels: dict[str, RecordingChannel] = {}
+        self.uplink: MemoryUplink | None = None
+        self.observed: list[tuple[str, str, list[str]]] = []
+
+    @hookimpl
+    def medagent_register_channel_types(self, register: Callable[[str, ChannelFactory], None]) -> None:
+        register("test", self._make)
+
+    def _make(self, context: ChannelContext) -> RecordingChannel:
+        if context.config.name == "broken":
+            raise RuntimeError(CANARY)
+        channel = self.channels[context.config.name] = RecordingChannel(context)
+        return channel
+
+    @hookimpl(tryfirst=True)
+    def medagent_make_uplink(self, context: UplinkContext) -> MemoryUplink:
+        # `context.handler` is the dispatcher
+        self.uplink = MemoryUplink(context.handler)
+        return self.uplink
+
+    @hookimpl
+    def medagent_messages_accepted(self, channel: str, messages: Sequence[InboundMessage]) -> None:
+        self.observed.append(("accepted", channel, [one.control_id for one in messages]))
+
+    @hookimpl
+    def medagent_messages_settled(self, channel: str, settled: Sequence[tuple[InboundMessage, State]]) -> None:
+        self.observed.append(("settled", channel, [f"{one.control_id} {state.name}" for one, state in settled]))
+
+    def accept(self, channel: str, *messages: InboundMessage) -> None:
+        context = self.channels[channel].context
+        assert context is not None
+        context.accept(list(messages))
+
+    @property
+    def server(self) -> MemoryUplink:
+        assert self.uplink is not None
+        return self.uplink
+
+
+def config(*channels: str, **values: Any) -> AgentConfig:  # of any setting
+    made = tuple(ChannelConfig(name, "test", "127.0.0.1", 1, "test://127.0.0.1:1") for name in channels)
+    return AgentConfig("a-1", "Test", channels=made, **values)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, agent_config: AgentConfig, *others: object
+) -> AsyncIterator[tuple[Pipeline, World, SqliteStore]]:
+    world, plugins = World(), Plugins(entry_points=False)
+    plugins.register(world, "world")
+    for number, other in enumerate(others):
+        plugins.register(other, f"other-{number}")
+    store = SqliteStore(folder / "queue.db")
+    last_seq = await store.open()
+    try:
+        pipeline = Pipeline(
+            Bootstrap(base_url="http://127.0.0.1:1/", state_dir=folder),
+            agent_config,
+            plugins=plugins,
+            store=store,
+            last_seq=last_seq,
+            registers=await store.registers(),
+            tokens=None,
+            requested=lambda request: None,
+        )
+        await pipeline.start()
+        yield pipeline, world, store
+    finally:
+        await store.close()
+
+
+async def counts(store: SqliteStore, channel: str = "adt") -> dict[State, int]:
+    return {state: count for state, count in (await store.depths())[channel].counts.items() if count}
+
+
+async def test_a_message_goes_from_device_to_server_and_back(tmp_path: Path) -> None:
+    async with running(tmp_path, config("adt")) as (pipeline, world, store):
+        world.accept("adt", message("a", CANARY))
+        await world.server.until(lambda: world.server.transmitted)
+        assert world.server.bodies == [CANARY]
+        world.server.answer(*world.server.transmitted)
+        assert [answer.body for _, answer in world.channels["adt"].answers] == [f"ACK of {CANARY}"]
+        assert world.observed == [("accepted", "adt", ["a"]), ("settled", "adt", ["a RESPONSE_SENT"])]
+        await pipeline.stop()
+        assert await counts(store) == {State.RESPONSE_SENT: 1}
+
+
+async def test_at_the_end_everything_read_is_committed_and_acknowledged(tmp_path: Path) -> None:
+    async with running(tmp_path, config("adt")) as (pipeline, world, store):
+        await world.channels["adt"].until(lambda: "start" in world.channels["adt"].calls)
+        world.accept("adt", *(message(f"m{number}") for number in range(250)))
+        await pipeline.stop()
+        assert len(world.channels["adt"].acknowledged) == 250
+        assert world.channels["adt"].calls == ["start", "stop_accepting", "close"]
+        assert sum((await counts(store)).values()) == 250
+        world.accept("adt", message("late"))
+        assert [one.control_id for one, _ in world.channels["adt"].refusals] == ["late"]
+
+
+async def test_channels_that_are_off_are_not_made(tmp_path: Path) -> None:
+    channels = config("adt", "oru").channels
+    off = ChannelConfig("oru", "test", "127.0.0.1", 1, "test://127.0.0.1:1", enabled=False)
+    async with running(tmp_path, AgentConfig("a-1", "Test", channels=(channels[0], off))) as (pipeline, world, _):
+        assert list(world.channels) == ["adt"]
+        await pipeline.stop()
+
+
+async def test_a_channel_that_its_plugin_cannot_make_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(tmp_path, config("broken", "adt")) as (pipeline, world, _):
+        assert list(pipeline.failed_channels) == ["broken"]
+        assert "RuntimeError" in pipeline.failed_channels["broken"]
+        world.accept("adt", message("a"))
+        await world.channels["adt"].until(lambda: world.channels["adt"].acknowledged)
+        await pipeline.stop()
+    assert CANARY not in caplog.text
+
+
+async def test_an_unknown_strategy_is_a_plugin_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="'turbo'"):
+        async with running(tmp_path, config("adt", queue_strategy="turbo")):
+            pass
+
+
+class Mine(BatchedStrategy):
+    """A third party's strategy that does not end well."""
+
+    mode = "hangs"
+
+    @hookimpl
+    def medagent_make_queue_strategy(self, name: str, context: StrategyContext) -> QueueStrategy | None:
+        if name != "mine":
+            return None
+        type(self).__init__(self, context)
+        return self
+
+    def __init__(self, context: StrategyContext | None = None) -> None:
+        if context is not None:
+            super().__init__(context)
+
+    async def flush(self) -> None:
+        if self.mode == "raises":
+            raise RuntimeError(CANARY)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("mode", ["hangs", "raises"])
+async def test_a_strategy_that_fails_at_the_end_does_not_keep_it_from_coming(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pipeline_module, "FLUSH_TIMEOUT", 0.01)
+    monkeypatch.setattr(Mine, "mode", mode)
+    async with running(tmp_path, config("adt", queue_strategy="mine"), Mine()) as (pipeline, world, store):
+        world.accept("adt", message("a"))
+        await world.channels["adt"].until(lambda: world.channels["adt"].acknowledged)
+        await asyncio.wait_for(pipeline.stop(), 10)
+        assert world.channels["adt"].calls[-1] == "close"
+        assert sum((await counts(store)).values()) == 1
+    assert "the queue strategy failed at the end" in caplog.text
+    assert CANARY not in caplog.text
+
+
+class Faulty:
+    """Fails in every hook that sees messages."""
+
+    @hookimpl
+    def medagent_messages_accepted(self, messages: Sequence[InboundMessage]) -> None:
+        raise RuntimeError(repr(messages[0].body))
+
+    @hookimpl
+    def medagent_messages_settled(self, settled: Sequence[object]) -> None:
+        raise RuntimeError(CANARY)
+
+    @hookimpl
+    def medagent_make_transform(self, channel: ChannelConfig) -> Callable[[str], str]:
+        raise RuntimeError(CANARY)
+
+
+async def test_no_message_content_is_in_any_line_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with running(tmp_path, config("adt", "oru"), Faulty()) as (pipeline, world, store):
+        adt = world.channels["adt"]
+        adt.poison = {f"{CANARY} poison".encode()}
+        adt.failing = {"committed", "answer", "refused"}
+        bodies = [f"{CANARY} {number}" for number in range(4)]
+        world.accept("adt", *(message(body, body) for body in bodies), message("p", f"{CANARY} poison"))
+        await world.server.until(lambda: len(world.server.transmitted) >= 4)
+        well, refused, busy, failed = world.server.transmitted
+        world.server.answer(well, body=CANARY)
+        world.server.answer(refused, status_code=400, body=CANARY)
+        world.server.answer(busy, status_code=503, body=CANARY)
+        pipeline.dispatcher.failed(f"cannot parse {CANARY}")
+        world.server.answer(failed)
+        world.server.disconnect()
+        world.accept("adt", message(CANARY, CANARY * 300_000))
+        await pipeline.stop()
+        assert sum((await counts(store)).values()) == 5
+    assert len(caplog.records) > 5
+    assert not [record.getMessage() for record in caplog.records if "CANARY" in record.getMessage()]
+    assert "CANARY" not in caplog.text
