@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7
 
-.PHONY: help install demo test lint types check-imports format clean
+.PHONY: help install demo test interop fuzz bad-neighbours connections lint types check-imports format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,6 +20,19 @@ demo: install ## Run everything on this machine: FHIR server, agent, sender (ARG
 
 test: install lint types check-imports ## Run all checks and tests
 	$(BIN)/pytest $(ARGS)
+
+interop: install ## Install HL7 packages of npm and test against them (needs node and npm)
+	cd tests/interop/node && npm ci --ignore-scripts --no-audit --no-fund
+	$(BIN)/pytest tests/interop $(ARGS)
+
+fuzz: install ## Fuzz the MLLP framing (SECONDS=60)
+	$(BIN)/python tests/fuzz/fuzz_framing.py --seconds $(or $(SECONDS),60)
+
+bad-neighbours: install ## Measure good devices alone and beside 1,000 bad ones (ARGS=--help)
+	$(BIN)/python tests/load/bad_neighbours.py $(ARGS)
+
+connections: install ## Measure an agent with 10,000 open connections (ARGS=--help)
+	$(BIN)/python tests/load/connections.py $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

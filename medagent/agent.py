@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
-from typing import TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 from medagent import __version__
 from medagent.admin import AdminServer
+from medagent.channel import Resynchronizable
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.configure import load_config
-from medagent.errors import ConfigError, MedagentError, NotReady, PluginError
+from medagent.errors import ChannelError, ConfigError, MedagentError, NotReady, PluginError
 from medagent.fhir.access import FhirAccess
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins, awaited
@@ -79,7 +80,11 @@ class Agent:
         store = self._make_store()
         admin = AdminServer(
             self.bootstrap.state_dir,
-            {"stats": lambda _arguments: self.report(store), "status": lambda _arguments: self._status(store)},
+            {
+                "stats": lambda _arguments: self.report(store),
+                "status": lambda _arguments: self._status(store),
+                "resync": self._resync,
+            },
         )
         server = self.bootstrap
         access = FhirAccess(server.base_url, server.client_id, server.client_secret) if server.base_url else None
@@ -198,6 +203,20 @@ class Agent:
         self.plugins.call_each("medagent_metrics", registry=extra)
         figures = {name: value for name, value in extra.items() if isinstance(name, str) and isinstance(value, int | float)}
         return report | pipeline.figures() | ({"plugins": figures} if figures else {})
+
+    # decoded JSON
+    async def _resync(self, arguments: Mapping[str, Any]) -> None:
+        """Release what a channel has frozen: `channel`, its name; `seq` or null; `link`, a key or ""."""
+        name, expected, link = arguments.get("channel"), arguments.get("seq"), arguments.get("link")
+        if not (isinstance(name, str) and isinstance(expected, int | None) and isinstance(link, str)):
+            raise ChannelError("resync takes a channel, a sequence number or null, and a link or an empty text")
+        hosted = self.pipeline.supervisor.channels if self.pipeline is not None else []
+        channel = next((each.hosted for each in hosted if each.config.name == name), None)
+        if channel is None:
+            raise ChannelError(f"the agent has no channel {name} at work")
+        if not isinstance(channel, Resynchronizable):
+            raise ChannelError(f"channel {name} knows no sequence numbers")
+        await channel.resync(expected, link)
 
     async def _status(self, store: QueueStore) -> Report:
         return status_report(self, await self.report(store))

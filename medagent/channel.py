@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from medagent.config.model import ChannelConfig
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
@@ -61,6 +61,17 @@ class Channel(Protocol):
     @property
     def address(self) -> str:
         """Where it listens, such as `127.0.0.1:2575`; "" while it does not."""
+
+
+@runtime_checkable
+class Resynchronizable(Protocol):
+    """A channel whose senders number their messages, and that stops on a number it does not expect."""
+
+    async def resync(self, expected: int | None, link: str) -> None:
+        """Release the sender's link of this key, or with "" all that are stopped; returns when that is on disk.
+
+        They expect number `expected` next, or with None whatever comes. Raises `medagent.errors.ChannelError`.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,11 @@ class InboundMessage:
     """The channel's own handle for the answer (a connection, a header); None for a message read back from disk."""
     rules: AcceptanceRules = DEFAULT_RULES
     registers: tuple[tuple[str, int], ...] = ()
-    """Values of the channel's own, by name, that are to be on disk exactly if this message is (`ChannelContext.registers`)."""
+    """Values of the channel's own, by name, that are to be on disk exactly if this message is (`ChannelContext.registers`).
+
+    A message that a channel hands over without a body is nothing but its registers: `committed` says that they are on disk,
+    and it is not sent on.
+    """
     parts: tuple[InboundMessage, ...] = ()
     """If not empty, this stands for its parts, which are committed together or not at all; the parts are what is stored."""
 

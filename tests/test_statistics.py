@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medagent.statistics import Histogram, Statistics
 from medagent.types import InboundMessage, State
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.00005, 280.0), min_size=1, max_size=200), st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
 def test_percentiles_are_right_to_five_percent(durations: list[float], fraction: float) -> None:
     histogram = Histogram()

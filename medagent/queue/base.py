@@ -38,6 +38,8 @@ class Receipt:
     """Not stored, because their control ID is used (`Duplicates.REJECT`)."""
     reused: list[InboundMessage] = field(default_factory=list)
     """Of the committed: those whose control ID is that of another message."""
+    noted: list[InboundMessage] = field(default_factory=list)
+    """Messages without a body, whose registers are on disk."""
 
 
 class Change:

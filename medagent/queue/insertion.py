@@ -49,6 +49,8 @@ class Inserted:
     """Not stored, because their control ID is used (`Duplicates.REJECT`)."""
     reused: list[InboundMessage] = field(default_factory=list)
     """Stored, though their control ID is that of another message."""
+    noted: list[InboundMessage] = field(default_factory=list)
+    """Without a body: their registers are all there is of them."""
     registers: Registers = field(default_factory=dict)
     """What has changed."""
 
@@ -60,11 +62,18 @@ def digest_of(body: bytes) -> int:
 
 def insert_batch(connection: sqlite3.Connection, messages: Sequence[InboundMessage], registers: Registers) -> Inserted:
     """Insert messages and bodies; `registers` are the values before, which are not changed here."""
-    if any(message.rules.numbered or message.rules.duplicates is not Duplicates.IDEMPOTENT for message in messages):
+    noted = [message for message in messages if message.body is None and message.stored_state is None]
+    if noted:
+        messages = [message for message in messages if message not in noted]
+    if not messages:
+        inserted = Inserted()
+    elif any(message.rules.numbered or message.rules.duplicates is not Duplicates.IDEMPOTENT for message in messages):
         inserted = _insert_singly(connection, messages, registers)
     else:
         inserted = _insert_together(connection, messages)
-    for message in inserted.stored:
+    inserted.noted = noted
+    written = sorted([*inserted.stored, *noted], key=lambda message: message.seq) if noted else inserted.stored
+    for message in written:
         for name, value in message.registers:
             inserted.registers[message.channel, name] = value
     return inserted

@@ -151,10 +151,10 @@ class Intake:
         for message in receipt.committed:
             by_channel.setdefault(message.channel, []).append(message)
         acknowledged = by_channel
-        if receipt.duplicates:
+        if receipt.duplicates or receipt.noted:
             acknowledged = {}
-            copies = [duplicate.message for duplicate in receipt.duplicates]
-            for message in sorted([*receipt.committed, *copies], key=lambda message: message.seq):
+            others = [duplicate.message for duplicate in receipt.duplicates] + receipt.noted
+            for message in sorted([*receipt.committed, *others], key=lambda message: message.seq):
                 acknowledged.setdefault(message.channel, []).append(message)
         for channel, messages in acknowledged.items():
             self._leave(messages)

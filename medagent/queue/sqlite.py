@@ -129,7 +129,8 @@ class SqliteStore:
         for change in changes:
             change.message.stored_state = change.state
         self._commits += 1
-        return Receipt(self._commits, list(inserted.stored), inserted.duplicates, inserted.rejected, inserted.reused)
+        stored = list(inserted.stored)
+        return Receipt(self._commits, stored, inserted.duplicates, inserted.rejected, inserted.reused, inserted.noted)
 
     def _check_file(self) -> None:
         """SQLite goes on writing to a file that was removed, as if nothing were wrong. A look at the name opens nothing."""

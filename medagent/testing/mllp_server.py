@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Self, cast
 
@@ -29,7 +30,8 @@ def accept(body: bytes) -> list[bytes]:
 class MllpServer:
     """Listens on a free loopback port while used as an async context manager."""
 
-    def __init__(self, respond: Respond = accept) -> None:
+    def __init__(self, respond: Respond = accept, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.respond = respond
         """Can be replaced at any time."""
         self.received: list[bytes] = []
@@ -44,7 +46,7 @@ class MllpServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ServerConnection(self), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: ServerConnection(self), "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

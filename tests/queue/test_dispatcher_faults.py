@@ -231,6 +231,18 @@ async def test_a_message_that_a_plugin_fails_on_waits_and_the_others_go_on(
     assert "canary" not in caplog.text
 
 
+async def test_a_full_uplink_that_raises_on_one_message_loses_none_of_the_others(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.uplink.poison = {"body of bad"}
+        world.uplink.connect()
+        world.uplink.capacity = 2
+        await world.accept(*(message(name) for name in ("a", "bad", "b", "c", "d")))
+        assert world.uplink.bodies == bodies("a", "b")
+        assert world.dispatcher.in_flight == 2
+        world.uplink.drain()
+        assert world.uplink.bodies == bodies(*"abcd")
+
+
 async def test_a_server_error_narrows_down_to_the_one_that_fails_alone(tmp_path: Path) -> None:
     async with QueueWorld(tmp_path) as world:
         world.uplink.connect()

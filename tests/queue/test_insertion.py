@@ -126,6 +126,33 @@ async def test_registers_are_on_disk_exactly_if_their_message_is(sender: Sender,
     await again.close()
 
 
+def note(register: str, value: int) -> InboundMessage:
+    made = message("")
+    made.body, made.registers = None, ((register, value),)
+    return made
+
+
+async def test_a_message_without_a_body_is_nothing_but_its_registers(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        stored = message("a")
+        stored.registers = (("expected", 2),)
+        await world.accept(note("expected", 1), stored, note("frozen", 1))
+        assert [one.control_id for one in world.channel.acknowledged] == ["", "a", ""], "in order"
+        assert await world.store.registers() == {"adt": {"expected": 2, "frozen": 1}}, "the later one counts"
+        await world.accept(note("expected", -1))
+        assert (await world.store.registers())["adt"]["expected"] == -1
+        assert await world.states() == {State.RECEIVED: 1}
+        assert world.intake.buffered == 0
+
+
+async def test_registers_that_cannot_be_committed_are_refused(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.store.refuse = lambda messages, changes: True
+        await world.accept(note("expected", 1))
+        assert [refusal.kind for _, refusal in world.channel.refusals] == [RefusalKind.STORAGE]
+        assert await world.store.registers() == {}
+
+
 def batch(*control_ids: str) -> InboundMessage:
     whole = message("")
     whole.body, whole.parts = None, tuple(message(control_id) for control_id in control_ids)

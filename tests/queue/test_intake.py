@@ -11,6 +11,7 @@ import pytest
 
 from medagent.config.model import BatchConfig
 from medagent.queue import intake as intake_module
+from medagent.queue.immediate import ImmediateStrategy
 from medagent.queue.intake import encoded_size
 from medagent.testing.queue import QueueWorld, message
 from medagent.types import RefusalKind, State
@@ -95,6 +96,16 @@ async def test_channels_pause_at_the_high_water_mark_and_resume_at_half(
         await world.strategy.flush()
         assert adt.paused == oru.paused == [True, False]
         assert world.intake.buffered == world.intake.buffered_bytes == 0
+
+
+@pytest.mark.parametrize("limit", ["HIGH_WATER_MESSAGES", "HIGH_WATER_BYTES"])
+async def test_they_resume_no_sooner_than_at_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(intake_module, limit, 8 if limit == "HIGH_WATER_MESSAGES" else 80)
+    left: list[int] = []
+    async with QueueWorld(tmp_path, strategy=ImmediateStrategy) as world:
+        monkeypatch.setattr(world.channel, "resume_reading", lambda: left.append(world.intake.buffered))
+        await world.accept(*(message(f"m{number}", "x" * 10) for number in range(10)))
+        assert left == [4]
 
 
 async def test_parts_are_accepted_together_and_wait_no_shorter_than_others(tmp_path: Path) -> None:

@@ -1,73 +1,53 @@
-"""Acknowledgments: what is owed when, and the message that says so (HL7 v2.5.1, chapters 2.9 and 2.13). Pure functions."""
+"""The acknowledgment of a message, as bytes (HL7 v2.5.1, chapters 2.9 and 2.13). Pure functions."""
 
 from __future__ import annotations
 
-import enum
 import time
 from functools import lru_cache
 
-from medagent.types import RefusalKind
 from medagent_hl7.message import Header
 
-APPLICATION_CODES = ("AA", "AE", "AR")
+REQUIRED_FIELD_MISSING = 101
+DATA_TYPE_ERROR = 102
+DUPLICATE_KEY = 205
 INTERNAL_ERROR = 207
 _TEXT_BY_ERROR = {
     100: "Segment sequence error",
     101: "Required field missing",
+    102: "Data type error",
+    103: "Table value not found",
     200: "Unsupported message type",
+    201: "Unsupported event code",
+    202: "Unsupported processing id",
+    203: "Unsupported version id",
+    204: "Unknown key identifier",
+    205: "Duplicate key identifier",
+    206: "Application record locked",
     207: "Application internal error",
 }
+"""Table 0357."""
 _DEFAULT_VERSION = "2.5"
+_TRUNCATION = 4
+"""Where MSH-2 has the truncation character, from version 2.7 on."""
 
 
-class Mode(enum.Enum):
-    """When a channel acknowledges: the `enhanced` parameter of its address."""
-
-    ORIGINAL = "false"
-    """The server's acknowledgment, once it has answered."""
-    ENHANCED = "true"
-    """A commit acknowledgment when the message is on disk, then the server's as `appLevelAck` says."""
-    AA = "aa"
-    """AA when the message is on disk, and nothing later."""
-
-
-class AppLevelAck(enum.Enum):
-    """Which application acknowledgments follow the commit acknowledgment (table 0155)."""
-
-    AL = "AL"
-    """All."""
-    NE = "NE"
-    """None."""
-    ER = "ER"
-    """Errors only: all but AA."""
-    SU = "SU"
-    """Success only: AA."""
-
-
-def code_on_commit(mode: Mode) -> str | None:
-    """The code that is owed when a message is on disk; None if nothing is."""
-    return {Mode.ORIGINAL: None, Mode.ENHANCED: "CA", Mode.AA: "AA"}[mode]
-
-
-def code_on_refusal(mode: Mode, kind: RefusalKind) -> str:
-    """The code for a message that was not accepted: an error that may pass (CE, AE) or a rejection (CR, AR)."""
-    return ("C" if mode is Mode.ENHANCED else "A") + ("E" if kind is RefusalKind.STORAGE else "R")
-
-
-def owed_on_answer(mode: Mode, app_level_ack: AppLevelAck, code: str) -> bool:
-    """Whether the device is to get the server's verdict of this code; only application codes are filtered."""
-    if mode is not Mode.ENHANCED:
-        return mode is Mode.ORIGINAL
-    if code not in APPLICATION_CODES or app_level_ack is AppLevelAck.AL:
-        return True
-    return (app_level_ack is AppLevelAck.SU and code == "AA") or (app_level_ack is AppLevelAck.ER and code != "AA")
-
-
-def build(header: Header, code: str, text: str, *, now: str, control_id_of_ack: str, error_code: int | None = None) -> bytes:
+def build(
+    header: Header,
+    code: str,
+    text: str,
+    *,
+    now: str,
+    control_id_of_ack: str,
+    error_code: int | None = None,
+    error_field: int | None = None,
+    codec: str = "ascii",
+    short_type: bool = False,
+) -> bytes:
     """Build the acknowledgment of the message with this `header`, in the sender's delimiters, every echoed byte kept.
 
-    `text` holds no patient data; `now` is for MSH-7 (see `timestamp`); `control_id_of_ack` is for MSH-10, at most 20
-    characters; `error_code`, of table 0357, adds an ERR segment in the form of the message's version.
+    `text` holds no patient data and is written in `codec`; `now` is for MSH-7 (see `timestamp`); `control_id_of_ack` is for
+    MSH-10, at most 20 characters; `error_code`, of table 0357, adds an ERR segment in the form of the message's version, which
+    names the field MSH-`error_field`. With `short_type` MSH-9 is `ACK` alone.
     """
     separator = header.field_separator
     # cut short: a cache keeps it
@@ -81,18 +61,24 @@ def build(header: Header, code: str, text: str, *, now: str, control_id_of_ack: 
         header.sending_facility,
         now,
         "",
-        _message_type(header, version),
+        "ACK" if short_type else _message_type(header, version),
         control_id_of_ack,
         header.processing_id or "P",
         header.field(12) or _DEFAULT_VERSION,
     ]
-    character_set = header.field(18)
-    if character_set:
-        fields += ["", "", "", "", "", character_set]
-    segments = [separator.join(fields), separator.join(("MSA", code, header.control_id, _escape(text, header)))]
+    # country code, character set, principal language
+    echoed = [header.field(17), header.field(18), header.field(19)]
+    while echoed and not echoed[-1]:
+        echoed.pop()
+    if echoed:
+        fields += ["", "", "", "", *echoed]
+    wide = header.wide_codec
+    written = _write(text, header, codec if wide is None else "utf-8")
+    segments = [separator.join(fields), separator.join(("MSA", code, header.control_id, written))]
     if error_code is not None:
-        segments.append(_error_segment(header, version, error_code))
-    return ("\r".join(segments) + "\r").encode("latin-1", errors="replace")
+        segments.append(_error_segment(header, version, error_code, error_field, written))
+    data = ("\r".join(segments) + "\r").encode("latin-1")
+    return data if wide is None else data.decode("utf-8", errors="replace").encode(wide)
 
 
 @lru_cache(maxsize=1)
@@ -111,13 +97,16 @@ def _message_type(header: Header, version: str) -> str:
     return f"ACK{component}{trigger}"
 
 
-def _error_segment(header: Header, version: str, error_code: int) -> str:
-    """ERR-3 and ERR-4 from version 2.5 on, before that ERR-1.4 (HL7 v2.5.1, chapter 2.15.5)."""
+def _error_segment(header: Header, version: str, error_code: int, error_field: int | None, text: str) -> str:
+    """ERR-2, 3, 4 and 8 from version 2.5 on, before that ERR-1 (HL7 v2.5.1, chapter 2.15.5)."""
     separator, component, sub = header.field_separator, header.component_separator, header.subcomponent_separator
-    text = _TEXT_BY_ERROR[error_code]
+    name = _TEXT_BY_ERROR[error_code]
+    location = component.join(("MSH", "1", str(error_field))) if error_field is not None else ""
     if _is_at_least(version, 2, 5):
-        return separator.join(("ERR", "", "", component.join((str(error_code), text, "HL70357")), "E"))
-    return separator.join(("ERR", component * 3 + sub.join((str(error_code), text, "HL70357"))))
+        error = component.join((str(error_code), name, "HL70357"))
+        return separator.join(("ERR", "", location, error, "E", "", "", "", text))
+    error = sub.join((str(error_code), name, "HL70357"))
+    return separator.join(("ERR", component.join((location or component * 2, error))))
 
 
 @lru_cache(maxsize=64)
@@ -130,9 +119,12 @@ def _is_at_least(version: str, major: int, minor: int) -> bool:
         return False
 
 
-def _escape(text: str, header: Header) -> str:
-    """Write delimiters as escape sequences (HL7 v2.5.1, chapter 2.7.1); control characters become spaces."""
-    if text.replace(" ", "").isalnum():
+def _write(text: str, header: Header, codec: str) -> str:
+    """Text as a field holds it, each byte a character: delimiters become escape sequences, control characters spaces.
+
+    See HL7 v2.5.1, chapter 2.7.1.
+    """
+    if text.isascii() and text.replace(" ", "").isalnum():
         return text
     escape = header.escape_character
     sequences = {
@@ -142,7 +134,14 @@ def _escape(text: str, header: Header) -> str:
         header.repetition_separator: "R",
         header.subcomponent_separator: "T",
     }
-    return "".join(
-        f"{escape}{sequences[character]}{escape}" if character in sequences else character if character >= " " else " "
-        for character in text
-    )
+    if len(header.encoding_characters) > _TRUNCATION:
+        sequences.setdefault(header.encoding_characters[_TRUNCATION], "P")
+    written = []
+    for character in text:
+        if character in sequences:
+            written.append(f"{escape}{sequences[character]}{escape}")
+        elif character.isascii():
+            written.append(character if character >= " " else " ")
+        else:
+            written.append(character.encode(codec, errors="replace").decode("latin-1"))
+    return "".join(written)

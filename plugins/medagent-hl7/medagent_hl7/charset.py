@@ -6,6 +6,7 @@ Names from the network are looked up in a fixed table, never handed to `codecs.l
 from __future__ import annotations
 
 import encodings.aliases
+import enum
 import re
 from functools import lru_cache
 
@@ -42,10 +43,31 @@ _CODECS |= {
     "binary": "latin-1",
 }
 # what a cache may hold of a field from the network
-_LONGEST_FIELD = 100
+LONGEST_FIELD = 100
+# table 0211 has it, Python has no codec: only what is ASCII in it can be read
+_WITHOUT_CODEC = {"cns116431992", "cns11643", "euctw"}
+_WIDE = {"unicode", *(f"{before}utf{bits}{end}" for before in ("unicode", "") for bits in (16, 32) for end in ("", "le", "be"))}
 _JAPANESE = ("isoir87", "isoir159")
 # text codecs of Python that are no character sets
 _NO_CHARACTER_SETS = {"idna", "punycode", "raw_unicode_escape", "unicode_escape", "undefined", "utf_7"}
+
+
+class InvalidText(enum.Enum):
+    """What becomes of bytes that are not valid in the character set of their message: the `invalidText` parameter."""
+
+    PASS = "pass"  # noqa: S105 no password
+    """Read as UTF-8, else as Windows-1252, else as latin-1: no byte is lost."""
+    REPLACE = "replace"
+    """U+FFFD in their place."""
+    REJECT = "reject"
+    """The message is not accepted."""
+
+
+class Unusable(enum.Enum):
+    """A declared character set that messages are not read in."""
+
+    UNKNOWN = "unknown"
+    WIDE = "UTF-16 or UTF-32"
 
 
 @lru_cache(maxsize=256)
@@ -68,43 +90,67 @@ def codec(name: str) -> str | None:
 
 
 def codec_of(header: Header, encoding: str) -> str:
-    """The codec of a message: the first repetition of MSH-18 decides, without one the channel's `encoding`, a codec name.
+    """The codec of a message: its first bytes, else MSH-18 decide, without both the channel's `encoding`, a codec name.
 
-    An unknown character set counts as none. Japanese sets that further repetitions name are reached by escape sequences in
-    the data (ISO 2022), so the codec that knows them reads both.
+    The first repetition of MSH-18 is the message's character set; an unusable one counts as none. Japanese sets that further
+    repetitions name are reached by escape sequences in the data (ISO 2022), so the codec that knows them reads both.
     """
+    if header.evident_codec is not None:
+        return header.evident_codec
+    found = declared(header)
+    return found if isinstance(found, str) else encoding
+
+
+def declared(header: Header) -> str | Unusable | None:
+    """The codec that MSH-18 names, or why it names none that can be used; None if it is empty."""
     field = header.field(18)
-    return _codec_of_field(field[:_LONGEST_FIELD], header.repetition_separator, encoding) if field else encoding
+    return _declared_by(field[:LONGEST_FIELD], header.repetition_separator) if field else None
 
 
 @lru_cache(maxsize=256)
-def _codec_of_field(field: str, repetition_separator: str, encoding: str) -> str:
+def _declared_by(field: str, repetition_separator: str) -> str | Unusable | None:
     first, *others = field.split(repetition_separator)
+    name = _squeeze(first)
+    if name in _WITHOUT_CODEC:
+        return "ascii"
+    if name in _WIDE:
+        return Unusable.WIDE
     default = codec(first)
+    if default is None and name:
+        return Unusable.UNKNOWN
     if default in (None, "ascii"):
-        for name in _JAPANESE:
-            if any(_squeeze(other) == name for other in others):
-                return _CODECS[name]
-    return default or encoding
+        for japanese in _JAPANESE:
+            if any(_squeeze(other) == japanese for other in others):
+                return _CODECS[japanese]
+    return default
 
 
-def decode(body: bytes, codec: str) -> tuple[str, bool]:
-    """The text of `body`, and whether it was valid in `codec`.
+def decode(body: bytes, codec: str, invalid: InvalidText = InvalidText.PASS) -> tuple[str, bool]:
+    """The text of `body`, and whether it was valid in `codec`. Nothing raises.
 
-    What is not is read as UTF-8, else as Windows-1252, else as latin-1, in which every byte is a character: nothing is
-    dropped and nothing raises. A byte order mark is removed; segments end with CR.
+    What is not valid is replaced if `invalid` says so, else read leniently: `REJECT` is for messages not accepted yet (see
+    `is_valid`). A byte order mark is removed; segments end with CR.
     """
     valid = True
     try:
         text = body.decode(codec)
     except UnicodeError:
         valid = False
-        text = _decode_leniently(body)
+        text = body.decode(codec, errors="replace") if invalid is InvalidText.REPLACE else _decode_leniently(body)
     if text.startswith(("\ufeff", "\xef\xbb\xbf")):
         text = text[1:] if text[0] == "\ufeff" else text[3:]
     if "\n" in text:
         text = text.replace("\r\n", "\r").replace("\n", "\r")
     return text, valid
+
+
+def is_valid(body: bytes, codec: str) -> bool:
+    """Whether `body` can be read in `codec` without loss."""
+    try:
+        body.decode(codec)
+    except UnicodeError:
+        return False
+    return True
 
 
 def _decode_leniently(body: bytes) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
-from typing import Protocol, cast
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from medagent.types import Delivery, InboundMessage
 from medagent_hl7.framing import FrameDecoder, FrameEvent
+from medagent_hl7.limits import LENIENT_END_SECONDS, Limits, Overdue
 from medagent_hl7.listening import format_address
+from medagent_hl7.pacing import Pacer
 
 
 class ConnectionOwner(Protocol):
@@ -27,6 +30,12 @@ class ConnectionOwner(Protocol):
     def received(self, connection: Connection, events: Sequence[FrameEvent]) -> None:
         """All events of one read."""
 
+    def held_changed(self, change: int) -> None:
+        """The bytes held of the unfinished frame have become more or, negative, less."""
+
+    def watch(self, connection: Connection) -> None:
+        """It is inside a frame, or its device does not read: `Connection.overdue` may say so after a while."""
+
     def delivered(self, messages: Sequence[InboundMessage], delivery: Delivery) -> None:
         """How answers ended that `Connection.send` had queued."""
 
@@ -36,26 +45,52 @@ class ConnectionOwner(Protocol):
 class Connection(asyncio.Protocol):
     """One accepted TCP connection."""
 
-    def __init__(self, owner: ConnectionOwner, max_frame_bytes: int) -> None:
+    def __init__(self, owner: ConnectionOwner, max_frame_bytes: int, limits: Limits) -> None:
         self._owner = owner
-        self._decoder = FrameDecoder(max_frame_bytes)
+        self._limits = limits
+        self._decoder = FrameDecoder(max_frame_bytes, lenient=limits.lenient_end)
+        self._pacer = Pacer(limits.spacing) if limits.spacing else None
+        self._release_timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self._reading = True
+        self._active_at = time.monotonic()
+        """When something was last read or written, or reading went on after a pause."""
         self._writing_paused = False
+        self._blocked_at = 0.0
+        """When the device last took some of what waits for it."""
+        self._unwritten = 0
         self._finishing = False
+        self._aborted = False
         self._waiting: list[bytes] = []
         self._waiting_messages: list[InboundMessage] = []
         self.link = secrets.token_hex(8)
         """Names this connection, and no other one in any run."""
         self.remote = ""
         """The peer, such as `10.0.0.7:41022`."""
+        self.held = 0
+        """Bytes kept of an unfinished frame."""
         self.junk_bytes = 0
         """Bytes outside frames since the last frame; the owner counts them."""
 
     @property
-    def pending_size(self) -> int:
-        """Bytes of a frame that has not ended."""
-        return self._decoder.pending_size
+    def inside_frame(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._decoder.inside
+
+    @property
+    def needs_watch(self) -> bool:
+        """Whether something has begun that may take too long."""
+        return self._decoder.inside or self._writing_paused
+
+    def describe_pending(self) -> str:
+        """The unfinished frame in words, without its content."""
+        return self._decoder.describe_pending()
+
+    # the ssl module's own shape, see `SSLSocket.getpeercert`
+    @property
+    def peer_certificate(self) -> Mapping[str, Any]:
+        """The device's certificate, checked; empty if it showed none."""
+        return self._transport.get_extra_info("peercert") or {}
 
     def send(self, data: bytes, answered: Sequence[InboundMessage] = ()) -> Delivery:
         """Write `data`, which answers these messages; `QUEUED` while the device does not read, `GONE` if it has left."""
@@ -65,19 +100,33 @@ class Connection(asyncio.Protocol):
             self._waiting.append(data)
             self._waiting_messages += answered
             return Delivery.QUEUED
+        self._active_at = time.monotonic()
         self._transport.write(data)
         return Delivery.SENT
 
     def update_reading(self) -> None:
-        """Read, or stop reading, as the owner and the device's own reading ask for."""
-        wanted = self._owner.may_read and not self._writing_paused
+        """Read, or stop reading, as the owner, the device's own reading and its pace ask for."""
+        wanted = self._may_handle
+        if self._pacer is not None and self._pacer.holds:
+            if wanted and self._release_timer is None:
+                delay = self._pacer.delay(time.monotonic())
+                self._release_timer = asyncio.get_running_loop().call_later(delay, self._release)
+            wanted = False
         if wanted == self._reading or self._transport.is_closing():
             return
         self._reading = wanted
         if wanted:
+            self._active_at = time.monotonic()
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
+
+    def overdue(self, now: float) -> Overdue | None:
+        """What has taken too long at `now`, monotonic seconds. Ends an idle frame first, if the channel is lenient."""
+        silent = now - self._active_at if self._reading else 0.0
+        if silent >= LENIENT_END_SECONDS and self._decoder.inside:
+            self._handle(self._decoder.end_idle())
+        return self._limits.overdue(inside=self._decoder.inside, silent=silent, blocked=self._blocked_for(now))
 
     def finish(self) -> None:
         """Close as soon as everything is written."""
@@ -86,8 +135,13 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close now; what is not written is lost."""
+        """Close now; what is not written is lost, and nothing more is handed over."""
+        self._aborted = True
         self._transport.abort()
+
+    @property
+    def aborted(self) -> bool:
+        return self._aborted
 
     # what follows is called by the event loop
 
@@ -101,15 +155,14 @@ class Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_soon(self.update_reading)
 
     def data_received(self, data: bytes) -> None:
-        try:
-            self._owner.received(self, self._decoder.feed(data))
-        except Exception as error:  # noqa: BLE001 a fault met on one connection may not end the others
-            # its type only: a traceback or a text may quote the message
-            self._owner.log.error("connection %s closed: %s while handling a read", self.remote, type(error).__name__)
-            self.abort()
+        self._active_at = time.monotonic()
+        self._handle(self._decoder.feed(data))
 
     def pause_writing(self) -> None:
         self._writing_paused = True
+        self._blocked_at = time.monotonic()
+        self._unwritten = self._transport.get_write_buffer_size()
+        self._owner.watch(self)
         self.update_reading()
 
     def resume_writing(self) -> None:
@@ -126,6 +179,51 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+        self._owner.held_changed(-self.held)
         self._owner.closed(self)
         if self._waiting_messages:
             self._owner.delivered(self._waiting_messages, Delivery.GONE)
+
+    # inner workings
+
+    @property
+    def _may_handle(self) -> bool:
+        return self._owner.may_read and not self._writing_paused
+
+    def _handle(self, events: list[FrameEvent]) -> None:
+        """Hand over what one read, or a pause, has completed."""
+        try:
+            held = self._decoder.held
+            if held != self.held:
+                change, self.held = held - self.held, held
+                self._owner.held_changed(change)
+            if self._decoder.inside:
+                self._owner.watch(self)
+            if self._pacer is not None:
+                self._pacer.hold(events)
+                events = self._pacer.release(time.monotonic())
+                self.update_reading()
+            if events:
+                self._owner.received(self, events)
+        except Exception as error:  # noqa: BLE001 a fault met on one connection may not end the others
+            # its type only: a traceback or a text may quote the message
+            self._owner.log.error("connection %s closed: %s while handling a read", self.remote, type(error).__name__)
+            self.abort()
+
+    def _release(self) -> None:
+        """The next held frame may pass."""
+        self._release_timer = None
+        if self._may_handle and not self._aborted:
+            self._handle([])
+        self.update_reading()
+
+    def _blocked_for(self, now: float) -> float:
+        """Seconds since the device took some of the bytes that wait for it; 0.0 if none wait."""
+        if not self._writing_paused:
+            return 0.0
+        unwritten = self._transport.get_write_buffer_size()
+        if unwritten < self._unwritten:
+            self._unwritten, self._blocked_at = unwritten, now
+        return now - self._blocked_at

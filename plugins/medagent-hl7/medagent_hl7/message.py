@@ -12,8 +12,17 @@ from medagent.errors import MedagentError
 
 BOM = b"\xef\xbb\xbf"
 _DEFAULT_ENCODING_CHARACTERS = "^~\\&"
+# the longer marks first: one begins like another
+_WIDE_MARKS = (
+    (b"\xff\xfe\0\0", "utf-32-le"),
+    (b"\0\0\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
+_WIDE_CODECS = tuple(codec for _, codec in _WIDE_MARKS)
 _ANY_MSH = re.compile(rb"(?:^|[\r\n])(?:\xef\xbb\xbf)?[ \t\0]*MSH", re.IGNORECASE)
 _SEARCHED_BYTES = 4096
+_MSA_CONTROL_ID = 2
 
 
 class Hl7Error(MedagentError):
@@ -25,26 +34,38 @@ class Hl7Error(MedagentError):
         """Of table 0357, such as 100, segment sequence error."""
 
 
+_FIELDS_OF_MSH = 25
+"""The last field of any version is MSH-25 (2.8 and later); MSH-1 is the separator itself."""
+
+
 class Header:
     """The MSH segment of one message."""
 
-    __slots__ = ("_fields", "encoding_characters", "field_separator")
+    __slots__ = ("_fields", "encoding_characters", "evident_codec", "field_separator")
 
-    def __init__(self, fields: list[str], field_separator: str, encoding_characters: str) -> None:
+    def __init__(
+        self, fields: list[str], field_separator: str, encoding_characters: str, evident_codec: str | None = None
+    ) -> None:
         self._fields = fields
         self.field_separator = field_separator
         """MSH-1."""
         self.encoding_characters = encoding_characters
         """MSH-2 as sent: component, repetition, escape and subcomponent separator, and from 2.7 on truncation."""
+        self.evident_codec = evident_codec
+        """What the first bytes show whatever MSH-18 says: `utf-8` by its byte order mark, UTF-16 or UTF-32; else None."""
 
     @classmethod
     def parse(cls, body: bytes) -> Header:
         """Read the MSH segment of `body`, which may begin with a byte order mark and end segments with CR, LF or both.
 
-        Raises `Hl7Error` if `body` does not begin with a usable MSH segment.
+        The fields of a message in UTF-16 or UTF-32 hold its UTF-8. Raises `Hl7Error` if `body` does not begin with a usable
+        MSH segment, or is not valid in these two.
         """
         begin = 3 if body.startswith(BOM) else 0
         if not body.startswith(b"MSH", begin):
+            wide = _wide_codec(body)
+            if wide is not None:
+                return cls._parse_wide(body, wide, "strict")
             raise Hl7Error(100, "The message does not begin with MSH")
         end = body.find(b"\r", begin)
         line_feed = body.find(b"\n", begin, end) if end >= 0 else body.find(b"\n", begin)
@@ -54,11 +75,22 @@ class Header:
         separator = segment[3:4]
         if not separator or separator.isalnum() or separator <= " ":
             raise Hl7Error(101, "MSH-1 is no field separator")
-        fields = segment.split(separator)
+        # a whole message without line ends is one "segment": only the fields that a header has are kept
+        fields = segment.split(separator, _FIELDS_OF_MSH)[:_FIELDS_OF_MSH]
         encoding_characters = fields[1]
         if not 1 <= len(encoding_characters) <= 5 or encoding_characters[0].isalnum():
             raise Hl7Error(101, "MSH-2 does not hold the encoding characters")
-        return cls(fields, separator, encoding_characters)
+        return cls(fields, separator, encoding_characters, "utf-8" if begin else None)
+
+    @classmethod
+    def _parse_wide(cls, body: bytes, codec: str, errors: str) -> Header:
+        try:
+            text = body.decode(codec, errors)
+        except UnicodeError:
+            raise Hl7Error(102, f"The message is not valid {codec[:6].upper()}") from None
+        header = cls.parse(text.removeprefix("\ufeff").encode("utf-8", errors="replace"))
+        header.evident_codec = codec
+        return header
 
     @classmethod
     def salvage(cls, body: bytes) -> Header | None:
@@ -67,11 +99,21 @@ class Header:
         Only the first 4096 bytes are looked at.
         """
         found = _ANY_MSH.search(body, 0, _SEARCHED_BYTES)
-        if found is None:
-            return None
+        wide = _wide_codec(body) if found is None else None
         try:
-            return cls.parse(b"MSH" + body[found.end() : _SEARCHED_BYTES])
-        except Hl7Error:
+            if wide is not None:
+                return cls._parse_wide(body[:_SEARCHED_BYTES], wide, "replace")
+            if found is None:
+                return None
+            head = body[found.end() : _SEARCHED_BYTES]
+            try:
+                return cls.parse(b"MSH" + head)
+            except Hl7Error:
+                separator = head[:1]
+                # the rest of the header can be good although MSH-2 is not
+                _, _, rest = head[1:].partition(separator)
+                return cls.parse(b"MSH" + separator + b"^~\\&" + separator + rest)
+        except (Hl7Error, ValueError):
             return None
 
     def field(self, number: int) -> str:
@@ -90,6 +132,11 @@ class Header:
         """Component `position` (from 1) of the first repetition of MSH-`number`; "" if it is missing."""
         components = self.components(number)
         return components[position - 1] if position <= len(components) else ""
+
+    @property
+    def wide_codec(self) -> str | None:
+        """The codec of a message in UTF-16 or UTF-32; None for one whose delimiters read as ASCII."""
+        return self.evident_codec if self.evident_codec != "utf-8" else None
 
     @property
     def component_separator(self) -> str:
@@ -187,20 +234,54 @@ class Header:
         return self.field(18).split(self.repetition_separator)
 
 
+def _wide_codec(body: bytes) -> str | None:
+    """The codec of a body in UTF-16 or UTF-32 that begins with a byte order mark, MSH or both."""
+    for mark, codec in _WIDE_MARKS:
+        if body.startswith(mark):
+            return codec
+    return next((codec for codec in _WIDE_CODECS if body.startswith("MSH".encode(codec))), None)
+
+
 def msa(message: str | bytes) -> tuple[str, str] | None:
     """Acknowledgment code (MSA-1) and control ID of the acknowledged message (MSA-2); None if there is no MSA segment.
 
     Bytes are read as latin-1.
     """
     text = message.decode("latin-1") if isinstance(message, bytes) else message
-    begin = text.find("MSH", 0, 6)
-    if begin < 0:
+    found = _find_msa(text)
+    if found is None:
         return None
-    separator = text[begin + 3 : begin + 4]
+    begin, end = found
+    _, code, control_id, *_ = [*text[begin:end].split(text[begin + 3]), ""]
+    return code, control_id
+
+
+def with_msa_control_id(message: bytes, control_id: str) -> bytes:
+    """Replace MSA-2 by `control_id`, each character a byte, and keep every other byte; unchanged without an MSA-2."""
+    text = message.decode("latin-1")
+    found = _find_msa(text)
+    if found is None:
+        return message
+    begin, end = found
+    separator = text[begin + 3]
+    fields = text[begin:end].split(separator)
+    if len(fields) <= _MSA_CONTROL_ID:
+        return message
+    fields[_MSA_CONTROL_ID] = control_id
+    return (text[:begin] + separator.join(fields) + text[end:]).encode("latin-1")
+
+
+def _find_msa(text: str) -> tuple[int, int] | None:
+    """Where the MSA segment begins and ends, its line end not included."""
+    msh = text.find("MSH", 0, 6)
+    if msh < 0:
+        return None
+    separator = text[msh + 3 : msh + 4]
+    if not separator or separator in "\r\n":
+        return None
     for line_end in "\r\n":
-        found = text.find(f"{line_end}MSA{separator}")
-        if found >= 0:
-            segment = text[found + 1 :].split("\r", 1)[0].split("\n", 1)[0]
-            _, code, control_id, *_ = [*segment.split(separator), ""]
-            return code, control_id
+        begin = text.find(f"{line_end}MSA{separator}") + 1
+        if begin:
+            ends = (text.find("\r", begin), text.find("\n", begin))
+            return begin, min((end for end in ends if end >= 0), default=len(text))
     return None

@@ -7,6 +7,8 @@ import time
 from collections import Counter
 
 _SECONDS_BETWEEN_LINES = 10.0
+_MOST_KEYS = 1000
+"""Remembered by `add_once`: devices choose the keys."""
 
 
 class Notices:
@@ -16,6 +18,7 @@ class Notices:
         self._log = log
         self._channel = channel
         self._logged_at: dict[str, float] = {}
+        self._keys: set[tuple[str, ...]] = set()
         self.counts: Counter[str] = Counter()
 
     def add(self, kind: str, text: str, level: int = logging.WARNING) -> None:
@@ -25,3 +28,10 @@ class Notices:
         if now - self._logged_at.get(kind, float("-inf")) >= _SECONDS_BETWEEN_LINES:
             self._logged_at[kind] = now
             self._log.log(level, "channel %s: %s: %s (%d so far)", self._channel, kind, text, self.counts[kind])
+
+    def add_once(self, kind: str, key: tuple[str, ...], text: str) -> None:
+        """Count a notice, and log it if this is the first one of its kind with this `key`, which is not logged."""
+        self.counts[kind] += 1
+        if (kind, *key) not in self._keys and len(self._keys) < _MOST_KEYS:
+            self._keys.add((kind, *key))
+            self._log.warning("channel %s: %s: %s", self._channel, kind, text)

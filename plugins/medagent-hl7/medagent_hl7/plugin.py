@@ -10,6 +10,7 @@ import medagent
 if TYPE_CHECKING:
     import typer
 
+    from medagent.agent import Agent
     from medagent.channel import Channel, ChannelContext, ChannelFactory
     from medagent.config.model import AgentConfig
     from medagent.config.problems import Problem
@@ -26,7 +27,10 @@ def medagent_register_settings(registry: Registry) -> None:
 
 @medagent.hookimpl
 def medagent_register_channel_types(register: Callable[[str, ChannelFactory], None]) -> None:
-    register("mllp", _make_channel)
+    from medagent_hl7.schemes import SCHEMES
+
+    for scheme in SCHEMES:
+        register(scheme, _make_channel)
 
 
 @medagent.hookimpl
@@ -34,6 +38,20 @@ def medagent_validate_config(config: AgentConfig) -> Sequence[Problem]:
     from medagent_hl7.settings import find_problems
 
     return find_problems(config)
+
+
+@medagent.hookimpl
+def medagent_health(agent: Agent) -> Sequence[tuple[str, bool, str]]:
+    from medagent_hl7.server import Hl7Channel
+
+    hosted = agent.pipeline.supervisor.channels if agent.pipeline is not None else []
+    channels = [(each.config.name, each.hosted) for each in hosted]
+    return [
+        (f"channel {name}", False, reason)
+        for name, channel in channels
+        if isinstance(channel, Hl7Channel)
+        for reason in channel.reasons()
+    ]
 
 
 @medagent.hookimpl

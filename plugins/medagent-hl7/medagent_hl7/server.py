@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Sequence
 
 from medagent.channel import ChannelContext
+from medagent.errors import ChannelError
+from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
-from medagent_hl7 import charset
+from medagent_hl7 import tls
+from medagent_hl7.acceptance import Acceptance
+from medagent_hl7.accepting import Acceptor
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
+from medagent_hl7.allow import AllowedPeers, AllowedSenders
+from medagent_hl7.batch import is_batch
+from medagent_hl7.batches import Fault
+from medagent_hl7.block_replies import BlockReplies
 from medagent_hl7.connection import Connection
-from medagent_hl7.framing import Broken, Frame, FrameEvent, Junk, Oversize
-from medagent_hl7.listening import BACKLOG, format_address, open_sockets
+from medagent_hl7.faults import note_fault
+from medagent_hl7.framing import Empty, Frame, FrameEvent, Oversize
+from medagent_hl7.guarding import Guard
+from medagent_hl7.limits import Limits
+from medagent_hl7.listening import format_address, open_sockets
 from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.notices import Notices
+from medagent_hl7.numbering import WIDEST, with_sequence_number
+from medagent_hl7.origin import Tracked, header_of
+from medagent_hl7.owed import is_acknowledgment
+from medagent_hl7.reading import TextReader
+from medagent_hl7.release2 import NOT_COMMITTED, is_transport_block
 from medagent_hl7.replies import Replies
+from medagent_hl7.rules import acceptance_rules
+from medagent_hl7.schemes import MLLPS
 from medagent_hl7.settings import Hl7Settings
+from medagent_hl7.tracking import Tracking
 
 _CLOSE_SECONDS = 2.0
-_MAX_JUNK_BYTES = 65_536
+_NOT_ALLOWED = "This sender is not allowed here"
 
 
 class Hl7Channel:
@@ -30,10 +50,17 @@ class Hl7Channel:
     def __init__(self, context: ChannelContext) -> None:
         self.log = context.log
         self._context = context
-        self._settings = Hl7Settings.from_parameters(context.config.parameters)
-        self._replies = Replies(self._settings)
+        settings = Hl7Settings.from_parameters(context.config.parameters)
+        self._release2 = settings.mllp_release == 2
+        self._replies = (BlockReplies if self._release2 else Replies)(settings)
+        self._acceptance = Acceptance(settings)
         self._notices = Notices(context.log, context.config.name)
-        self._servers: list[asyncio.Server] = []
+        self._reader = TextReader(settings, self._notices)
+        self._limits = Limits.from_parameters(context.config.parameters)
+        self._allowed_senders = AllowedSenders.from_parameters(context.config.parameters)
+        self._acceptor: Acceptor | None = None
+        self._certificates: tls.Certificates | None = None
+        self._tasks = Tasks()
         self._address = ""
         self._connections: dict[str, Connection] = {}
         """By link."""
@@ -42,18 +69,42 @@ class Hl7Channel:
         self._paused = False
         self._stopping = False
         self._closing = False
+        self._guard = Guard(self._connections, self._limits, self._notices)
+        self._rules = acceptance_rules(context.config.parameters)
+        self._tracking = Tracking(
+            context.config.parameters,
+            context.registers,
+            replies=self._replies,
+            message_replies=Replies(settings),
+            rules=self._rules,
+            examine=self._examine,
+            notices=self._notices,
+            log=context.log,
+            channel=context.config.name,
+        )
 
     async def start(self) -> None:
         config = self._context.config
+        if config.scheme == MLLPS:
+            settings = tls.TlsSettings.from_parameters(config.parameters)
+            self._certificates = tls.Certificates(settings, self.log, config.name)
         sockets = await open_sockets(None if self._context.bind_any else config.host, config.port)
-        loop = asyncio.get_running_loop()
-        self._servers = [await loop.create_server(self._make_connection, sock=sock, backlog=BACKLOG) for sock in sockets]
+        self._acceptor = Acceptor(
+            self._make_connection,
+            max_connections=self._limits.max_connections,
+            peers=AllowedPeers.from_parameters(config.parameters),
+            certificates=self._certificates,
+            notices=self._notices,
+        )
+        self._acceptor.start(sockets)
+        self._tasks.spawn(self._guard.run(), f"guard of channel {config.name}")
+        if self._certificates is not None:
+            self._tasks.spawn(self._certificates.follow(), f"certificates of channel {config.name}")
         self._address = format_address(sockets[0].getsockname())
 
     async def stop_accepting(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers = []
+        if self._acceptor is not None:
+            await self._acceptor.stop()
         self._address = ""
         self._stopping = True
         self._update_reading()
@@ -70,40 +121,53 @@ class Hl7Channel:
             for connection in list(self._connections.values()):
                 connection.abort()
             await self._no_connections.wait()
+        await self._tasks.cancel()
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
-        self._send((message.link, self._replies.to_commit(_header(message))) for message in messages)
+        self._send((message.link, self._to_commit(message)) for message in messages)
+        if self._tracking.verification is not None and (notes := self._tracking.verification.committed(messages)):
+            self._context.accept(notes)
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
-        self._send((message.link, self._replies.to_refusal(_header(message), refusal)) for message in messages)
+        self._tracking.refused(messages)
+        self._send((message.link, self._tracking.to_refusal(message, refusal)) for message in messages)
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
+        if not self._tracking.batches.waiting:
+            return self._answer_singly(answers)
+        return self._tracking.batches.answer(
+            answers, self._answer_singly, self._tracking.to_answer, self._send_answers, self.delivered
+        )
+
+    def _answer_singly(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         deliveries: list[Delivery] = []
         replies: dict[str, list[bytes]] = {}
         positions: dict[str, list[int]] = {}
         for position, (message, answer) in enumerate(answers):
-            if not self._replies.is_owed(answer):
+            frame = self._tracking.to_answer(message, answer)
+            if frame is None:
                 deliveries.append(Delivery.NOT_OWED)
                 continue
             deliveries.append(Delivery.GONE)
             if message.link in self._connections:
-                replies.setdefault(message.link, []).append(self._replies.to_answer(_header(message), answer))
+                replies.setdefault(message.link, []).append(frame)
                 positions.setdefault(message.link, []).append(position)
         for link, frames in replies.items():
             answered = [answers[position][0] for position in positions[link]]
-            delivery = self._connections[link].send(b"".join(frames), answered)
+            delivery = self._send_answers(link, b"".join(frames), answered)
             for position in positions[link]:
                 deliveries[position] = delivery
         return deliveries
 
     def forward(self, message: InboundMessage) -> str:
-        header = _header(message)
-        message.origin = header
-        codec = charset.codec_of(header, self._settings.codec)
-        text, valid = charset.decode(message.body or b"", codec)
-        if not valid:
-            self._notices.add("message not valid in its character set", f"{codec} expected, from {message.remote}")
-        return text
+        header = header_of(message)
+        if not isinstance(message.origin, Tracked):
+            message.origin = header
+        text = self._reader.read(header, message.body or b"", message.remote)
+        if message.number is not None:
+            return with_sequence_number(text, message.number)
+        # not stored yet: whether it is too long is asked before it has its number
+        return with_sequence_number(text, WIDEST) if message.rules.numbered else text
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -121,6 +185,24 @@ class Hl7Channel:
     def address(self) -> str:
         return self._address
 
+    def reasons(self) -> list[str]:
+        """Why the channel is not well although it listens, for `medagent status`."""
+        certificates = [] if self._certificates is None else self._certificates.reasons(time.time())
+        return certificates + self._tracking.reasons()
+
+    async def resync(self, expected: int | None, link: str) -> None:
+        """Release links that `verifySeqNo` has frozen, once that is on disk; all of them, or the one of this key.
+
+        They expect `expected` next, or with None whatever number comes. Raises `ChannelError`.
+        """
+        done = asyncio.get_running_loop().create_future()
+        note = self._tracking.release(expected, link, lambda kept: None if done.done() else done.set_result(kept))
+        if note is None:
+            raise ChannelError(f"channel {self._context.config.name} has no {'link ' + link if link else 'frozen link'}")
+        self._context.accept([note])
+        if not await done:
+            raise ChannelError("the queue could not be written; try again")
+
     # what follows is called by the connections
 
     @property
@@ -132,11 +214,17 @@ class Hl7Channel:
         self._no_connections.clear()
         if self._closing:
             connection.abort()
+        elif self._certificates is not None and not self._certificates.admit(connection.peer_certificate):
+            self._notices.add("connection refused", f"no name of the certificate is in allowNames, from {connection.remote}")
+            connection.abort()
 
     def received(self, connection: Connection, events: Sequence[FrameEvent]) -> None:
+        accepted: list[InboundMessage] = []
         messages: list[InboundMessage] = []
         rejections: list[bytes] = []
         for event in events:
+            if connection.aborted:
+                break
             if not isinstance(event, Frame):
                 rejections += self._handle_fault(connection, event)
                 continue
@@ -144,38 +232,91 @@ class Hl7Channel:
             try:
                 header = Header.parse(event.body)
             except Hl7Error as error:
+                if is_transport_block(event.body):
+                    self._note_block(event.body, connection)
+                    continue
+                if is_batch(event.body):
+                    accepted += self._screen(messages, rejections)
+                    messages = []
+                    batch, frames = self._tracking.batches.receive(event.body, connection.remote, connection.link)
+                    accepted += batch
+                    rejections += frames
+                    continue
                 self._notices.add("frame without an HL7 message", f"{error}, from {connection.remote}")
                 rejections += self._reject(Header.salvage(event.body), str(error), error.code)
                 continue
-            if header.message_type == "ACK":
+            if self._allowed_senders is not None and header not in self._allowed_senders:
+                self._notices.add("sender not allowed", f"from {connection.remote}")
+                rejections += self._reject(header, _NOT_ALLOWED, INTERNAL_ERROR)
+            elif is_acknowledgment(header, event.body) and not self._replies.takes(header):
                 self._notices.add("acknowledgment ignored", f"from {connection.remote}", logging.DEBUG)
+                rejections += _frames(self._replies.to_ignored())
+            elif (objection := self._acceptance.objection(header, event.body)) is not None:
+                self._notices.add("message not accepted", f"{objection.text}, from {connection.remote}")
+                rejections += self._reject(header, objection.text, objection.error_code, objection.error_field)
             else:
-                messages.append(InboundMessage(event.body, header.control_id, connection.remote, connection.link, header))
-        if messages:
-            self._context.accept(messages)
+                messages.append(
+                    InboundMessage(event.body, header.control_id, connection.remote, connection.link, header, self._rules)
+                )
+        accepted += self._screen(messages, rejections)
+        if accepted:
+            self._context.accept(accepted)
         if rejections:
             connection.send(b"".join(rejections))
+
+    def held_changed(self, change: int) -> None:
+        self._guard.held_changed(change)
+
+    def watch(self, connection: Connection) -> None:
+        self._guard.watch(connection)
 
     def delivered(self, messages: Sequence[InboundMessage], delivery: Delivery) -> None:
         self._context.delivered([(message, delivery) for message in messages])
 
     def closed(self, connection: Connection) -> None:
         del self._connections[connection.link]
+        if unanswered := self._tracking.batches.closed(connection.link):
+            self.delivered(unanswered, Delivery.GONE)
+        self._guard.ended(connection)
+        if self._acceptor is not None:
+            self._acceptor.ended(connection)
         if not self._connections:
             self._no_connections.set()
-        if connection.pending_size:
-            self._notices.add(
-                "connection lost in a frame", f"{connection.pending_size} bytes dropped, from {connection.remote}"
-            )
+        if connection.inside_frame and not connection.aborted:
+            text = f"dropped {connection.describe_pending()}, from {connection.remote}"
+            self._notices.add("connection lost in a frame", text)
 
     # inner workings
 
     def _make_connection(self) -> Connection:
-        return Connection(self, self._context.max_body_bytes)
+        return Connection(self, self._context.max_body_bytes, self._limits)
 
     def _update_reading(self) -> None:
         for connection in self._connections.values():
             connection.update_reading()
+
+    def _screen(self, messages: list[InboundMessage], rejections: list[bytes]) -> list[InboundMessage]:
+        """What is handed over of these messages; their sequence numbers are looked at if `verifySeqNo` asks for it."""
+        if self._tracking.verification is None:
+            return messages
+        screened, unexpected = self._tracking.verification.screen(messages)
+        rejections += unexpected
+        return screened
+
+    def _examine(self, header: Header, body: bytes) -> Fault | None:
+        """What is to be said against a message of a batch."""
+        if self._allowed_senders is not None and header not in self._allowed_senders:
+            return Fault(_NOT_ALLOWED, INTERNAL_ERROR)
+        objection = self._acceptance.objection(header, body)
+        return None if objection is None else Fault(objection.text, objection.error_code, objection.error_field)
+
+    def _to_commit(self, message: InboundMessage) -> bytes | None:
+        origin = message.origin
+        return self._replies.to_commit(origin) if isinstance(origin, Header) else self._tracking.to_commit(message)
+
+    def _send_answers(self, link: str, data: bytes, answered: Sequence[InboundMessage]) -> Delivery:
+        connection = self._connections.get(link)
+        return Delivery.GONE if connection is None else connection.send(data, answered)
 
     def _send(self, replies: Iterable[tuple[str, bytes | None]]) -> None:
         """Send each frame to the connection of its link, in order, with one write a connection."""
@@ -188,30 +329,26 @@ class Hl7Channel:
 
     def _handle_fault(self, connection: Connection, event: FrameEvent) -> list[bytes]:
         """Note what is no frame; return the answer to it, if there can be one."""
-        peer = f"from {connection.remote}"
+        limit = self._context.max_body_bytes
+        note_fault(event, connection, self._notices, limit)
         if isinstance(event, Oversize):
-            self._notices.add("message too long", f"{event.size} bytes, {peer}")
-            text = f"The message of {event.size} bytes is longer than {self._context.max_body_bytes}"
-            return self._reject(Header.salvage(event.head), text, INTERNAL_ERROR)
-        if isinstance(event, Junk):
-            self._notices.add("bytes outside a frame", f"{event.size}{' printable' if event.printable else ''} bytes, {peer}")
-            connection.junk_bytes += event.size
-            if connection.junk_bytes > _MAX_JUNK_BYTES:
-                self._notices.add("connection closed", f"{connection.remote} does not speak MLLP")
-                connection.abort()
-        elif isinstance(event, Broken):
-            self._notices.add("frame without an end", f"{event.size} bytes dropped, {peer}")
-        else:
-            self._notices.add("empty frame", peer)
-        return []
+            return self._reject(Header.salvage(event.head), f"The message is longer than {limit} bytes", INTERNAL_ERROR)
+        return _frames(self._replies.to_unreadable()) if isinstance(event, Empty) else []
 
-    def _reject(self, header: Header | None, text: str, error_code: int) -> list[bytes]:
-        """The answer to an unacceptable message; none without a header, and none to an acknowledgment."""
-        if header is None or header.message_type == "ACK":
-            return []
-        return [self._replies.to_unacceptable(header, text, error_code)]
+    def _note_block(self, block: bytes, connection: Connection) -> None:
+        """0x06 or 0x15 has come: of MLLP release 2, about an acknowledgment that was sent; never a message."""
+        if not self._release2:
+            text = f"from {connection.remote}; mllpRelease=2 is for such a device"
+            self._notices.add("block of MLLP release 2 ignored", text)
+        elif block == NOT_COMMITTED:
+            self._notices.add("device did not store an acknowledgment", f"it sent 0x15, from {connection.remote}")
+
+    def _reject(self, header: Header | None, text: str, error_code: int, error_field: int | None = None) -> list[bytes]:
+        """The answer to an unacceptable message; none if none is owed, or without a header."""
+        if header is None:
+            return _frames(self._replies.to_unreadable())
+        return _frames(self._replies.to_unacceptable(header, text, error_code, error_field))
 
 
-def _header(message: InboundMessage) -> Header:
-    """The header a message was accepted with; for one read back from disk, of its body."""
-    return message.origin if isinstance(message.origin, Header) else Header.parse(message.body or b"")
+def _frames(frame: bytes | None) -> list[bytes]:
+    return [frame] if frame is not None else []

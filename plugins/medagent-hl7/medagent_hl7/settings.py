@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from medagent.config.model import AgentConfig, Value
+from medagent.config.model import AgentConfig, ChannelConfig, Value
 from medagent.config.problems import Problem
 from medagent.config.settings import Parameter
-from medagent_hl7 import charset
-from medagent_hl7.acknowledgment import AppLevelAck, Mode
-
-SCHEME = "mllp"
-_SCHEMES = (SCHEME,)
+from medagent_hl7 import allow, batch, charset, limits, rules, tls, verification
+from medagent_hl7.charset import InvalidText
+from medagent_hl7.owed import AckCondition, AckMode, Mode
+from medagent_hl7.schemes import MLLPS, SCHEMES
 
 PARAMETERS = (
-    Parameter("encoding", _SCHEMES, str, charset.DEFAULT, "character set of messages whose MSH-18 is empty"),
+    *limits.PARAMETERS,
+    *allow.PARAMETERS,
+    *tls.PARAMETERS,
+    *rules.PARAMETERS,
+    *verification.PARAMETERS,
+    *batch.PARAMETERS,
+    Parameter("encoding", SCHEMES, str, charset.DEFAULT, "character set of messages whose MSH-18 is empty"),
     Parameter(
         "enhanced",
-        _SCHEMES,
+        SCHEMES,
         str,
         Mode.ORIGINAL.value,
         "acknowledgment mode: true for enhanced mode, aa for AA once the message is on disk, false for original mode",
@@ -26,28 +32,67 @@ PARAMETERS = (
     ),
     Parameter(
         "appLevelAck",
-        _SCHEMES,
+        SCHEMES,
         str,
-        AppLevelAck.AL.value,
+        AckCondition.AL.value,
         "application acknowledgments in enhanced mode: all, none, errors only or success only",
-        choices=tuple(level.value for level in AppLevelAck),
+        choices=tuple(level.value for level in AckCondition),
     ),
-    Parameter("assignSeqNo", _SCHEMES, bool, False, "number the forwarded messages in MSH-13", effective=False),
-    Parameter("messagesPerMin", _SCHEMES, int, None, "most messages a minute", minimum=1, effective=False),
     Parameter(
-        "duplicateBehavior",
-        _SCHEMES,
+        "ackMode",
+        SCHEMES,
         str,
-        None,
-        "what a message gets whose control ID was used before",
-        choices=("idempotent", "reject"),
-        effective=False,
+        AckMode.CHANNEL.value,
+        "what decides on acknowledgments: channel for `enhanced` and `appLevelAck`, message for MSH-15 and MSH-16 of each one",
+        choices=tuple(mode.value for mode in AckMode),
     ),
-    Parameter("logicalChannelKey", _SCHEMES, str, None, "field whose equal values are worked one at a time", effective=False),
-    Parameter("maxWorkers", _SCHEMES, int, None, "keys worked at a time", minimum=1, maximum=500, effective=False),
+    Parameter(
+        "missingAckType",
+        SCHEMES,
+        str,
+        AckCondition.NE.value,
+        "with `ackMode=message`: what stands for MSH-15 or MSH-16 when only the other one is given",
+        choices=(AckCondition.AL.value, AckCondition.NE.value),
+    ),
+    Parameter(
+        "ackMessageType",
+        SCHEMES,
+        str,
+        "auto",
+        "MSH-9 of acknowledgments made here: auto for ACK with the trigger event as the version asks for, short for ACK alone",
+        choices=("auto", "short"),
+    ),
+    Parameter(
+        "missingControlId",
+        SCHEMES,
+        str,
+        "accept",
+        "what becomes of a message without MSH-10: accepted like any other, or rejected with error 101",
+        choices=("accept", "reject"),
+    ),
+    Parameter(
+        "invalidText",
+        SCHEMES,
+        str,
+        InvalidText.PASS.value,
+        "bytes not valid in the message's character set: pass them on as UTF-8 or Windows-1252, replace them by U+FFFD, "
+        "or reject the message with error 102",
+        choices=tuple(choice.value for choice in InvalidText),
+    ),
+    Parameter(
+        "mllpRelease",
+        SCHEMES,
+        int,
+        1,
+        "release of MLLP: with 2 the commit acknowledgment block 0x06 or 0x15 answers each block of a device, before all else",
+        minimum=1,
+        maximum=2,
+    ),
+    Parameter("logicalChannelKey", SCHEMES, str, None, "field whose equal values are worked one at a time", effective=False),
+    Parameter("maxWorkers", SCHEMES, int, None, "keys worked at a time", minimum=1, maximum=500, effective=False),
     Parameter(
         "retryMode",
-        _SCHEMES,
+        SCHEMES,
         str,
         None,
         "the channel's own choice of the retry settings",
@@ -62,28 +107,51 @@ class Hl7Settings:
     """What the address of a channel asks for."""
 
     mode: Mode = Mode.ORIGINAL
-    app_level_ack: AppLevelAck = AppLevelAck.AL
+    app_level_ack: AckCondition = AckCondition.AL
     codec: str = charset.DEFAULT
     """The Python codec of `encoding`."""
+    ack_mode: AckMode = AckMode.CHANNEL
+    missing_ack_type: AckCondition = AckCondition.NE
+    short_ack_type: bool = False
+    mllp_release: int = 1
+    reject_missing_control_id: bool = False
+    invalid_text: InvalidText = InvalidText.PASS
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Value]) -> Hl7Settings:
         """Read checked parameters; an `encoding` that is unknown, which `find_problems` reports, is the default."""
         return cls(
             mode=Mode(parameters.get("enhanced", Mode.ORIGINAL.value)),
-            app_level_ack=AppLevelAck(parameters.get("appLevelAck", AppLevelAck.AL.value)),
+            app_level_ack=AckCondition(parameters.get("appLevelAck", AckCondition.AL.value)),
             codec=charset.codec(str(parameters.get("encoding", charset.DEFAULT))) or charset.DEFAULT,
+            ack_mode=AckMode(parameters.get("ackMode", AckMode.CHANNEL.value)),
+            missing_ack_type=AckCondition(parameters.get("missingAckType", AckCondition.NE.value)),
+            mllp_release=int(parameters.get("mllpRelease", 1)),
+            short_ack_type=parameters.get("ackMessageType") == "short",
+            reject_missing_control_id=parameters.get("missingControlId") == "reject",
+            invalid_text=InvalidText(parameters.get("invalidText", InvalidText.PASS.value)),
         )
 
 
 def find_problems(config: AgentConfig) -> list[Problem]:
-    """Find the channels whose `encoding` is no character set."""
+    """Find what parameters of HL7 channels say that cannot be used."""
+    problems: list[Problem] = []
+    for channel in config.channels:
+        if channel.scheme in SCHEMES:
+            problems += _encoding_problems(channel) + allow.find_problems(channel)
+        if channel.scheme == MLLPS:
+            problems += tls.find_problems(channel, time.time())
+    return problems
+
+
+def _encoding_problems(channel: ChannelConfig) -> list[Problem]:
+    encoding = str(channel.parameters.get("encoding", charset.DEFAULT))
+    if charset.codec(encoding) is not None:
+        return []
     return [
         Problem(
             where=f"Agent.channel {channel.name}: Endpoint.address parameter encoding",
-            message=f"{channel.parameters['encoding']} is no character set that MLLP can carry; use a name such as ISO-8859-1",
+            message=f"{encoding} is no character set that MLLP can carry; use a name such as ISO-8859-1",
             used=f"the default, {charset.DEFAULT}",
         )
-        for channel in config.channels
-        if channel.scheme == SCHEME and charset.codec(str(channel.parameters.get("encoding", charset.DEFAULT))) is None
     ]

@@ -1,4 +1,4 @@
-"""Acknowledgments: what is owed, and how it is written."""
+"""How acknowledgments are written."""
 
 from __future__ import annotations
 
@@ -9,23 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medagent.types import RefusalKind
-from medagent_hl7.acknowledgment import (
-    AppLevelAck,
-    Mode,
-    build,
-    code_on_commit,
-    code_on_refusal,
-    owed_on_answer,
-    timestamp,
-)
+from medagent_hl7.acknowledgment import build, timestamp
 from medagent_hl7.message import Header, msa
 
 NOW = "20260105101500+0100"
 
 
-def acknowledge(msh: bytes, code: str = "CA", text: str = "Commit Accept", error_code: int | None = None) -> list[str]:
-    body = build(Header.parse(msh), code, text, now=NOW, control_id_of_ack="77", error_code=error_code)
+def acknowledge(
+    msh: bytes,
+    code: str = "CA",
+    text: str = "Commit Accept",
+    error_code: int | None = None,
+    error_field: int | None = None,
+    *,
+    short_type: bool = False,
+) -> list[str]:
+    body = build(
+        Header.parse(msh),
+        code,
+        text,
+        now=NOW,
+        control_id_of_ack="77",
+        error_code=error_code,
+        error_field=error_field,
+        short_type=short_type,
+    )
     assert body.endswith(b"\r")
     return body.decode("latin-1").removesuffix("\r").split("\r")
 
@@ -65,13 +73,69 @@ def test_delimiters_of_the_sender() -> None:
     assert segments == [
         "MSH#*:!?#EHR##LAB##20260105101500+0100##ACK*A01*ACK#77#P#2.7*DEU",
         "MSA#AR#1#Too long!R! 5 !F! 4",
-        "ERR###100*Segment sequence error*HL70357#E",
+        "ERR###100*Segment sequence error*HL70357#E####Too long!R! 5 !F! 4",
     ]
 
 
-def test_error_segment_before_2_5() -> None:
-    segments = acknowledge(b"MSH|^~\\&|LAB||||||ADT^A01|1|P|2.3\r", "AE", "No", 207)
-    assert segments[2] == "ERR|^^^207&Application internal error&HL70357"
+def test_truncation_character_of_the_sender() -> None:
+    msh, msa_segment = acknowledge(b"MSH|^~\\&#|LAB||||||ADT^A01|1|P|2.7\r", "AA", "5 # 4")
+    assert msh.startswith("MSH|^~\\&#|||LAB|")
+    assert msa_segment == "MSA|AA|1|5 \\P\\ 4"
+    assert acknowledge(b"MSH|^~\\&|LAB||||||ADT^A01|1|P|2.5\r", "AA", "5 # 4")[1] == "MSA|AA|1|5 # 4"
+
+
+@pytest.mark.parametrize(
+    ("version", "field", "segment"),
+    [
+        ("2.3", None, "ERR|^^^101&Required field missing&HL70357"),
+        ("2.4", 10, "ERR|MSH^1^10^101&Required field missing&HL70357"),
+        ("2.5", None, "ERR|||101^Required field missing^HL70357|E||||No"),
+        ("2.5.1", 10, "ERR||MSH^1^10|101^Required field missing^HL70357|E||||No"),
+        ("", 10, "ERR||MSH^1^10|101^Required field missing^HL70357|E||||No"),
+    ],
+)
+def test_error_segment_by_version(version: str, field: int | None, segment: str) -> None:
+    msh = f"MSH|^~\\&|LAB||||||ADT^A01|1|P|{version}\r".encode()
+    assert acknowledge(msh, "AE", "No", 101, field)[2] == segment
+
+
+@pytest.mark.parametrize("code", [100, 101, 102, 103, 200, 201, 202, 203, 204, 205, 206, 207])
+def test_every_error_of_table_0357_has_its_name(code: int) -> None:
+    segment = acknowledge(b"MSH|^~\\&|LAB", "AR", "No", code)[2]
+    assert re.fullmatch(rf"ERR\|\|\|{code}\^[A-Z][a-z ]+\^HL70357\|E\|\|\|\|No", segment)
+
+
+@pytest.mark.parametrize(
+    ("tail", "echoed"),
+    [
+        ("", ""),
+        ("|||||DEU", "|||||DEU"),
+        ("|||AL|AL||8859/1~ISO IR87", "||||||8859/1~ISO IR87"),
+        ("|7||AL|NE|DEU|8859/1|de^German|ISO 2022-1994", "|||||DEU|8859/1|de^German"),
+        ("|||||||de", "|||||||de"),
+    ],
+)
+def test_country_character_set_and_language_are_echoed(tail: str, echoed: str) -> None:
+    msh, _ = acknowledge(f"MSH|^~\\&|LAB||||||ADT^A01|1|P|2.5{tail}\r".encode())
+    assert msh == f"MSH|^~\\&|||LAB||{NOW}||ACK^A01^ACK|77|P|2.5{echoed}"
+
+
+def test_short_message_type() -> None:
+    msh, _ = acknowledge(b"MSH|^~\\&|LAB||||||ADT^A01^ADT_A01|1|P|2.5\r", short_type=True)
+    assert msh.split("|")[8] == "ACK"
+
+
+def test_text_in_the_senders_character_set() -> None:
+    header = Header.parse(b"MSH|^~\\&|LAB||||||ADT^A01|\xfc|P|2.5||||||8859/1\r")
+    body = build(header, "AE", "Größe | €", now=NOW, control_id_of_ack="77", codec="iso8859_1")
+    assert body.split(b"\r")[1] == b"MSA|AE|\xfc|Gr\xf6\xdfe \\F\\ ?"
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_acknowledgment_of_a_wide_message_is_wide(codec: str) -> None:
+    header = Header.parse("\ufeffMSH|^~\\&|ŁÓDŹ||EHR||||ADT^A01|1Ω|P|2.5\rPID|1\r".encode(codec))
+    body = build(header, "AR", "Größe", now=NOW, control_id_of_ack="77").decode(codec)
+    assert body == f"MSH|^~\\&|EHR||ŁÓDŹ||{NOW}||ACK^A01^ACK|77|P|2.5\rMSA|AR|1Ω|Größe\r"
 
 
 @given(
@@ -91,25 +155,3 @@ def test_timestamp_has_offset() -> None:
     text = timestamp(1_767_604_500)
     assert re.fullmatch(r"\d{14}[+-]\d{4}", text)
     assert time.mktime(time.strptime(text[:14], "%Y%m%d%H%M%S")) == 1_767_604_500
-
-
-def test_codes_by_mode() -> None:
-    assert [code_on_commit(mode) for mode in (Mode.ORIGINAL, Mode.ENHANCED, Mode.AA)] == [None, "CA", "AA"]
-    refusals = [code_on_refusal(mode, kind) for mode in (Mode.ORIGINAL, Mode.ENHANCED, Mode.AA) for kind in RefusalKind]
-    assert refusals == ["AE", "AR", "CE", "CR", "AE", "AR"]
-
-
-@pytest.mark.parametrize(
-    ("level", "codes"),
-    [
-        (AppLevelAck.AL, ["AA", "AE", "AR", "CA", ""]),
-        (AppLevelAck.NE, ["CA", ""]),
-        (AppLevelAck.ER, ["AE", "AR", "CA", ""]),
-        (AppLevelAck.SU, ["AA", "CA", ""]),
-    ],
-)
-def test_filter_of_enhanced_mode(level: AppLevelAck, codes: list[str]) -> None:
-    every = ["AA", "AE", "AR", "CA", ""]
-    assert [code for code in every if owed_on_answer(Mode.ENHANCED, level, code)] == codes
-    assert all(owed_on_answer(Mode.ORIGINAL, level, code) for code in every)
-    assert not any(owed_on_answer(Mode.AA, level, code) for code in every)

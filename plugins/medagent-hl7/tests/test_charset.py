@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medagent_hl7.charset import codec, codec_of, decode, encode
+from medagent_hl7.charset import InvalidText, Unusable, codec, codec_of, declared, decode, encode, is_valid
 from medagent_hl7.message import Header
 
 
@@ -46,12 +46,45 @@ def test_declared_character_set(name: str, text: str, data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["UNICODE", "UNICODE UTF-16", "UNICODE UTF-32", "UTF-16LE", "CNS 11643-1992", "klingon", "hex", "zip", "base64", "rot13",
+    ["UNICODE", "UNICODE UTF-16", "UNICODE UTF-32", "UTF-16LE", "klingon", "hex", "zip", "base64", "rot13",
      "punycode", "idna", "unicode_escape", "undefined", "utf-7", "cp037", "aliases", "os.path", "\0", "é", ""],
 )  # fmt: skip
 def test_unusable_character_set_counts_as_none(name: str) -> None:
     assert codec(name) is None
     assert codec_of(header(name.replace("\0", "")), "iso8859_1") == "iso8859_1"
+
+
+@pytest.mark.parametrize("name", ["UNICODE", "UNICODE UTF-16", "UNICODE UTF-32", "UTF-16LE", "utf_32_be"])
+def test_wide_character_sets(name: str) -> None:
+    assert declared(header(name)) is Unusable.WIDE
+
+
+@pytest.mark.parametrize("name", ["klingon", "hex", "idna", "X" * 5000])
+def test_unknown_character_sets(name: str) -> None:
+    assert declared(header(name)) is Unusable.UNKNOWN
+
+
+def test_no_character_set() -> None:
+    assert declared(header("")) is None
+    assert declared(header("~8859/2")) is None
+
+
+@pytest.mark.parametrize("name", ["CNS 11643-1992", "EUC-TW"])
+def test_set_without_a_codec_is_read_as_far_as_it_is_ascii(name: str) -> None:
+    found = codec_of(header(name), "iso8859_1")
+    assert decode(b"MSH|A", found) == ("MSH|A", True)
+    assert decode(b"MSH|\xa4\xfd", found) == ("MSH|¤ý", False)
+    assert decode(b"MSH|\xa4\xfd|1", found, InvalidText.REPLACE) == ("MSH|\ufffd\ufffd|1", False)
+    assert not is_valid(b"MSH|\xa4\xfd", found)
+
+
+def test_first_bytes_decide_over_msh_18() -> None:
+    text = "MSH|^~\\&|LAB||EHR||20260105||ADT^A01|1|P|2.5||||||8859/1\rPID|Müller"
+    marked = b"\xef\xbb\xbf" + text.encode()
+    assert decode(marked, codec_of(Header.parse(marked), "cp1252")) == (text, True)
+    for wide in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        for body in (text.encode(wide), f"\ufeff{text}".encode(wide)):
+            assert decode(body, codec_of(Header.parse(body), "cp1252")) == (text, True)
 
 
 def test_first_repetition_decides() -> None:
@@ -78,10 +111,20 @@ def test_what_is_invalid_falls_back(body: bytes, codec_name: str, text: str) -> 
     assert decode(body, codec_name) == (text, False)
 
 
-@given(st.binary(), st.sampled_from(["ascii", "utf-8", "cp932", "gb18030", "iso2022_jp", "big5hkscs", "iso8859_1"]))
-def test_decoding_never_raises(body: bytes, codec_name: str) -> None:
-    text, _ = decode(body, codec_name)
+@given(
+    st.binary(),
+    st.sampled_from(["ascii", "utf-8", "cp932", "gb18030", "iso2022_jp", "big5hkscs", "iso8859_1", "utf-16-le", "utf-32-be"]),
+    st.sampled_from(InvalidText),
+)
+def test_decoding_never_raises(body: bytes, codec_name: str, invalid: InvalidText) -> None:
+    text, valid = decode(body, codec_name, invalid)
     assert "\n" not in text
+    assert valid is is_valid(body, codec_name)
+
+
+@pytest.mark.parametrize(("codec_name", "text"), [("utf-8", "M\ufffdller €"), ("ascii", "M\ufffdller \ufffd\ufffd\ufffd")])
+def test_invalid_bytes_are_replaced(codec_name: str, text: str) -> None:
+    assert decode(b"M\xfcller \xe2\x82\xac", codec_name, InvalidText.REPLACE) == (text, False)
 
 
 @given(st.binary().filter(lambda body: not body.startswith(b"\xef\xbb\xbf") and b"\n" not in body))

@@ -6,20 +6,10 @@ import asyncio
 import socket
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from medagent.testing.mllp_server import MllpServer, acknowledge
-from medagent_hl7.client import (
-    APPLICATION_CODES,
-    COMMIT_CODES,
-    AnswerTimeout,
-    Client,
-    ConnectFailed,
-    ConnectionLost,
-    Expect,
-    SendFailed,
-)
+from medagent_hl7.answers import AnswerTimeout, ConnectFailed, ConnectionLost, Expect, SendFailed
+from medagent_hl7.client import Client, Remote
 from medagent_hl7.message import Hl7Error
 
 SHORT = 0.05
@@ -34,42 +24,17 @@ def silent(body: bytes) -> list[bytes]:
     return []
 
 
+async def connect(server: MllpServer) -> Client:
+    return await Client.connect(Remote("127.0.0.1", server.port))
+
+
 def answering(*codes: str) -> MllpServer:
     return MllpServer(lambda body: acknowledge(body, *codes))
 
 
-@pytest.mark.parametrize(
-    ("expect", "codes", "met"),
-    [
-        (Expect.FIRST, [], False),
-        (Expect.FIRST, ["CA"], True),
-        (Expect.FIRST, ["AE"], True),
-        (Expect.APPLICATION, [], False),
-        (Expect.APPLICATION, ["CA"], False),
-        (Expect.APPLICATION, ["AA"], True),
-        (Expect.APPLICATION, ["CA", "AR"], True),
-        (Expect.APPLICATION, ["CE"], True),
-        (Expect.BOTH, ["CA"], False),
-        (Expect.BOTH, ["AA"], False),
-        (Expect.BOTH, ["CA", "AE"], True),
-        (Expect.BOTH, ["AA", "CA"], True),
-        (Expect.BOTH, ["CR"], True),
-        (Expect.BOTH, ["XX", "CA"], False),
-    ],
-)
-def test_what_is_enough(expect: Expect, codes: list[str], met: bool) -> None:
-    assert expect.is_met(codes) is met
-
-
-@given(st.lists(st.sampled_from((*COMMIT_CODES, *APPLICATION_CODES))), st.sampled_from(Expect))
-def test_more_answers_never_make_it_less(codes: list[str], expect: Expect) -> None:
-    met = [expect.is_met(codes[:count]) for count in range(len(codes) + 1)]
-    assert met == sorted(met)
-
-
 async def test_sends_the_body_as_it_is_and_returns_the_answer() -> None:
     body = message() + "ZXX|Zoë|日本\r".encode()
-    async with MllpServer() as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with MllpServer() as server, await connect(server) as client:
         [answer] = await client.send(body)
     assert server.received == [body]
     assert answer.code == "AA"
@@ -78,7 +43,7 @@ async def test_sends_the_body_as_it_is_and_returns_the_answer() -> None:
 
 
 async def test_a_commit_acknowledgment_is_not_the_end_where_an_application_acknowledgment_is_due() -> None:
-    async with MllpServer() as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with MllpServer() as server, await connect(server) as client:
         server.respond = lambda body: acknowledge(body, "CA")
         waiting = asyncio.ensure_future(client.send(message("M1"), Expect.APPLICATION))
         await server.wait_for(1)
@@ -89,7 +54,7 @@ async def test_a_commit_acknowledgment_is_not_the_end_where_an_application_ackno
 
 
 async def test_answers_belong_to_the_message_they_name_in_any_order() -> None:
-    async with MllpServer(silent) as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with MllpServer(silent) as server, await connect(server) as client:
         waiting = [asyncio.ensure_future(client.send(message(control_id))) for control_id in ("M1", "M2", "M3")]
         await server.wait_for(3)
         for control_id, code in (("M3", "AR"), ("M1", "AA"), ("M2", "AE")):
@@ -100,7 +65,7 @@ async def test_answers_belong_to_the_message_they_name_in_any_order() -> None:
 
 async def test_an_answer_to_another_control_id_is_never_taken() -> None:
     other = acknowledge(message("OTHER"), "AA")
-    async with MllpServer(lambda body: other) as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with MllpServer(lambda body: other) as server, await connect(server) as client:
         with pytest.raises(AnswerTimeout, match="1 answers were for other control IDs") as caught:
             await client.send(message(), timeout=SHORT)
         assert caught.value.answers == []
@@ -108,28 +73,28 @@ async def test_an_answer_to_another_control_id_is_never_taken() -> None:
 
 
 async def test_an_answer_without_msa_is_never_taken() -> None:
-    async with MllpServer(lambda body: [body]) as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with MllpServer(lambda body: [body]) as server, await connect(server) as client:
         with pytest.raises(AnswerTimeout):
             await client.send(message(), timeout=SHORT)
         assert client.unmatched == 1
 
 
 async def test_a_time_out_tells_what_had_come() -> None:
-    async with answering("CA") as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with answering("CA") as server, await connect(server) as client:
         with pytest.raises(AnswerTimeout, match="only CA came") as caught:
             await client.send(message(), Expect.BOTH, timeout=SHORT)
         assert [answer.code for answer in caught.value.answers] == ["CA"]
 
 
 async def test_lingers_for_an_application_acknowledgment_that_need_not_come() -> None:
-    async with answering("CA", "AA") as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with answering("CA", "AA") as server, await connect(server) as client:
         assert [answer.code for answer in await client.send(message(), linger=10)] == ["CA", "AA"]
         server.respond = lambda body: acknowledge(body, "CA")
         assert [answer.code for answer in await client.send(message(), linger=SHORT)] == ["CA"]
 
 
 async def test_a_control_id_that_still_waits_is_not_used_again() -> None:
-    async with MllpServer(silent) as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with MllpServer(silent) as server, await connect(server) as client:
         waiting = asyncio.ensure_future(client.send(message()))
         await server.wait_for(1)
         with pytest.raises(SendFailed, match="same control ID"):
@@ -140,8 +105,19 @@ async def test_a_control_id_that_still_waits_is_not_used_again() -> None:
         assert len(await client.send(message())) == 1
 
 
+async def test_a_control_id_whose_answer_did_not_come_is_not_used_again_on_the_connection() -> None:
+    async with MllpServer(silent) as server, await connect(server) as client:
+        with pytest.raises(AnswerTimeout):
+            await client.send(message("M1"), timeout=SHORT)
+        assert not client.can_send("M1")
+        with pytest.raises(SendFailed, match="same control ID"):
+            await client.send(message("M1"))
+        assert client.can_send("M2")
+        assert len(server.received) == 1
+
+
 async def test_the_receiver_closes_the_connection() -> None:
-    async with MllpServer(lambda body: None) as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with MllpServer(lambda body: None) as server, await connect(server) as client:
         with pytest.raises(ConnectionLost, match="no acknowledgment came"):
             await client.send(message())
         with pytest.raises(ConnectionLost):
@@ -152,17 +128,17 @@ async def test_nobody_listens() -> None:
     with socket.socket() as taken:  # bound and not listening: refused, and nobody else can take the port
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ConnectFailed, match="Connection refused"):
-            await Client.connect("127.0.0.1", taken.getsockname()[1])
+            await Client.connect(Remote("127.0.0.1", taken.getsockname()[1]))
 
 
 @pytest.mark.parametrize("host", ["..", "x" * 64, "127.0.0.256.1"])
 async def test_no_host(host: str) -> None:
     with pytest.raises(ConnectFailed, match="cannot connect to"):
-        await Client.connect(host, 2575)
+        await Client.connect(Remote(host, 2575))
 
 
 async def test_what_is_not_hl7_is_not_sent() -> None:
-    async with MllpServer() as server, await Client.connect("127.0.0.1", server.port) as client:
+    async with MllpServer() as server, await connect(server) as client:
         with pytest.raises(Hl7Error):
             await client.send(b"PID|1\r")
     assert server.received == []
@@ -170,7 +146,7 @@ async def test_what_is_not_hl7_is_not_sent() -> None:
 
 async def test_closes_although_the_receiver_reads_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = await Client.connect("127.0.0.1", listener.getsockname()[1])
+        client = await Client.connect(Remote("127.0.0.1", listener.getsockname()[1]))
         waiting = asyncio.ensure_future(client.send(message() + b"ZXX|" + b"x" * 20_000_000 + b"\r"))
         await asyncio.sleep(0)  # lets it write
         await client.close()

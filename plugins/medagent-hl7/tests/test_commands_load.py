@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from medagent.testing.mllp_server import MllpServer, acknowledge
-from medagent_hl7.client import ConnectFailed, Expect
+from medagent_hl7.answers import ConnectFailed, Expect
 from medagent_hl7.commands.ledger import Ledger, Result
 from medagent_hl7.commands.load import LoadTest, Plan
 from medagent_hl7.commands.target import Target

@@ -73,7 +73,16 @@ async def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nowhere"], ["--rate", "-1"], ["--count", "0"], ["--connections", "0"], ["--expect", "all"]]
+    "arguments",
+    [
+        ["nowhere"],
+        ["--rate", "-1"],
+        ["--count", "0"],
+        ["--connections", "0"],
+        ["--expect", "all"],
+        ["--expect", "none"],
+        ["mllps://127.0.0.1:1"],
+    ],
 )
 async def test_wrong_usage(arguments: list[str]) -> None:
     assert (await run_command("loadtest", *arguments)).exit_code == 2

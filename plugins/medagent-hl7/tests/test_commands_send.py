@@ -123,9 +123,46 @@ async def test_a_file_that_is_no_hl7_is_named_before_anything_is_sent(two: Path,
 
 
 @pytest.mark.parametrize(
-    "arguments", [["127.0.0.1"], ["127.0.0.1:1"], ["127.0.0.1:1", "no-such-file"], ["h:1", ".", "--expect", "x"]]
+    "arguments",
+    [
+        ["127.0.0.1"],
+        ["127.0.0.1:1"],
+        ["127.0.0.1:1", "no-such-file"],
+        ["h:1", ".", "--expect", "x"],
+        ["h:1", __file__, "--expect", "none"],
+    ],
 )
 async def test_wrong_usage(arguments: list[str]) -> None:
     finished = await run_command("send", *arguments)
     assert finished.exit_code == 2
     assert "Usage:" in finished.stderr
+
+
+async def test_mllp_release_2(two: Path) -> None:
+    refused = [b"\x15"]
+
+    def respond(body: bytes) -> list[bytes]:
+        if body in (b"\x06", b"\x15"):
+            return []
+        return [refused.pop()] if refused else [b"\x06", *acknowledge(body, "AA")]
+
+    async with MllpServer(respond) as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--mllp-release", "2")
+        assert finished.exit_code == 0, finished
+        sent = [body for body in server.received if len(body) > 1]
+        assert [Header.parse(body).control_id for body in sent] == ["M1", "M1", "M2"]
+        server.respond = lambda body: [b"\x06"]
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--mllp-release", "2", "--expect", "none")
+        assert finished.exit_code == 0, finished
+        server.respond = lambda body: [b"\x15"]
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--mllp-release", "2")
+        assert finished.exit_code == 1
+        assert "not stored by the receiver: refused by 0x15, 3 attempts" in finished.stdout
+
+
+async def test_a_control_id_used_again_after_its_answer_did_not_come_goes_over_another_connection(tmp_path: Path) -> None:
+    path = write(tmp_path, "same", 2 * message("SAME"))
+    async with MllpServer(lambda body: []) as server:
+        finished = await run_command("send", f"127.0.0.1:{server.port}", str(path), "--timeout", "0.1")
+        assert len(server.connections) == 2
+    assert finished.stdout.count("no acknowledgment came") == 2

@@ -16,11 +16,13 @@ from medagent_hl7.commands.target import Target, parse_target
         ("[::1]:65535", Target("::1", 65535)),
         ("mllp://127.0.0.1:2575", Target("127.0.0.1", 2575)),
         ("mllp://[::1]:2575/", Target("::1", 2575)),
+        ("mllps://[::1]:2575/", Target("::1", 2575, tls=True)),
     ],
 )
 def test_reads_an_address_and_writes_it_back(text: str, target: Target) -> None:
     assert parse_target(text) == target
     assert parse_target(str(target)) == target
+    assert parse_target(target) == target
 
 
 @pytest.mark.parametrize(

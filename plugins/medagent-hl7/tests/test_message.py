@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medagent.testing.shared import corpus
-from medagent_hl7.message import Header, Hl7Error, msa
+from medagent_hl7.message import Header, Hl7Error, msa, with_msa_control_id
 
 MESSAGE = (
     b"MSH|^~\\&|LAB|NORTH|EHR|MAIN|20260105101500+0100||ORU^R01^ORU_R01|L-0001|P|2.5.1|7||AL|NE|DEU|UNICODE UTF-8~ISO IR87\r"
@@ -52,6 +48,21 @@ def test_other_delimiters() -> None:
     assert header.control_id == "9:8"
 
 
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_header_of_a_wide_message(codec: str, mark: str) -> None:
+    header = Header.parse((mark + MESSAGE.decode().replace("NORTH", "ŁÓDŹ")).encode(codec))
+    assert (header.evident_codec, header.wide_codec) == (codec, codec)
+    assert header.control_id == "L-0001"
+    assert header.sending_facility.encode("latin-1").decode("utf-8") == "ŁÓDŹ"
+
+
+def test_what_the_first_bytes_show() -> None:
+    assert Header.parse(MESSAGE).evident_codec is None
+    marked = Header.parse(b"\xef\xbb\xbf" + MESSAGE)
+    assert (marked.evident_codec, marked.wide_codec) == ("utf-8", None)
+
+
 def test_missing_encoding_characters_have_defaults() -> None:
     header = Header.parse(b"MSH|^|LAB\r")
     assert (header.repetition_separator, header.escape_character, header.subcomponent_separator) == ("~", "\\", "&")
@@ -69,7 +80,11 @@ def test_every_byte_of_control_id_survives(control_id: bytes) -> None:
         (b"PID|1\r", 100),
         (b"msh|^~\\&|LAB\r", 100),
         (b" MSH|^~\\&|LAB\r", 100),
-        ("MSH|^~\\&|LAB\r".encode("utf-16"), 100),
+        ("PID|1\r".encode("utf-16"), 100),
+        ("MSH|LAB\r".encode("utf-16"), 101),
+        ("MSH|^~\\&|LAB\r".encode("utf-16-le") + b"\0", 102),
+        ("MSH|^~\\&|LAB\r".encode("utf-16-be") + b"\xd8\0", 102),
+        ("MSH|^~\\&|LAB\r".encode("utf-32-le") + b"\xff\xff\xff\xff", 102),
         (b"MSH", 101),
         (b"MSH\r", 101),
         (b"MSHA^~\\&A\r", 101),
@@ -103,6 +118,8 @@ def test_any_bytes_are_a_header_or_an_error(body: bytes) -> None:
         b"msh|^~\\&|LAB||||||ADT^A01|17\r",
         b"FHS|^~\\&|LAB\rBHS|^~\\&|LAB\rMSH|^~\\&|LAB||||||ADT^A01|17\rPID|1\r",
         b"\xef\xbb\xbf\0MSH|^~\\&|LAB||||||ADT^A01|17\r",
+        "MSH|^~\\&|LAB||||||ADT^A01|17\r".encode("utf-16") + b"\0",
+        ("MSH|^~\\&|LAB||||||ADT^A01|17\r" + "x" * 10_000).encode("utf-32-be") + b"\xff",
     ],
 )
 def test_salvage_finds_a_header_to_answer(body: bytes) -> None:
@@ -134,24 +151,30 @@ def test_msa(message: str | bytes, expected: tuple[str, str] | None) -> None:
     assert msa(message) == expected
 
 
-def test_header_agrees_with_the_hl7_package_on_public_samples() -> None:
-    folder = corpus()
-    if folder is None:
-        pytest.skip("the public sample messages are not beside this checkout")
-    hl7 = pytest.importorskip("hl7")
-    paths = sorted(folder.glob("*.hl7"))
-    assert paths
-    for path in paths:
-        _compare(hl7, path)
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b"MSH|^~\\&|EHR\rMSA|AA|?|OK\rERR|1\r", b"MSH|^~\\&|EHR\rMSA|AA|\xe4|OK\rERR|1\r"),
+        (b"MSH|^~\\&|EHR\nMSA|AA|?", b"MSH|^~\\&|EHR\nMSA|AA|\xe4"),
+        (b"MSH|^~\\&|EHR\rMSA|AA\r", b"MSH|^~\\&|EHR\rMSA|AA\r"),
+        (b"MSH|^~\\&|EHR\rPID|MSA|AA|?\r", b"MSH|^~\\&|EHR\rPID|MSA|AA|?\r"),
+    ],
+)
+def test_replaces_the_control_id_of_the_acknowledged(message: bytes, expected: bytes) -> None:
+    assert with_msa_control_id(message, "\xe4") == expected
 
 
-def _compare(hl7: ModuleType, path: Path) -> None:
-    body = path.read_bytes()
-    text = body.decode("latin-1").removeprefix("\xef\xbb\xbf").replace("\r\n", "\r").replace("\n", "\r")
-    segment = hl7.parse(text).segment("MSH")
-    header = Header.parse(body)
-    last = len(str(segment).split(header.field_separator))
-    for number in range(3, last + 1):
-        assert header.field(number) == str(segment(number)), (path.name, number)
-    types = [str(part) for part in segment(9)[0]] if last >= 9 else []
-    assert [header.message_type, header.trigger_event][: len(types)] == types[:2], path.name
+def test_only_the_fields_of_a_header_are_kept() -> None:
+    header = Header.parse(b"MSH|^~\\&|A|B|C|D|20260101||ADT^A01|M1|P|2.5" + b"|x" * 100_000)
+    assert (header.control_id, header.field(25), header.field(26)) == ("M1", "x", "")
+
+
+@pytest.mark.parametrize("acknowledgment", ["MSH\rMSA\rx", "MSH\nMSA\nx", "MSH", "MSH|^~\\&\rMSA|"])
+def test_a_broken_acknowledgment_is_none(acknowledgment: str) -> None:
+    assert msa(acknowledgment) in (None, ("", ""))
+
+
+def test_a_header_without_encoding_characters_is_answered() -> None:
+    header = Header.salvage(b"MSH||LAB|HOSP|EHR|HOSP|20260101||ADT^A01|M1|P|2.5\r")
+    assert header is not None
+    assert header.control_id == "M1"

@@ -54,7 +54,7 @@ async def acknowledgment(device: MllpClient) -> tuple[str, str] | None:
 async def connections(channel: Channel, count: int) -> None:
     """Let the loop turn until the channel has noticed."""
     async with asyncio.timeout(10):
-        while channel.connections != count:  # noqa: ASYNC110 a channel does not announce its connections
+        while channel.connections != count:
             await asyncio.sleep(0)
 
 
@@ -327,3 +327,65 @@ async def test_acknowledgments_have_unique_control_ids(core: RecordingCore) -> N
         control_ids = {Header.parse(await device.receive()).control_id for _ in range(50)}
         assert len(control_ids) == 50
         assert all(0 < len(control_id) <= 20 for control_id in control_ids)
+
+
+async def test_message_mode(core: RecordingCore) -> None:
+    async with listening(core, ackMode="message") as channel, connected(channel) as device:
+        kinds = {"1": "", "2": "|||AL|NE", "3": "|||NE|AL", "4": "|||AL|SU", "5": "|||ER|ER"}
+        await device.send(*(f"MSH|^~\\&|LAB||EHR||2026||ADT^A01|{name}|P|2.5{tail}\r".encode() for name, tail in kinds.items()))
+        accepted = await core.accepted(5)
+        channel.committed(accepted)
+        assert [await acknowledgment(device) for _ in range(2)] == [("CA", "2"), ("CA", "4")]
+        # as after a restart
+        stored = [InboundMessage(each.body, each.control_id, each.remote, each.link) for each in accepted]
+        for each in stored:
+            channel.forward(each)
+            each.body = None
+        deliveries = channel.answer([(each, Answer(True, server_acknowledgment(each.control_id))) for each in stored])
+        sent, silent = Delivery.SENT, Delivery.NOT_OWED
+        assert deliveries == [sent, silent, sent, sent, silent]
+        assert [await acknowledgment(device) for _ in range(3)] == [("AA", "1"), ("AA", "3"), ("AA", "4")]
+
+
+async def test_an_ack_is_taken_if_it_asks_for_a_commit_acknowledgment(core: RecordingCore) -> None:
+    async with listening(core, ackMode="message") as channel, connected(channel) as device:
+        acks = [f"MSH|^~\\&|LAB||EHR||2026||ACK^A01^ACK|{name}|P|2.5|||{accept}|\rMSA|AA|7\r".encode()
+                for name, accept in (("1", ""), ("2", "NE"), ("3", "AL"))]  # fmt: skip
+        commit = message("4", message_type="ADT^A01") + b"MSA|CA|7\r"
+        await device.send(*acks, commit, message("5"))
+        accepted = await core.accepted(2)
+        assert [each.control_id for each in accepted] == ["3", "5"]
+        channel.committed(accepted)
+        assert await acknowledgment(device) == ("CA", "3")
+        answers = [(each, Answer(True, server_acknowledgment(each.control_id))) for each in accepted]
+        assert channel.answer(answers) == [Delivery.NOT_OWED, Delivery.SENT]
+
+
+async def test_what_the_channel_objects_to_is_answered(core: RecordingCore, caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        listening(core, invalidText="reject", missingControlId="reject") as channel,
+        connected(channel) as device,
+    ):
+        await device.send(message("1", "8859/1"), message("2", "UNICODE UTF-8") + b"\xff", message(""), message("3"))
+        assert [each.control_id for each in await core.accepted(2)] == ["1", "3"]
+        invalid, nameless = await device.receive(), await device.receive()
+        assert (msa(invalid), msa(nameless)) == (("AR", "2"), ("AE", ""))
+        assert b"\rERR||MSH^1^18|102^" in invalid
+        assert b"\rERR||MSH^1^10|101^" in nameless
+    assert "message not accepted" in caplog.text
+    assert "Muster" not in caplog.text
+
+
+async def test_wide_messages(core: RecordingCore) -> None:
+    async with listening(core, enhanced="true") as channel, connected(channel) as device:
+        text = message("1", "UNICODE UTF-16").decode().replace("Muster", "Łęcka")
+        broken = message("2").decode().encode("utf-16-le") + b"\0"
+        await device.send(f"\ufeff{text}".encode("utf-16-le"), broken, message("3", "UNICODE UTF-16") + b"\xff")
+        [accepted] = await core.accepted(1)
+        assert channel.forward(accepted) == text
+        refused = (await device.receive()).decode("utf-16-le")
+        assert "\rMSA|CR|2|" in refused
+        assert "|102^" in refused
+        assert msa(await device.receive()) == ("CR", "3")
+        channel.committed([accepted])
+        assert "\rMSA|CA|1|" in (await device.receive()).decode("utf-16-le")

@@ -14,7 +14,8 @@ import typer
 
 from medagent.cli.output import Format, print_json
 from medagent.errors import MedagentError
-from medagent_hl7.client import Expect
+from medagent_hl7.answers import Expect
+from medagent_hl7.client import Remote
 from medagent_hl7.commands.sending import Outcome, Outgoing, send_all
 from medagent_hl7.samples import load, with_control_id
 
@@ -108,7 +109,9 @@ async def _show(port: int, messages: list[Outgoing], *, once: bool, text: bool) 
             demo_view.print_site(site)
         with demo_view.spinner(f"sending {len(messages):,} messages"):
             results = await stack.enter_async_context(
-                aclosing(send_all(site.target, messages, expect=Expect.BOTH, timeout=ANSWER_TIMEOUT))
+                aclosing(
+                    send_all(Remote(site.target.host, site.target.port), messages, expect=Expect.BOTH, timeout=ANSWER_TIMEOUT)
+                )
             )
             outcomes = [outcome async for outcome in results]
             report = await site.queue_report()

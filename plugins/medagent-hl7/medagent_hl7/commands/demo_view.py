@@ -15,12 +15,12 @@ import typer
 from medagent.cli import queue
 from medagent.cli.output import table
 from medagent.testing.resources import AGENT_ID
-from medagent_hl7.client import COMMIT_CODES
 from medagent_hl7.commands.demo_site import CHANNEL, SETTINGS, DemoSite
 from medagent_hl7.commands.ledger import Latency, latency
 from medagent_hl7.commands.load_report import print_latencies
 from medagent_hl7.commands.sending import Outcome, milliseconds, type_of
 from medagent_hl7.message import Header, Hl7Error, msa
+from medagent_hl7.owed import COMMIT_CODES
 
 MAX_ROWS = 24
 """Messages shown one by one."""

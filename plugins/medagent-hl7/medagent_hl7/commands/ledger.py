@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 
-from medagent_hl7.acknowledgment import APPLICATION_CODES
-from medagent_hl7.client import COMMIT_CODES, POSITIVE_CODES, Expect
+from medagent_hl7.answers import POSITIVE_CODES, Expect
+from medagent_hl7.owed import APPLICATION_CODES, COMMIT_CODES
 from medagent_hl7.samples.generate import NUMBER_DIGITS
 
 _is_met = cache(Expect.is_met)

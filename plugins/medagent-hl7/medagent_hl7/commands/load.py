@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from medagent_hl7.client import Connection, connect
 from medagent_hl7.commands.ledger import Ledger
 from medagent_hl7.commands.target import Target
 from medagent_hl7.message import msa
+from medagent_hl7.outbound import Connection, connect
 from medagent_hl7.samples.generate import Generator
 
 CHECK_INTERVAL = 0.1
@@ -71,12 +71,13 @@ class LoadTest:
         """Ended by `stop`."""
 
     async def run(self) -> None:
-        """Send everything and wait for the answers. Raises `medagent_hl7.client.ConnectFailed`."""
+        """Send everything and wait for the answers. Raises `medagent_hl7.answers.ConnectFailed`."""
+        target = self._plan.target
         try:
             for index in range(self._plan.connections):
                 received, lost = partial(self._received, index), partial(self._lost, index)
                 self._live.append(index)
-                self._connections.append(await connect(*self._plan.target, received, lost, self._plan.timeout))
+                self._connections.append(await connect(target.host, target.port, received, lost, self._plan.timeout))
             self._start = self._progressed_at = self._loop.time()
             await (self._follow_schedule() if self._plan.rate else self._fill_windows())
             await self._wait_for_answers()

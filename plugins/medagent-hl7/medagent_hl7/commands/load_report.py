@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import typer
 
 from medagent.cli.output import table
-from medagent_hl7.client import Expect
+from medagent_hl7.answers import Expect
 from medagent_hl7.commands.ledger import Latency, Ledger, Result
 from medagent_hl7.commands.load import Plan
 

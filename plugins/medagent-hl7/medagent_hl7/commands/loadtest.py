@@ -11,7 +11,7 @@ import typer
 
 from medagent.cli.output import Format, print_json
 from medagent.tasks import Tasks
-from medagent_hl7.client import Expect
+from medagent_hl7.answers import Expect
 from medagent_hl7.commands.ledger import Ledger
 from medagent_hl7.commands.load import LoadTest, Plan
 from medagent_hl7.commands.load_report import Report, print_report, show_progress
@@ -57,6 +57,10 @@ def loadtest(
 
     For two minutes: medagent loadtest 127.0.0.1:2575 --rate 500 --duration 120 --expect both
     """
+    if target.tls:
+        raise typer.BadParameter("a load test has no TLS")
+    if expect is Expect.NONE:
+        raise typer.BadParameter("a load test checks acknowledgments", param_hint="--expect")
     if count is None and duration is None:
         count = DEFAULT_COUNT
     plan = Plan(target, rate, count, duration, connections, window, timeout)

@@ -13,10 +13,12 @@ import typer
 
 from medagent.cli.output import Format, print_json
 from medagent.errors import MedagentError
-from medagent_hl7.client import Expect
+from medagent_hl7.answers import Expect
+from medagent_hl7.client import Remote
+from medagent_hl7.client_tls import client_context
 from medagent_hl7.commands.sending import Outcome, Outgoing, milliseconds, send_all
 from medagent_hl7.commands.split import split
-from medagent_hl7.commands.target import Target, TargetArgument
+from medagent_hl7.commands.target import TargetArgument
 from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.samples import with_control_id
 from medagent_hl7.samples.generate import unique_prefix
@@ -37,6 +39,18 @@ def send(
         typer.Option(help="Acknowledgments to wait for. Default: the first, and after a CA 2 s more for the application's."),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for each message's acknowledgment.")] = 30.0,
+    release: Annotated[
+        int,
+        typer.Option("--mllp-release", min=1, max=2, help="Of MLLP; with 2 each message waits for the commit block 0x06."),
+    ] = 1,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="CA certificates (PEM) for mllps://; default: the system's.", exists=True, dir_okay=False),
+    ] = None,
+    cert_file: Annotated[
+        Path | None, typer.Option(help="Own certificate (PEM) for mllps://.", exists=True, dir_okay=False)
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Key (PEM) of --cert-file.", exists=True, dir_okay=False)] = None,
     unique: Annotated[bool, typer.Option("--unique", help="Give each message a new control ID (MSH-10).")] = False,
     output: Annotated[Format, typer.Option("--format", help="For people or for machines.")] = Format.TEXT,
 ) -> None:
@@ -45,12 +59,19 @@ def send(
     A file may hold several messages: each begins with an MSH segment. Their bytes go out as they are, whatever the character
     set. The batch segments FHS, BHS, BTS and FTS are left out.
 
-    Exits with 0 only if every answer was AA or CA.
+    Exits with 0 only if every answer was AA or CA. With `--mllp-release 2` a message is written up to three times until the
+    receiver sends the block 0x06; `--expect none` then asks for nothing else.
 
     Example: medagent send 127.0.0.1:2575 admission.hl7
     """
+    if expect is Expect.NONE and release == 1:
+        raise typer.BadParameter(
+            "without an acknowledgment nothing tells whether the receiver has a message", param_hint="--expect"
+        )
     messages = list(_read(files, unique=unique))
-    outcomes = asyncio.run(_run(target, messages, expect, timeout, show=output is Format.TEXT))
+    tls = client_context(ca_file, cert_file, key_file) if target.tls else None
+    remote = Remote(target.host, target.port, tls, release)
+    outcomes = asyncio.run(_run(remote, messages, expect, timeout, show=output is Format.TEXT))
     failed = sum(not outcome.ok for outcome in outcomes)
     if output is Format.JSON:
         print_json({"sent": len(outcomes), "failed": failed, "messages": [outcome.as_json() for outcome in outcomes]})
@@ -79,9 +100,9 @@ def _read(files: list[Path], *, unique: bool) -> Iterator[Outgoing]:
             yield Outgoing(str(path), with_control_id(body, next(control_ids)) if unique else body)
 
 
-async def _run(target: Target, messages: list[Outgoing], expect: Expect | None, timeout: float, *, show: bool) -> list[Outcome]:
+async def _run(remote: Remote, messages: list[Outgoing], expect: Expect | None, timeout: float, *, show: bool) -> list[Outcome]:
     outcomes = []
-    async with aclosing(send_all(target, messages, expect=expect, timeout=timeout)) as results:
+    async with aclosing(send_all(remote, messages, expect=expect, timeout=timeout)) as results:
         async for outcome in results:
             outcomes.append(outcome)
             if show:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from medagent_hl7.client import POSITIVE_CODES, Acknowledgment, Client, ConnectFailed, ConnectionLost, Expect, SendFailed
-from medagent_hl7.commands.target import Target
+from medagent_hl7.answers import POSITIVE_CODES, Acknowledgment, ConnectFailed, Expect, SendFailed
+from medagent_hl7.client import Client, Remote
 from medagent_hl7.message import Header
 
 LINGER = 2.0
@@ -65,33 +65,35 @@ def type_of(header: Header) -> str:
 
 
 async def send_all(
-    target: Target, messages: Iterable[Outgoing], *, expect: Expect | None = None, timeout: float = 30.0
+    remote: Remote, messages: Iterable[Outgoing], *, expect: Expect | None = None, timeout: float = 30.0
 ) -> AsyncGenerator[Outcome]:
     """Send messages on one connection, each when the one before has its answer, and yield what became of each.
 
-    A message without answer does not stop those after it, and a lost connection is opened again for them. Without `expect`
+    A message without answer does not stop those after it, and another connection is opened for them if this one is lost or a
+    late answer on it could be taken for another's. Without `expect`
     the first answer counts, and an application acknowledgment that follows a CA within `LINGER` is waited for, until a
     message shows that none does.
 
-    Raises `medagent_hl7.client.ConnectFailed` if the first connection fails, and `medagent_hl7.message.Hl7Error` for a
+    Raises `medagent_hl7.answers.ConnectFailed` if the first connection fails, and `medagent_hl7.message.Hl7Error` for a
     message without usable MSH segment.
     """
     linger = LINGER if expect is None else 0.0
-    client: Client | None = await Client.connect(*target, timeout=timeout)
+    client: Client | None = await Client.connect(remote, timeout)
     try:
         for message in messages:
             header = Header.parse(message.body)
             answers: Sequence[Acknowledgment] = ()
             failure = ""
             try:
-                client = client or await Client.connect(*target, timeout=timeout)
+                if client is not None and not client.can_send(header.control_id):
+                    await client.close()
+                    client = None
+                client = client or await Client.connect(remote, timeout)
                 answers = await client.send(message.body, expect or Expect.FIRST, timeout, linger)
             except ConnectFailed as error:
                 failure = str(error)
             except SendFailed as error:
                 answers, failure = error.answers, str(error)
-                if isinstance(error, ConnectionLost):
-                    client = None
             outcome = Outcome(message.name, header.control_id, type_of(header), answers, failure)
             if outcome.codes == ["CA"]:
                 linger = 0.0

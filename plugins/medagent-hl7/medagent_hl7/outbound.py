@@ -1,0 +1,117 @@
+"""An outbound MLLP connection: it moves frames and knows nothing of their content."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import cast
+
+from medagent_hl7.answers import ConnectFailed
+from medagent_hl7.framing import Frame, FrameDecoder, encode_frame
+from medagent_hl7.listening import format_address
+
+MAX_ANSWER_BYTES = 1_048_576
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a peer has to read what was written before the connection is cut."""
+
+
+class Connection(asyncio.Protocol):
+    """An MLLP connection: bodies in, bodies out. Made by `connect`."""
+
+    def __init__(self, received: Callable[[list[bytes]], None], lost: Callable[[], None]) -> None:
+        """`received` gets the frames of one read together; `lost` is called once, also after `close`."""
+        self._received = received
+        self._lost = lost
+        self._decoder = FrameDecoder(MAX_ANSWER_BYTES)
+        self._transport: asyncio.WriteTransport | None = None
+        self._ended = asyncio.get_running_loop().create_future()
+        self.faults = 0
+        """How often something came in that was no MLLP frame with data."""
+
+    def write(self, bodies: Iterable[bytes]) -> None:
+        """Send bodies, each in a frame, in one write. Does nothing after the connection has ended."""
+        if self._transport is not None:
+            self._transport.write(b"".join(map(encode_frame, bodies)))
+
+    def begin_close(self) -> None:
+        """Write out what is buffered and close; returns at once."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now; what is not written is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close(self) -> None:
+        """Write out what is buffered, close, and wait until that is done."""
+        self.begin_close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await asyncio.shield(self._ended)
+        if self._transport is not None:
+            self._transport.abort()
+            await self._ended
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # create_connection makes no other kind
+
+    def data_received(self, data: bytes) -> None:
+        bodies = []
+        for event in self._decoder.feed(data):
+            if isinstance(event, Frame):
+                bodies.append(event.body)
+            else:
+                self.faults += 1
+        if bodies:
+            self._received(bodies)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._ended.set_result(None)
+        self._lost()
+
+
+async def connect(
+    host: str,
+    port: int,
+    received: Callable[[list[bytes]], None],
+    lost: Callable[[], None],
+    timeout: float,
+    tls: ssl.SSLContext | None = None,
+) -> Connection:
+    """Open a connection, over TLS if a context is given. Raises `ConnectFailed`, at the latest after `timeout` seconds."""
+    loop = asyncio.get_running_loop()
+    where = format_address((host, port))
+    try:
+        async with asyncio.timeout(timeout):
+            _, connection = await loop.create_connection(
+                lambda: Connection(received, lost),
+                host,
+                port,
+                ssl=tls,
+                ssl_shutdown_timeout=CLOSE_TIMEOUT if tls is not None else None,
+            )
+    except TimeoutError:
+        raise ConnectFailed(f"cannot connect to {where}: no answer within {timeout:g} s") from None
+    except OSError as error:
+        raise ConnectFailed(f"cannot connect to {where}: {_reason(error, tls is not None)}") from None
+    except UnicodeError:  # from the encoding of host names
+        raise ConnectFailed(f"cannot connect to {where}: that is no host name") from None
+    return connection
+
+
+def _reason(error: OSError, over_tls: bool) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'no reason given').replace('_', ' ').lower()}"
+    if over_tls and isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
+        return "it hung up during the TLS handshake; it may not speak TLS, or want a client certificate"
+    if error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -1,0 +1,161 @@
+"""Sending to devices over shared connections: a pool for each remote, with one message at a time on each connection.
+
+One at a time, because a device that works message by message may answer nothing else, and because a connection that dies then
+fails one message only. A connection on which a message failed is closed: what comes late on it can answer nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from medagent_hl7.answers import Acknowledgment, Busy, ConnectionLost, Expect
+from medagent_hl7.client import CONNECT_TIMEOUT, Client, Remote
+from medagent_hl7.message import Header
+
+IDLE_SECONDS = 10.0
+"""How long an unused connection stays open without `keep_alive`."""
+ANSWER_TIMEOUT = 30.0
+MAX_CLIENTS = 5
+MAX_CLIENTS_KEPT_ALIVE = 1
+
+
+class Pool:
+    """The connections to one remote. Made and used on one event loop; `close` ends it."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        *,
+        keep_alive: bool = False,
+        max_clients: int | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        """`keep_alive`: unused connections stay open. `max_clients`: most connections; None for 5, or 1 with `keep_alive`."""
+        self._remote = remote
+        self._keep_alive = keep_alive
+        self._connect_timeout = connect_timeout
+        self._idle_seconds = idle_seconds
+        default = MAX_CLIENTS_KEPT_ALIVE if keep_alive else MAX_CLIENTS
+        self._free = asyncio.Semaphore(default if max_clients is None else max_clients)
+        self._idle: dict[Client, asyncio.TimerHandle | None] = {}
+        """Open and unused, the last used one last, with what will close it."""
+        self._in_use: set[Client] = set()
+        self._closed = False
+
+    @property
+    def connections(self) -> int:
+        """Open connections, as far as noticed."""
+        return sum(client.usable for client in self._idle) + len(self._in_use)
+
+    async def send(
+        self,
+        body: bytes,
+        expect: Expect | None = None,
+        *,
+        timeout: float = ANSWER_TIMEOUT,
+        wait: float = ANSWER_TIMEOUT,
+    ) -> list[Acknowledgment]:
+        """Send one message on a free connection, or a new one, and return its acknowledgments in the order they came.
+
+        `expect`: None for what MSH-15 and MSH-16 make due. `timeout`: seconds to wait for that. `wait`: seconds to wait for a
+        free connection while all are in use; those who wait are served in the order they came.
+
+        Raises `Busy` and `ConnectFailed` when nothing was sent; `AnswerTimeout`, `ConnectionLost` and `NotCommitted` when the
+        receiver may have the message nevertheless; and `medagent_hl7.message.Hl7Error` without a usable MSH segment.
+        """
+        header = Header.parse(body)
+        await self._turn(wait)
+        try:
+            client = self._reuse(header.control_id) or await self._open()
+            try:
+                answers = await client.send(body, Expect.due(header) if expect is None else expect, timeout)
+            except BaseException:
+                client.abort()
+                raise
+            finally:
+                self._in_use.discard(client)
+            self._keep(client)
+            return answers
+        finally:
+            self._free.release()
+
+    async def close(self) -> None:
+        """Close all connections; what is in flight fails with `ConnectionLost`."""
+        self._closed = True
+        clients = [*self._idle, *self._in_use]
+        for timer in self._idle.values():
+            if timer is not None:
+                timer.cancel()
+        self._idle.clear()
+        await asyncio.gather(*(client.close() for client in clients))
+
+    async def _turn(self, wait: float) -> None:
+        try:
+            async with asyncio.timeout(wait):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Busy(f"all connections to {self._remote} were in use for {wait:g} s") from None
+
+    def _reuse(self, control_id: str) -> Client | None:
+        """The connection used last, of those that still stand."""
+        while self._idle:
+            client, timer = self._idle.popitem()
+            if timer is not None:
+                timer.cancel()
+            if client.can_send(control_id):
+                self._in_use.add(client)
+                return client
+            client.begin_close()
+        return None
+
+    async def _open(self) -> Client:
+        self._refuse_if_closed()
+        client = await Client.connect(self._remote, self._connect_timeout)
+        try:
+            self._refuse_if_closed()
+        except ConnectionLost:
+            await client.close()
+            raise
+        self._in_use.add(client)
+        return client
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ConnectionLost("the sender has been closed")
+
+    def _keep(self, client: Client) -> None:
+        if self._closed or not client.usable:
+            client.begin_close()
+            return
+        timer = None
+        if not self._keep_alive:
+            timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._expire, client)
+        self._idle[client] = timer
+
+    def _expire(self, client: Client) -> None:
+        if client in self._idle:
+            del self._idle[client]
+            client.begin_close()
+
+
+class Pools:
+    """A pool for each remote, made when it is first used."""
+
+    def __init__(self, *, keep_alive: bool = False, max_clients: int | None = None) -> None:
+        """As for `Pool`: the Agent settings `keepAlive` and `maxClientsPerRemote`."""
+        self._keep_alive = keep_alive
+        self._max_clients = max_clients
+        self._pools: dict[Remote, Pool] = {}
+
+    def to(self, remote: Remote) -> Pool:
+        pool = self._pools.get(remote)
+        if pool is None:
+            pool = self._pools[remote] = Pool(remote, keep_alive=self._keep_alive, max_clients=self._max_clients)
+        return pool
+
+    async def close(self) -> None:
+        """Close all connections to all remotes."""
+        pools = list(self._pools.values())
+        self._pools.clear()
+        await asyncio.gather(*(pool.close() for pool in pools))

@@ -1,0 +1,44 @@
+"""The load programs, small: that everybody is answered, not how fast."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("connections.py", "--count", "150", "--idle-seconds", "0.2"),
+        ("bad_neighbours.py", "--good", "2", "--bad", "20", "--seconds", "0.5", "--rounds", "1", "--factor", "1000"),
+    ],
+    ids=lambda command: command[0],
+)
+async def test_small_run(command: tuple[str, ...]) -> None:
+    program, *arguments = command
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(HERE / program), *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    stdout, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    figures = json.loads(stdout)
+    if program == "connections.py":
+        assert figures["answered"] == figures["asked"] == 300
+    else:
+        assert min(figures["messages_alone"], figures["messages_beside"]) > 0
+
+
+async def test_fuzzing_finds_nothing_in_a_moment() -> None:
+    program = HERE.parent / "fuzz" / "fuzz_framing.py"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), "--seconds", "0.1", stderr=asyncio.subprocess.PIPE
+    )
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    assert b"examples, no fault" in stderr
