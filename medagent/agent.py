@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from medagent import __version__
 from medagent.admin import AdminServer
@@ -204,8 +204,7 @@ class Agent:
         figures = {name: value for name, value in extra.items() if isinstance(name, str) and isinstance(value, int | float)}
         return report | pipeline.figures() | ({"plugins": figures} if figures else {})
 
-    # decoded JSON
-    async def _resync(self, arguments: Mapping[str, Any]) -> None:
+    async def _resync(self, arguments: Mapping[str, object]) -> None:
         """Release what a channel has frozen: `channel`, its name; `seq` or null; `link`, a key or ""."""
         name, expected, link = arguments.get("channel"), arguments.get("seq"), arguments.get("link")
         if not (isinstance(name, str) and isinstance(expected, int | None) and isinstance(link, str)):
