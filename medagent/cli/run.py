@@ -70,11 +70,12 @@ def run(
     )
     bootstrap = resolve(flags, os.environ, properties)
 
-    from medagent import logs
+    from medagent import failpoints, logs
 
     logs.configure(bootstrap.log_level, bootstrap.log_format)
     for warning in bootstrap.warnings:
         log.warning("%s", warning)
+    failpoints.arm(os.environ)
     os.umask(0o077)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(bootstrap))

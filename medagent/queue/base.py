@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from medagent.clock import Clock
 from medagent.config.model import BatchConfig, Value
 from medagent.types import InboundMessage, State
 
@@ -130,6 +132,7 @@ class StrategyContext:
     """Run a coroutine in the background, under a name."""
     settings: Mapping[str, Value] = field(default_factory=dict)
     """Every known Agent.setting by its name, defaults filled in: where a strategy finds its own."""
+    clock: Clock = time
 
 
 @dataclass(frozen=True, slots=True)

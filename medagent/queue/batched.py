@@ -8,7 +8,6 @@ interval is an upper bound, and a lone sender does not wait for it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -22,6 +21,7 @@ class BatchedStrategy:
     def __init__(self, context: StrategyContext) -> None:
         self._commit = context.commit
         self._spawn = context.spawn
+        self._clock = context.clock
         self._size = context.batch.max_batch_size
         self._interval = context.batch.flush_interval_ms / 1000
         self._adaptive = context.batch.adaptive
@@ -45,7 +45,7 @@ class BatchedStrategy:
             self._arm()
 
     def _arm(self) -> None:
-        wait = self._buffer[0].received_at + self._interval - time.monotonic()
+        wait = self._buffer[0].received_at + self._interval - self._clock.monotonic()
         self._timer = asyncio.get_running_loop().call_later(max(0.0, wait), self._interval_over)
 
     def _disarm(self) -> None:

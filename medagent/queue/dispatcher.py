@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medagent.channel import Channel
+from medagent.clock import Clock
 from medagent.config.model import AgentConfig
+from medagent.failpoints import reach
 from medagent.queue.base import Change, Duplicate, QueueStore
 from medagent.queue.caution import Caution
 from medagent.queue.committer import Committer
@@ -58,7 +60,7 @@ class Dispatcher:
         statistics: Statistics,
         settlement: Settlement,
         tasks: Tasks,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = time,
     ) -> None:
         self._timeout = config.response_timeout_ms / 1000
         self._max_in_flight = config.max_in_flight
@@ -85,7 +87,7 @@ class Dispatcher:
     async def add_lane(self, channel: str, newest: int) -> None:
         """Start to work on a channel's messages: all up to seq `newest` that are on disk, and what will be accepted."""
         lane = self._lanes[channel] = Lane(channel, self._max_in_flight, newest=newest)
-        wall, now = time.time(), self._clock()
+        wall, now = self._clock.time(), self._clock.monotonic()
         for seq, at in await self._store.retries(channel):
             lane.retry(seq, now + min(max(0.0, at - wall), RETRY_CAP))
         self._pump()
@@ -98,7 +100,7 @@ class Dispatcher:
 
     def committed(self, channel: str, messages: Sequence[InboundMessage]) -> None:
         """Messages of one channel are on disk: send them."""
-        self._statistics.committed(channel, messages, self._clock())
+        self._statistics.committed(channel, messages, self._clock.monotonic())
         self._lanes[channel].committed(messages)
         self._pump()
 
@@ -153,7 +155,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """Once a second or so: time-outs and retries that are due."""
-        now = self._clock()
+        now = self._clock.monotonic()
         late = []
         for flight in self._in_flight.values():
             # in the order of sending, so of deadlines
@@ -189,9 +191,9 @@ class Dispatcher:
     def _pump_lane(self, lane: Lane, uplink: Uplink) -> bool:
         """Send what may go; False if the uplink is full."""
         while True:
-            while (seq := lane.take_retry(self._clock())) is not None:
+            while (seq := lane.take_retry(self._clock.monotonic())) is not None:
                 if self._caution.is_dangerous(seq):
-                    lane.retry(seq, self._clock())
+                    lane.retry(seq, self._clock.monotonic())
                     self._caution.suspect(seq, lane.channel)
                     return False
                 lane.in_flight += 1  # the place is taken while the body is read
@@ -216,7 +218,7 @@ class Dispatcher:
         if channel is None or any(lane.in_flight for lane in self._lanes.values()):
             return
         lane = self._lanes[channel]
-        if (seq := lane.take_retry(self._clock())) is not None:
+        if (seq := lane.take_retry(self._clock.monotonic())) is not None:
             lane.in_flight += 1
             self._tasks.spawn(self._resend(lane, seq), "retry")
         elif (message := lane.take()) is not None:
@@ -249,13 +251,15 @@ class Dispatcher:
                 return next((sound[at:] for at, message in enumerate(sound) if self._transmit(uplink, (message,))), ())
             self._put_off(sound[0], error)
             return ()
-        deadline = self._clock() + self._timeout
+        deadline = self._clock.monotonic() + self._timeout
         for message in sound[:taken]:
             self._in_flight.pop(message.callback, None)  # the deadlines stay in order
             message.attempts += 1
             message.body = None
             self._in_flight[message.callback] = Flight(message, deadline)
             self._committer.change(Change(message, State.SENT))
+        if taken:
+            reach("after_send")
         return sound[taken:]
 
     async def _read_page(self, lane: Lane) -> None:
@@ -291,12 +295,13 @@ class Dispatcher:
             if not taken:
                 lane.in_flight -= 1
                 if not ended:
-                    lane.retry(seq, self._clock() + RETRY_BASE)
+                    lane.retry(seq, self._clock.monotonic() + RETRY_BASE)
 
     # -- from the server ----------------------------------------------------------------------------------------------
 
     def answered(self, responses: Sequence[Response]) -> None:
         """Settle all answers of one read."""
+        reach("after_response")
         verdicts: dict[str, list[Verdict]] = {}
         for response in responses:
             flight = self._in_flight.pop(response.callback, None)
@@ -337,10 +342,10 @@ class Dispatcher:
                 State.ERROR,
                 status_code=status_code,
                 error=reason,
-                next_attempt_at=time.time() + delay,
+                next_attempt_at=self._clock.time() + delay,
             )
         )
-        self._lanes[message.channel].retry(message.seq, self._clock() + delay)
+        self._lanes[message.channel].retry(message.seq, self._clock.monotonic() + delay)
         self._statistics.failed(message.channel)
 
     # -- errors that name no message ------------------------------------------------------------------------------------
@@ -352,7 +357,7 @@ class Dispatcher:
             log.warning("the server reports an error, and no message is waiting for an answer")
             return
         searching = self._caution.active
-        guilty = self._caution.failed([flight.message for flight in self._in_flight.values()], self._clock())
+        guilty = self._caution.failed([flight.message for flight in self._in_flight.values()], self._clock.monotonic())
         if guilty is not None:
             self._condemn(guilty, text)
         elif searching and self._caution.next_channel is not None:

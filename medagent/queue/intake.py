@@ -12,6 +12,8 @@ from typing import Protocol
 import msgspec
 
 from medagent.channel import Channel
+from medagent.clock import Clock
+from medagent.failpoints import reach
 from medagent.queue.base import Duplicate, QueueStrategy, Receipt
 from medagent.queue.parts import with_parts
 from medagent.types import InboundMessage, Refusal, RefusalKind
@@ -47,6 +49,7 @@ class Intake:
         dispatcher: Accepted,
         max_body_bytes: int,
         observe: Callable[[str, Sequence[InboundMessage]], None] | None = None,
+        clock: Clock = time,
     ) -> None:
         self._callback_head = f"Agent/{agent_id}-{_run_id()}-"
         self._next_seq = first_seq
@@ -54,6 +57,7 @@ class Intake:
         self._dispatcher = dispatcher
         self._max_body_bytes = max_body_bytes
         self._observe = observe
+        self._clock = clock
         self._strategy: QueueStrategy | None = None
         self._paused = False
         self._undecided: set[int] = set()
@@ -84,7 +88,8 @@ class Intake:
         if any(len(message.body or b"") > limit for message in stored):
             messages = self._without_too_large(channel, messages)
             stored = with_parts(messages)
-        now, monotonic = time.time(), time.monotonic()
+        reach("after_read")
+        now, monotonic = self._clock.time(), self._clock.monotonic()
         if stored is not messages:
             for message in messages:
                 message.received_at = monotonic
@@ -140,7 +145,7 @@ class Intake:
 
     def _note_refusal(self, channel: str, refusal: Refusal) -> None:
         """One line in ten seconds for each channel and kind: a full disk must not fill with lines about it."""
-        key, now = (channel, refusal.kind), time.monotonic()
+        key, now = (channel, refusal.kind), self._clock.monotonic()
         if now >= self._silent_until.get(key, 0.0):
             self._silent_until[key] = now + SECONDS_BETWEEN_NOTES
             log.warning("channel %s: messages are refused (%d so far): %s", channel, self.refused, refusal.reason)
@@ -160,6 +165,7 @@ class Intake:
             self._leave(messages)
             if channel in self._channels:
                 self._channels[channel].committed(messages)
+        reach("after_ack")
         for message in receipt.rejected:
             self._leave((message,))
             self._refuse(message.channel, (message,), DUPLICATE_REFUSAL)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from medagent.channel import Channel
+from medagent.clock import Clock
 from medagent.queue.base import Change
 from medagent.queue.committer import Committer
 from medagent.statistics import Statistics
@@ -25,7 +26,7 @@ class Settlement:
         channels: Mapping[str, Channel],
         statistics: Statistics,
         observe: Callable[[str, Sequence[tuple[InboundMessage, State]]], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = time,
     ) -> None:
         self._committer = committer
         self._channels = channels
@@ -49,7 +50,7 @@ class Settlement:
                     error=answer.reason or None,
                 )
             )
-        self._statistics.settled(channel, settled, self._clock())
+        self._statistics.settled(channel, settled, self._clock.monotonic())
         if self._observe is not None:
             self._observe(channel, tuple(settled))
 

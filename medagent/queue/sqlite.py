@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
+from medagent.clock import Clock
 from medagent.errors import QueueError
+from medagent.failpoints import reach
 from medagent.queue import statements
 from medagent.queue.base import Change, ChannelDepth, Receipt
 from medagent.queue.insertion import Inserted, Registers, insert_batch
@@ -46,8 +49,9 @@ class _Connection(sqlite3.Connection):
 class SqliteStore:
     """A `medagent.queue.base.QueueStore` in one file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Clock = time) -> None:
         self._path = path
+        self._clock = clock
         self._database: aiosqlite.Connection | None = None
         self._commits = 0
         self._counts: dict[tuple[str, State], int] = {}
@@ -111,13 +115,15 @@ class SqliteStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             # changes first: a resend of a message whose answer is in this batch then finds the answer
-            statements.mark_batch(connection, changes)
+            statements.mark_batch(connection, changes, self._clock.time())
             inserted = insert_batch(connection, messages, self._registers) if messages else Inserted()
             counts, touched = self._counted(inserted.stored, changes)
             self._write_counters(connection, counts, touched)
             for (channel, name), value in inserted.registers.items():
                 connection.execute(statements.SET_REGISTER, (channel, name, value))
+            reach("before_commit")
             connection.execute("COMMIT")
+            reach("after_commit")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")

@@ -8,7 +8,6 @@ change of state never rewrites a body.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Sequence
 
 from medagent.queue.base import Change
@@ -95,39 +94,35 @@ def write_batch(connection: sqlite3.Connection, statement: str, rows: Sequence[S
         connection.cursor().executemany(statement, rows)
 
 
-def mark_received_batch(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+def mark_received_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:
     """Back to `received`: they will be sent again."""
-    now = time.time()
     write_batch(connection, MARK_RECEIVED, [(change.attempts, now, change.message.seq) for change in changes])
 
 
-def mark_sent_batch(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+def mark_sent_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:
     """They were written to the uplink."""
-    now = time.time()
     write_batch(connection, MARK_SENT, [(change.attempts, now, change.message.seq) for change in changes])
 
 
-def mark_error_batch(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+def mark_error_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:
     """They failed and will be tried again."""
-    now = time.time()
     rows = [(c.attempts, now, c.status_code, storable(c.error), c.next_attempt_at, c.message.seq) for c in changes]
     write_batch(connection, MARK_ERROR, rows)
 
 
-def mark_answered_batch(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+def mark_answered_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:
     """The server has spoken: `response_queued` or one of the ended states."""
-    now = time.time()
     rows = [(c.state, c.attempts, now, c.status_code, storable(c.response), storable(c.error), c.message.seq) for c in changes]
     write_batch(connection, MARK_ANSWERED, rows)
 
 
-def mark_batch(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
-    """Write changes of every kind, a statement a kind. No message may be in it twice."""
+def mark_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:
+    """Write changes of every kind, a statement a kind. No message may be in it twice. `now`: seconds since the epoch."""
     by_kind: dict[State, list[Change]] = {}
     for change in changes:
         by_kind.setdefault(change.state, []).append(change)
     for state, some in by_kind.items():
-        _MARKS.get(state, mark_answered_batch)(connection, some)
+        _MARKS.get(state, mark_answered_batch)(connection, some, now)
 
 
 _MARKS = {State.RECEIVED: mark_received_batch, State.SENT: mark_sent_batch, State.ERROR: mark_error_batch}

@@ -15,13 +15,18 @@ from medagent.uplink.base import Response, Transmit, UplinkHandler, UplinkStatus
 
 
 class Clock:
-    """Monotonic seconds that only the test moves."""
+    """A `medagent.clock.Clock` that only the test moves."""
 
-    def __init__(self, now: float = 1000.0) -> None:
+    def __init__(self, now: float = 1000.0, epoch: float = 1_767_614_400.0) -> None:
         self.now = now
+        self.epoch = epoch
+        """The wall clock's time at monotonic 0."""
 
-    def __call__(self) -> float:
+    def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        return self.epoch + self.now
 
 
 class MemoryUplink(Watched):

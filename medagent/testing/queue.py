@@ -49,7 +49,7 @@ class QueueWorld:
     ) -> None:
         self.config = AgentConfig("a-1", "Test", batch=batch or BatchConfig(), max_in_flight=max_in_flight)
         self.clock = Clock()
-        self.store = UnreliableStore(SqliteStore(folder / "queue.db"))
+        self.store = UnreliableStore(SqliteStore(folder / "queue.db", clock=self.clock))
         self.statistics = Statistics()
         self.tasks = Tasks()
         self.channels = {name: RecordingChannel() for name in channels}
@@ -86,7 +86,7 @@ class QueueWorld:
         )
         self.uplink = MemoryUplink(self.dispatcher)
         self.dispatcher.use(self.uplink)
-        self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn))
+        self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn, clock=self.clock))
         self._max_body_bytes = max_body_bytes
 
     async def __aenter__(self) -> QueueWorld:
@@ -97,6 +97,7 @@ class QueueWorld:
             channels=self._hosted,
             dispatcher=self.dispatcher,
             max_body_bytes=self._max_body_bytes,
+            clock=self.clock,
         )
         self.intake.use(self.strategy)
         for name in self.channels:
