@@ -45,8 +45,10 @@ class BatchReply:
 
     def __init__(self, batch: BatchFile, control_ids: Sequence[str], indexes: Sequence[int], *, together: bool) -> None:
         """`control_ids` of the messages at these `indexes`."""
-        self.indexes = dict(zip(control_ids, indexes, strict=True))
-        """By control ID."""
+        self._messages = batch.messages
+        self._indexes: dict[str, list[int]] = {}
+        for control_id, index in zip(control_ids, indexes, strict=True):
+            self._indexes.setdefault(control_id, []).append(index)
         self.together = together
         """One batch of acknowledgments; otherwise a frame for each message."""
         self.on_commit = Gathering(batch, indexes)
@@ -55,6 +57,18 @@ class BatchReply:
         """Those whose answer of the server waits for the others'."""
         self.decided = False
         """Whether the first of them has been committed or refused."""
+        self.copies: set[int] = set()
+        """Those that were in the queue already: what is stored is answered once, for all its copies."""
+
+    def called(self, control_id: str) -> list[int]:
+        """The messages with this control ID."""
+        return self._indexes.get(control_id, [])
+
+    def same_as(self, other: BatchReply, index: int, control_id: str) -> list[int]:
+        """The messages that are byte for byte that of another batch, or of this one; itself left out."""
+        body = other._messages[index]
+        called = self.called(control_id)
+        return [at for at in called if self._messages[at] == body and (self is not other or at != index)]
 
 
 def build(batch: BatchFile, frames: dict[int, bytes]) -> bytes:

@@ -144,6 +144,8 @@ class Batches:
             replies = self._open.setdefault(message.link, [])
             if reply not in replies:
                 replies.append(reply)
+            if message.stored_state is None:
+                reply.copies.add(tracked.index)
             frame = reply.on_commit.add(tracked.index, frame)
         return _joined(block, frame)
 
@@ -185,9 +187,10 @@ class Batches:
             if own is not None:
                 reply.answered.append(message)
             deliveries.append(Delivery.NOT_OWED if own is None else Delivery.QUEUED)
-            frame = reply.on_answer.add(index, own)
-            if not reply.on_answer.pending:
-                complete.append((message.link, reply, frame))
+            for one, at in [place, *self._copies_of(message, reply, index)]:
+                frame = one.on_answer.add(at, own)
+                if not one.on_answer.pending:
+                    complete.append((message.link, one, frame))
         for link, reply, frame in complete:
             self._forget(link, reply)
             if frame is None:
@@ -216,10 +219,17 @@ class Batches:
                 return None
             return origin.batch, origin.index
         # it was read back from disk
-        for reply in replies:
-            if (index := reply.indexes.get(message.control_id)) is not None and reply.on_answer.waits_for(index):
-                return reply, index
-        return None
+        waiting = ((reply, at) for reply in replies for at in reply.called(message.control_id) if reply.on_answer.waits_for(at))
+        return next(waiting, None)
+
+    def _copies_of(self, message: InboundMessage, reply: BatchReply, index: int) -> list[tuple[BatchReply, int]]:
+        """The other places on this connection that wait for the same answer, since the message has come more than once."""
+        return [
+            (other, at)
+            for other in self._open.get(message.link, ())
+            for at in other.same_as(reply, index, message.control_id)
+            if other.on_answer.waits_for(at) and (at in other.copies or index in reply.copies)
+        ]
 
     def _forget(self, link: str, reply: BatchReply) -> None:
         replies = self._open[link]
