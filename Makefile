@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7
 
-.PHONY: help install demo test interop fuzz bad-neighbours connections lint types check-imports format clean
+.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ bad-neighbours: install ## Measure good devices alone and beside 1,000 bad ones 
 
 connections: install ## Measure an agent with 10,000 open connections (ARGS=--help)
 	$(BIN)/python tests/load/connections.py $(ARGS)
+
+disk-faults: install ## Fail each single write and flush of a queue in turn (minutes)
+	MEDAGENT_LONG_TESTS=1 $(BIN)/pytest tests/queue/test_storage.py --timeout 3600 $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

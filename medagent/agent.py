@@ -92,8 +92,12 @@ class Agent:
             last_seq = await store.open()
             await admin.start()
             loaded = await _unless(stop, self._load(access))
-            if loaded is not None:
+            while loaded is not None and not stop.is_set():
                 await self._work(stop, loaded, store, last_seq, access)
+                if not stop.is_set():
+                    self.waiting_for = "the queue is damaged and is opened anew"
+                    await store.close()
+                    last_seq = await store.open()
         finally:
             await self._tasks.cancel()
             await admin.close()
@@ -116,15 +120,17 @@ class Agent:
             requested=self._requested,
         )
         await self._call_all("medagent_startup")
+        work = Tasks()
         try:
             await pipeline.start()
             self.waiting_for = ""
             self.listening.set()
             if config.log_stats_freq_secs > 0:
-                self._tasks.spawn(self._log_statistics(store, config.log_stats_freq_secs), "statistics")
-            await stop.wait()
+                work.spawn(self._log_statistics(store, config.log_stats_freq_secs), "statistics")
+            await _unless(stop, _true_after(pipeline.damaged.wait()))
         finally:
             log.info("stopping")
+            await work.cancel()
             await pipeline.stop()
             await self._call_all("medagent_shutdown")
 
@@ -218,10 +224,10 @@ class Agent:
         await channel.resync(expected, link)
 
     async def _status(self, store: QueueStore) -> Report:
-        return status_report(self, await self.report(store))
+        return status_report(self, await self.report(store), store.reasons())
 
 
-async def _true_after(work: Coroutine[object, object, None]) -> bool:
+async def _true_after(work: Coroutine[object, object, object]) -> bool:
     await work
     return True
 

@@ -6,6 +6,7 @@
     - `NotReady`: the other side is away; try again later (exit 69)
     - `AuthenticationFailed`: the server refuses the credentials (exit 77)
     - `QueueError`: the queue could not do what was asked (exit 1)
+        - `StorageFailed`: it could store nothing, whatever it was given
         - `QueueHeld`: another agent holds the queue (exit 75)
     - `ChannelError`: a channel could not do what was asked (exit 1)
         - `BindFailed`: a channel cannot listen on its address
@@ -58,6 +59,10 @@ class AuthenticationFailed(MedagentError):
 
 class QueueError(MedagentError):
     """The queue could not do what was asked."""
+
+
+class StorageFailed(QueueError):
+    """Nothing can be stored at the moment."""
 
 
 class QueueHeld(QueueError):

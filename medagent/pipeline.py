@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from medagent.queue.base import QueueStore, QueueStrategy, StrategyContext
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.intake import Intake
+from medagent.queue.retention import Retention
 from medagent.queue.settlement import Settlement
 from medagent.statistics import Statistics
 from medagent.supervisor import HostedChannel, Supervisor
@@ -26,6 +28,7 @@ from medagent.uplink.base import ServerRequest, TokenSource, Uplink, UplinkConte
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
+MAINTAIN_SECONDS = 1.0
 FLUSH_TIMEOUT = 5.0
 """Seconds that the strategy may take at shutdown to commit what it holds."""
 OVERHEAD_WITHOUT_UPLINK = 4096
@@ -48,6 +51,9 @@ class Pipeline:
         requested: Callable[[ServerRequest], None],
     ) -> None:
         self.statistics = Statistics()
+        self.damaged = asyncio.Event()
+        """Set when the queue must be closed and opened again."""
+        self._store = store
         self._config = config
         self._last_seq = last_seq
         self._registers = registers
@@ -128,12 +134,27 @@ class Pipeline:
             self.dispatcher.use(self.uplink)
             self._tasks.spawn(self.uplink.run(), "uplink")
         self._tasks.spawn(self._tick(), "clock of the dispatcher")
+        self._tasks.spawn(self._maintain(), "care of the queue")
+        self._tasks.spawn(self._retain(), "retention")
         self.supervisor.start()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.dispatcher.tick()
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(MAINTAIN_SECONDS)
+            await self._store.maintain()
+            if self._store.damage:
+                self.damaged.set()
+
+    async def _retain(self) -> None:
+        retention = Retention(self._store, self._config.retention, time)
+        while True:
+            await asyncio.sleep(MAINTAIN_SECONDS)
+            await retention.tick()
 
     async def stop(self) -> None:
         """Read no more, commit what was read, acknowledge it, write the states, close the sockets."""

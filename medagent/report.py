@@ -20,15 +20,19 @@ _CAMEL = {state: "durableQueue" + "".join(word.capitalize() for word in state.na
 def queue_report(depths: Mapping[str, ChannelDepth], now: float | None = None) -> Report:
     """What is on disk. `now`: seconds since the epoch."""
     now = time.time() if now is None else now
-    channels = {name: _depth_report(depth.counts, depth.oldest_accepted_at, now) for name, depth in depths.items()}
+    channels = {
+        name: _depth_report(depth.counts, depth.oldest_accepted_at, now, depth.removed) for name, depth in depths.items()
+    }
     counts = {state: sum(depth.counts.get(state, 0) for depth in depths.values()) for state in State}
     oldest = [depth.oldest_accepted_at for depth in depths.values() if depth.oldest_accepted_at is not None]
-    return _depth_report(counts, min(oldest, default=None), now) | {"channels": channels}
+    removed = sum(depth.removed for depth in depths.values())
+    return _depth_report(counts, min(oldest, default=None), now, removed) | {"channels": channels}
 
 
-def _depth_report(counts: Mapping[State, int], oldest: float | None, now: float) -> Report:
+def _depth_report(counts: Mapping[State, int], oldest: float | None, now: float, removed: int = 0) -> Report:
     return {
-        "accepted": sum(counts.values()),
+        "accepted": sum(counts.values()) + removed,
+        "removed": removed,
         "depth": sum(count for state, count in counts.items() if not state.ended),
         "oldest_age_seconds": None if oldest is None else round(max(0.0, now - oldest), 3),
         "states": {state.name.lower(): counts.get(state, 0) for state in State},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medagent import __version__
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from medagent.agent import Agent
 
 
-def status_report(agent: Agent, queue: Report) -> Report:
-    """The state of a running agent as plain JSON; `state` is `ok`, or `degraded` with the `reasons`."""
+def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Report:
+    """The state of a running agent as plain JSON; `state` is `ok`, or `degraded` with the `reasons`.
+
+    `of_queue`: why the queue is not well.
+    """
     problems = [str(problem) for problem in agent.problems if problem.severity is Severity.ERROR]
     reasons = [agent.waiting_for] if agent.waiting_for else []
     reasons += [f"plugin {info.name}: {info.error}" for info in agent.plugins.infos if info.error]
+    reasons += [f"queue: {reason}" for reason in of_queue]
     reasons += [f"configuration: {problem}" for problem in problems]
     report: Report = {
         "version": __version__,

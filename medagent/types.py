@@ -49,6 +49,8 @@ class InboundMessage:
     origin: object = None
     """The channel's own handle for the answer (a connection, a header); None for a message read back from disk."""
     rules: AcceptanceRules = DEFAULT_RULES
+    sender: int = 0
+    """Stands for who has sent it, if one channel has several senders that make control IDs by themselves: 63 bits."""
     registers: tuple[tuple[str, int], ...] = ()
     """Values of the channel's own, by name, that are to be on disk exactly if this message is (`ChannelContext.registers`).
 

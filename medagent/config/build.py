@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from medagent.config.agent_settings import parse_settings
 from medagent.config.channels import parse_channels
 from medagent.config.endpoints import EndpointRules
-from medagent.config.model import AgentConfig, BatchConfig, Value
+from medagent.config.model import AgentConfig, BatchConfig, RetentionConfig, Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.wording import from_findings, show
@@ -86,10 +86,17 @@ def _config(values: Mapping[str, Value], agent_id: str, name: str) -> AgentConfi
         flush_interval_ms=value("batchFlushMs", default.batch.flush_interval_ms),
         adaptive=value("batchAdaptive", default.batch.adaptive),
     )
+    retention = RetentionConfig(
+        days=value("queueRetentionDays", default.retention.days),
+        errored_days=value("queueErroredRetentionDays", default.retention.errored_days),
+        max_mb=value("queueRetentionMaxMb", default.retention.max_mb),
+        sweep_interval_secs=value("queueSweepIntervalSecs", default.retention.sweep_interval_secs),
+    )
     return AgentConfig(
         agent_id=agent_id,
         name=name,
         batch=batch,
+        retention=retention,
         queue_strategy=value("queueStrategy", "batched" if batch.enabled else "immediate"),
         max_in_flight=value("maxInFlight", default.max_in_flight),
         response_timeout_ms=value("responseTimeoutMs", default.response_timeout_ms),

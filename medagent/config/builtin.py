@@ -65,6 +65,34 @@ EFFECTIVE = (
         "Seconds between statistics lines in the log; -1 for none.",
         minimum=-1,
     ),
+    Setting(
+        "queueRetentionDays",
+        int,
+        _AGENT.retention.days,
+        "Days that ended messages are kept; a resend within them gets the stored answer.",
+        minimum=1,
+    ),
+    Setting(
+        "queueErroredRetentionDays",
+        int,
+        _AGENT.retention.errored_days,
+        "Days that messages in the states `rejected` and `dead_letter` are kept, whatever the size.",
+        minimum=1,
+    ),
+    Setting(
+        "queueRetentionMaxMb",
+        int,
+        _AGENT.retention.max_mb,
+        "Soft cap of the queue file, MiB: above it the oldest ended messages are deleted early. Live ones never are.",
+        minimum=1,
+    ),
+    Setting(
+        "queueSweepIntervalSecs",
+        int,
+        _AGENT.retention.sweep_interval_secs,
+        "Seconds between two looks for messages that are kept long enough.",
+        minimum=1,
+    ),
 )
 
 WITHOUT_EFFECT = (
@@ -78,10 +106,6 @@ WITHOUT_EFFECT = (
     ),
     Setting("durableQueue", bool, True, "Queue on disk. medagent always does, so false changes nothing."),
     Setting("queueDbPath", str, None, "Path of the queue file. medagent keeps it in the folder that `--state-dir` names."),
-    Setting("queueRetentionDays", int, 7, "Days that ended messages are kept.", minimum=1),
-    Setting("queueRetentionMaxMb", int, 512, "Soft cap of the queue file, MiB.", minimum=1),
-    Setting("queueErroredRetentionDays", int, 90, "Least days that failed messages are kept.", minimum=1),
-    Setting("queueSweepIntervalSecs", int, 3600, "Seconds between sweeps of the queue.", minimum=1),
     Setting("channelAutoRetry", bool, True, "Retry failed deliveries."),
     Setting("channelGuaranteedDelivery", bool, True, "Retry until the server's definite answer, ambiguous failures too."),
     Setting("channelAutoRetryBaseDelayMs", int, 1000, "Delay before the first retry, milliseconds.", minimum=0),

@@ -14,6 +14,7 @@ def describe(config: AgentConfig) -> dict[str, object]:
     described: dict[str, object] = {item.name: getattr(config, item.name) for item in fields(config)}
     return described | {
         "batch": asdict(config.batch),
+        "retention": asdict(config.retention),
         "settings": dict(config.settings),
         "channels": [_describe_channel(channel) for channel in config.channels],
     }

@@ -27,6 +27,20 @@ class BatchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How long ended messages are kept."""
+
+    days: int = 7
+    """Agent.setting `queueRetentionDays`."""
+    errored_days: int = 90
+    """Agent.setting `queueErroredRetentionDays`: the same for those that are `rejected` or `dead_letter`."""
+    max_mb: int = 512
+    """Agent.setting `queueRetentionMaxMb`: above it the oldest go earlier, MiB."""
+    sweep_interval_secs: int = 3600
+    """Agent.setting `queueSweepIntervalSecs`."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelConfig:
     """One channel: an Agent.channel and the Endpoint it names."""
 
@@ -63,6 +77,7 @@ class AgentConfig:
     """Seconds between statistics lines; -1 for none."""
     keep_alive: bool = False
     max_clients_per_remote: int = 5
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     settings: Mapping[str, Value] = field(default_factory=lambda: _EMPTY)
     """Every known setting by its name, defaults filled in: where a plugin finds its own."""
     channels: tuple[ChannelConfig, ...] = ()

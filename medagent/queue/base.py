@@ -75,13 +75,39 @@ class ChannelDepth:
     counts: dict[State, int]
     oldest_accepted_at: float | None
     """Of the oldest live message, seconds since the epoch."""
+    removed: int = 0
+    """Ended messages that retention has deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Which ended messages may be deleted. Times are seconds since the epoch."""
+
+    ended_before: float
+    """Those that ended before."""
+    errored_before: float
+    """The same for those that are `rejected` or `dead_letter`."""
+    enough_bytes: int
+    """One call deletes no more bodies once it has deleted so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one call of `QueueStore.remove_ended` did."""
+
+    count: int
+    seen_up_to: int | None
+    """Where the next call should go on; None if this one has seen all that may have ended so long ago."""
 
 
 class QueueStore(Protocol):
-    """Where messages are kept. Calls are made one at a time, in order, from one event loop.
+    """Where messages are kept. Calls come from one event loop, and may overlap; they take effect in order.
 
     When `commit` returns, what it was given survives a power cut: that is the promise the acknowledgments rest on.
     """
+
+    damage: str
+    """Why the queue cannot be used until it is closed and opened again; "" if it can."""
 
     async def open(self) -> int:
         """Open or create; messages that were `sent` are `received` again, and `response_queued` ones
@@ -105,6 +131,24 @@ class QueueStore(Protocol):
 
     async def depths(self) -> dict[str, ChannelDepth]:
         """By channel name; channels that no longer exist in the configuration are included."""
+
+    async def maintain(self) -> None:
+        """Called once a second: a time to recover, and for what no commit should wait for. Never raises."""
+
+    async def remove_ended(self, removal: Removal, after: int, limit: int) -> Removed:
+        """Delete some ended messages: look at no more than `limit`, those with a seq above `after`, in order.
+
+        Live messages stay, and so does the newest of all. May raise as `commit` does.
+        """
+
+    async def used_bytes(self) -> int:
+        """What the messages take of the disk."""
+
+    async def give_back(self) -> bool:
+        """Give some of the space that deleted messages have left back to the disk; whether there is more."""
+
+    def reasons(self) -> list[str]:
+        """Why the queue is not well, in words that hold no patient data; empty if it is."""
 
     async def close(self) -> None: ...
 

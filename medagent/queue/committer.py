@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from medagent.errors import QueueError
+from medagent.errors import QueueError, StorageFailed
 from medagent.queue.base import Change, QueueStore, Receipt
 from medagent.queue.parts import with_parts
 from medagent.tasks import Tasks
@@ -69,33 +69,54 @@ class Committer:
         self._writing = {change.message.seq: change for change in changes}
         try:
             receipt = await self._store.commit(with_parts(messages), changes)
+        except StorageFailed:
+            # the store says why, and trying one by one would change nothing
+            for message in messages:
+                self._on_refused(message)
+            if messages:
+                await self._commit_changes(changes, tried=False)
+            else:
+                self._keep_all(changes)
         # whatever a store raises means "not on disk", and must become a refusal instead of silence
         except Exception as error:  # noqa: BLE001  as said above
             self._failed(error, len(messages))
-            await self._commit_singly(messages, changes)
+            await self._commit_changes(changes, tried=not messages)
+            await self._commit_singly(messages)
         else:
             self._succeeded()
             self._on_receipt(receipt)
         finally:
             self._writing = {}
 
-    async def _commit_singly(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
-        """One bad message or change must not take its batch with it."""
-        for change in changes:
-            try:
-                await self._store.commit((), (change,))
-            except Exception as error:  # noqa: BLE001  as above; the change waits for a better time
-                self._failed(error, 0)
-                self._keep(change)
+    async def _commit_singly(self, messages: Sequence[InboundMessage]) -> None:
+        """One bad message must not take its batch with it."""
         for message in messages:
             try:
                 receipt = await self._store.commit(with_parts((message,)), ())
+            except StorageFailed:
+                self._on_refused(message)
             except Exception as error:  # noqa: BLE001  as above
                 self._failed(error, 1)
                 self._on_refused(message)
             else:
                 self._succeeded()
                 self._on_receipt(receipt)
+
+    async def _commit_changes(self, changes: Sequence[Change], *, tried: bool) -> None:
+        """All of them in one go, unless that was tried, else one by one; what cannot be written waits for a better time."""
+        if tried and len(changes) > 1:
+            for change in changes:
+                await self._commit_changes((change,), tried=False)
+        elif tried or not changes:
+            self._keep_all(changes)
+        else:
+            try:
+                await self._store.commit((), changes)
+            except StorageFailed:
+                self._keep_all(changes)
+            except Exception as error:  # noqa: BLE001  as above
+                self._failed(error, 0)
+                await self._commit_changes(changes, tried=True)
 
     def _failed(self, error: Exception, count: int) -> None:
         self.failures += 1
@@ -120,6 +141,10 @@ class Committer:
             self._settled[seq] = change
         if self._timer is None:
             self._arm(self._change_delay)
+
+    def _keep_all(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._keep(change)
 
     def _keep(self, change: Change) -> None:
         """It could not be written: it waits for a better time, unless something newer is to be written."""

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from medagent.queue.base import Duplicate
-from medagent.queue.statements import write_batch
+from medagent.queue.statements import crc_of, write_batch
 from medagent.types import Duplicates, InboundMessage, State
 
 INSERT_MESSAGE = """
-INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, control_id, digest, copy) DO NOTHING
+INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, control_id, digest, copy) DO NOTHING
 """
 INSERT_BODY = "INSERT INTO body (seq, data) VALUES (?, ?)"
 SELECT_TWIN = """
@@ -25,9 +25,12 @@ SELECT seq, state, response, accepted_at FROM message
 WHERE channel = ? AND control_id = ? AND digest = ? ORDER BY copy DESC LIMIT 1
 """
 SELECT_USED = """
-SELECT value FROM json_each(?2) WHERE EXISTS (SELECT 1 FROM message WHERE channel = ?1 AND control_id = value)
+SELECT value ->> 0, value ->> 1 FROM json_each(?2)
+WHERE EXISTS (SELECT 1 FROM message WHERE channel = ?1 AND control_id = value ->> 0 AND sender = value ->> 1)
 """
-SELECT_USED_SINCE = "SELECT EXISTS (SELECT 1 FROM message WHERE channel = ? AND control_id = ? AND accepted_at > ?)"
+SELECT_USED_SINCE = """
+SELECT EXISTS (SELECT 1 FROM message WHERE channel = ? AND control_id = ? AND sender = ? AND accepted_at > ?)
+"""
 JOIN = "UPDATE message SET remote = ?, link = ? WHERE seq = ?"
 
 NUMBER_REGISTER = "number"
@@ -36,7 +39,7 @@ NUMBER_REGISTER = "number"
 Registers = dict[tuple[str, str], int]
 """Values by channel and name."""
 
-_Row = tuple[int, str, str, int, int, float, str, str, str, int | None]
+_Row = tuple[int, str, str, int, int, float, str, str, str, int | None, int, int]
 
 
 @dataclass(slots=True)
@@ -101,7 +104,9 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
             stored.append(message)
         inserted.stored = stored
     if used:
-        inserted.reused = [message for message in inserted.stored if (message.channel, message.control_id) in used]
+        inserted.reused = [
+            message for message in inserted.stored if (message.channel, message.control_id, message.sender) in used
+        ]
     write_batch(connection, INSERT_BODY, [(message.seq, message.body) for message in inserted.stored])
     return inserted
 
@@ -120,7 +125,9 @@ def _insert_singly(connection: sqlite3.Connection, messages: Sequence[InboundMes
                 inserted.duplicates.append(duplicate)
                 continue
             since = message.accepted_at - message.rules.duplicate_window
-            if connection.execute(SELECT_USED_SINCE, (message.channel, message.control_id, since)).fetchone()[0]:
+            if connection.execute(SELECT_USED_SINCE, (message.channel, message.control_id, message.sender, since)).fetchone()[
+                0
+            ]:
                 if message.rules.duplicates is Duplicates.REJECT and twin is None:
                     inserted.rejected.append(message)
                     continue
@@ -135,16 +142,16 @@ def _insert_singly(connection: sqlite3.Connection, messages: Sequence[InboundMes
     return inserted
 
 
-def _used_ids(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> set[tuple[str, str]]:
-    """(channel, control ID) of those that are in the queue already."""
-    by_channel: dict[str, list[str]] = {}
+def _used_ids(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> set[tuple[str, str, int]]:
+    """(channel, control ID, sender) of those that are in the queue already."""
+    by_channel: dict[str, list[tuple[str, int]]] = {}
     for message in messages:
         if message.control_id:
-            by_channel.setdefault(message.channel, []).append(message.control_id)
+            by_channel.setdefault(message.channel, []).append((message.control_id, message.sender))
     return {
-        (channel, control_id)
+        (channel, control_id, sender)
         for channel, ids in by_channel.items()
-        for (control_id,) in connection.execute(SELECT_USED, (channel, json.dumps(ids)))
+        for control_id, sender in connection.execute(SELECT_USED, (channel, json.dumps(ids)))
     }
 
 
@@ -183,4 +190,6 @@ def _row(message: InboundMessage, copy: int) -> _Row:
         message.link,
         message.callback,
         message.number,
+        message.sender,
+        crc_of(message.seq, message.channel, message.control_id, message.callback, message.body or b""),
     )

@@ -1,49 +1,41 @@
-"""The queue on SQLite: one file, one connection, one thread, one transaction a commit.
+"""The queue on SQLite: one file, one connection, one thread, one transaction a commit (`medagent.queue.file`).
 
-What makes it safe is the setting of the file, in this order: created 0600 before SQLite sees it; `locking_mode=EXCLUSIVE` as
-the first statement, so that no `-shm` file and no second connection can exist; WAL; `synchronous=FULL`, so that a commit
-returns only after the write-ahead log is flushed to the disk.
+It never stays down for the state of its file: a damaged one is moved aside and read anew, a full disk is waited for.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import aiosqlite
+from typing import TypeVar
 
 from medagent.clock import Clock
-from medagent.errors import QueueError
+from medagent.errors import QueueError, StorageFailed
 from medagent.failpoints import reach
-from medagent.queue import statements
-from medagent.queue.base import Change, ChannelDepth, Receipt
+from medagent.queue import damage, statements
+from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
+from medagent.queue.counting import Counts, counted, depths_of, read_counts, write_counters
+from medagent.queue.file import QueueFile
+from medagent.queue.high_water import HighWater
 from medagent.queue.insertion import Inserted, Registers, insert_batch
+from medagent.queue.removal import give_back, remove_ended, used_bytes
+from medagent.queue.reserve import Reserve
+from medagent.queue.storage import Storage
 from medagent.types import InboundMessage, State
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 QUEUE_NAME = "queue.db"
 """The queue's file in a state folder."""
-LIVE = tuple(state for state in State if not state.ended)
-
-
-class _Connection(sqlite3.Connection):
-    """A connection whose `executemany` runs functions.
-
-    aiosqlite has no public call for "run this on your thread", and a hop per statement costs more than the statement. So
-    one hop runs a whole transaction, given as the only "row".
-    """
-
-    # the parent's signature: rows are of any shape
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
-        for function in parameters:
-            function(self)
-        return self.cursor()
+MARK_SECONDS = 1.0
+"""How far the high-water mark may be behind."""
+CHANGED = "its bytes on disk are not those that were stored"
 
 
 class SqliteStore:
@@ -52,41 +44,78 @@ class SqliteStore:
     def __init__(self, path: Path, *, clock: Clock = time) -> None:
         self._path = path
         self._clock = clock
-        self._database: aiosqlite.Connection | None = None
+        self._file = QueueFile(path)
+        self._mark = HighWater(path.parent)
+        self._storage = Storage(Reserve(path.parent))
+        self._newest = 0
+        """The highest seq that is committed."""
+        self._mark_due = 0.0
         self._commits = 0
-        self._counts: dict[tuple[str, State], int] = {}
+        self._counts: Counts = {}
         self._registers: Registers = {}
-        self._identity = (0, 0)
+        self._findings: list[str] = []
+        """What was found when the queue was opened."""
+        self._changed = 0
+        """Messages whose bytes had changed on the disk."""
+        self.damage = ""
 
     async def open(self) -> int:
-        _create_private(self._path)
+        self._findings = []
         try:
-            self._database = await aiosqlite.connect(
-                self._path, factory=_Connection, isolation_level=None, cached_statements=64, timeout=0
-            )
-            return await self._run(self._prepare)
-        except (sqlite3.Error, QueueError) as error:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._storage.before_opening()
+            if self.damage:
+                self._set_aside(self.damage)
+            for folder in damage.pending(self._path):
+                await self._read_anew(folder)
+            try:
+                newest = await self._open_file()
+            except (sqlite3.Error, QueueError) as error:
+                if not damage.is_damage(error):
+                    raise
+                await self._file.close()
+                await self._read_anew(self._set_aside(_reason(error)))
+                newest = await self._open_file()
+            self.damage = ""
+            marked = self._mark.open()
+        except (sqlite3.Error, QueueError, OSError) as error:
             await self.close()
             raise QueueError(f"cannot open the queue {self._path}: {error}") from error
+        if newest < marked:
+            self._find(f"acknowledged messages are missing from the queue: seq {newest + 1}..{marked}")
+        self._newest = max(newest, marked)
+        return self._newest
 
-    def _prepare(self, connection: sqlite3.Connection) -> int:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise QueueError(f"the file system does not support SQLite's WAL mode (it gave {mode}); move the state folder")
-        connection.execute("PRAGMA synchronous = FULL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            connection.executescript(f"BEGIN IMMEDIATE; {statements.SCHEMA} COMMIT;")
-        elif connection.execute("PRAGMA application_id").fetchone()[0] != statements.APPLICATION_ID:
-            raise QueueError("it is another program's database")
-        elif version != statements.SCHEMA_VERSION:
-            known = statements.SCHEMA_VERSION
-            raise QueueError(f"its format is {version}, and this medagent knows {known}: use the medagent that made it")
-        found = self._path.stat()
-        self._identity = (found.st_dev, found.st_ino)
-        rows = connection.execute("SELECT channel, state, count FROM counter")
-        self._counts = {(channel, State(state)): count for channel, state, count in rows}
+    async def _open_file(self) -> int:
+        await self._file.open()
+        return await self._file.run(self._begin)
+
+    def _find(self, finding: str) -> None:
+        log.error("%s", finding)
+        self._findings.append(finding)
+
+    def _set_aside(self, reason: str) -> Path:
+        folder = damage.move_aside(self._path)
+        log.error("the queue %s cannot be used (%s): it is in %s now", self._path, reason, folder)
+        return folder
+
+    async def _read_anew(self, folder: Path) -> None:
+        """Make a new queue of what can be read of the one in this folder."""
+        # a crash may have left half of it
+        for name in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                self._path.with_name(self._path.name + name).unlink()
+        fresh = QueueFile(self._path)
+        await fresh.open()
+        try:
+            salvaged = await fresh.run(lambda connection: damage.salvage(folder / self._path.name, connection))
+        finally:
+            await fresh.close()
+        damage.done(folder)
+        self._find(f"the queue was damaged: {salvaged}; the file is in {folder}")
+
+    def _begin(self, connection: sqlite3.Connection) -> int:
+        self._counts = read_counts(connection)
         rows = connection.execute("SELECT channel, name, value FROM register")
         self._registers = {(channel, name): value for channel, name, value in rows}
         self._recover(connection)
@@ -104,30 +133,35 @@ class SqliteStore:
                     self._counts[channel, new] = self._counts.get((channel, new), 0) + count
                     self._counts[channel, old] = self._counts.get((channel, old), 0) - count
                     touched |= {(channel, old), (channel, new)}
-        self._write_counters(connection, self._counts, touched)
+        write_counters(connection, self._counts, touched)
         connection.execute("COMMIT")
 
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
-        return await self._run(lambda connection: self._commit(connection, messages, changes))
+        return await self._file.run(lambda connection: self._commit(connection, messages, changes))
 
     def _commit(self, connection: sqlite3.Connection, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
-        self._check_file()
-        connection.execute("BEGIN IMMEDIATE")
+        if self.damage:
+            raise StorageFailed(f"the queue is damaged ({self.damage}): it is opened anew")
+        self._file.check_in_place()
+        self._storage.before_commit(connection, storing=bool(messages))
         try:
+            connection.execute("BEGIN IMMEDIATE")
             # changes first: a resend of a message whose answer is in this batch then finds the answer
             statements.mark_batch(connection, changes, self._clock.time())
             inserted = insert_batch(connection, messages, self._registers) if messages else Inserted()
-            counts, touched = self._counted(inserted.stored, changes)
-            self._write_counters(connection, counts, touched)
+            counts, touched = counted(self._counts, inserted.stored, changes)
+            write_counters(connection, counts, touched)
             for (channel, name), value in inserted.registers.items():
                 connection.execute(statements.SET_REGISTER, (channel, name, value))
             reach("before_commit")
             connection.execute("COMMIT")
             reach("after_commit")
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            raise
+            self._note(error)
+            raise self._storage.failed(connection, error) from error
+        self._storage.succeeded(storing=bool(messages))
         self._counts = counts
         self._registers |= inserted.registers
         for message in inserted.stored:
@@ -136,67 +170,86 @@ class SqliteStore:
             change.message.stored_state = change.state
         self._commits += 1
         stored = list(inserted.stored)
+        if stored:
+            self._newest = max(self._newest, stored[-1].seq)
+            if self._clock.monotonic() >= self._mark_due:
+                self._raise_mark()
         return Receipt(self._commits, stored, inserted.duplicates, inserted.rejected, inserted.reused, inserted.noted)
 
-    def _check_file(self) -> None:
-        """SQLite goes on writing to a file that was removed, as if nothing were wrong. A look at the name opens nothing."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            raise QueueError("the queue's file has been removed: restart the agent") from None
-        if (found.st_dev, found.st_ino) != self._identity:
-            raise QueueError("the queue's file has been replaced: restart the agent")
+    def _note(self, error: BaseException) -> None:
+        """Damage that shows while the queue is in use: it must be opened anew."""
+        if isinstance(error, sqlite3.Error) and damage.is_damage(error) and not self.damage:
+            self.damage = _reason(error)
+            log.error("the queue %s is damaged (%s)", self._path, self.damage)
 
-    def _counted(
-        self, stored: Sequence[InboundMessage], changes: Sequence[Change]
-    ) -> tuple[dict[tuple[str, State], int], set[tuple[str, State]]]:
-        counts = dict(self._counts)
-        touched = set()
-        for message in stored:
-            key = (message.channel, State.RECEIVED)
-            counts[key] = counts.get(key, 0) + 1
-            touched.add(key)
-        for change in changes:
-            old, new = change.message.stored_state, change.state
-            if old is None or old is new:
-                continue
-            channel = change.message.channel
-            counts[channel, old] = counts.get((channel, old), 0) - 1
-            counts[channel, new] = counts.get((channel, new), 0) + 1
-            touched |= {(channel, old), (channel, new)}
-        return counts, touched
-
-    @staticmethod
-    def _write_counters(
-        connection: sqlite3.Connection, counts: dict[tuple[str, State], int], touched: set[tuple[str, State]]
-    ) -> None:
-        for channel, state in touched:
-            connection.execute(statements.SET_COUNTER, (channel, state, counts[channel, state]))
+    def _raise_mark(self) -> None:
+        # without the mark the queue is as safe, only a damaged end would not be noticed
+        with contextlib.suppress(OSError):
+            self._mark.raise_to(self._newest)
+            self._mark_due = self._clock.monotonic() + MARK_SECONDS
 
     async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
         def read(connection: sqlite3.Connection) -> list[InboundMessage]:
             found: list[InboundMessage] = []
-            size = 0
-            cursor = connection.execute(statements.FETCH, (channel, after, limit))
-            for row in cursor:
-                found.append(_message(row))
-                size += len(row[8])
-                if size >= max_bytes:
+            size, position = 0, after
+            while len(found) < limit and size < max_bytes:
+                changed = []
+                cursor = connection.execute(statements.FETCH, (channel, position, limit - len(found)))
+                for row in cursor:
+                    position = row[0]
+                    if (message := statements.to_message(row)) is None:
+                        changed.append(position)
+                        continue
+                    found.append(message)
+                    size += len(row[8])
+                    if size >= max_bytes:
+                        break
+                cursor.close()
+                if not changed:
                     break
-            cursor.close()
+                self._give_up(connection, channel, changed)
             return found
 
-        return await self._run(read)
+        return await self._read(read)
 
     async def fetch_one(self, seq: int) -> InboundMessage | None:
         def read(connection: sqlite3.Connection) -> InboundMessage | None:
             row = connection.execute(statements.FETCH_ONE, (seq,)).fetchone()
-            return _message(row) if row else None
+            if row is None:
+                return None
+            message = statements.to_message(row)
+            if message is None:
+                self._give_up(connection, row[9], [seq])
+            return message
 
-        return await self._run(read)
+        return await self._read(read)
+
+    def _give_up(self, connection: sqlite3.Connection, channel: str, seqs: Sequence[int]) -> None:
+        """These messages have changed on the disk: they are not sent, and end as `dead_letter`."""
+        self._changed += len(seqs)
+        log.error("channel %s: %s: seq %s", channel, CHANGED, ", ".join(map(str, seqs)))
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = [(State.DEAD_LETTER, 0, self._clock.time(), None, None, CHANGED, seq) for seq in seqs]
+            states = [
+                state
+                for seq in seqs
+                for (state,) in connection.execute("SELECT state FROM message WHERE seq = ?", (seq,)).fetchall()
+            ]
+            statements.write_batch(connection, statements.MARK_ANSWERED, rows)
+            counts = dict(self._counts)
+            for state in states:
+                counts[channel, State(state)] = counts.get((channel, State(state)), 0) - 1
+                counts[channel, State.DEAD_LETTER] = counts.get((channel, State.DEAD_LETTER), 0) + 1
+            write_counters(connection, counts, {(channel, State(state)) for state in (*states, State.DEAD_LETTER)})
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        self._counts = counts
 
     async def retries(self, channel: str) -> list[tuple[int, float]]:
-        return await self._run(lambda connection: connection.execute(statements.RETRIES, (channel,)).fetchall())
+        return await self._read(lambda connection: connection.execute(statements.RETRIES, (channel,)).fetchall())
 
     async def registers(self) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}
@@ -205,84 +258,52 @@ class SqliteStore:
         return found
 
     async def depths(self) -> dict[str, ChannelDepth]:
-        def read(connection: sqlite3.Connection) -> dict[str, ChannelDepth]:
-            return depths_of(connection, self._counts)
+        return await self._read(lambda connection: depths_of(connection, self._counts, self._registers))
 
-        return await self._run(read)
+    async def maintain(self) -> None:
+        # what fails here fails again at the next commit, which tells
+        with contextlib.suppress(sqlite3.Error, QueueError):
+            await self._file.run(self._maintain)
+
+    def _maintain(self, connection: sqlite3.Connection) -> None:
+        self._raise_mark()
+        if not self.damage:
+            self._storage.maintain(connection)
+
+    async def remove_ended(self, removal: Removal, after: int, limit: int) -> Removed:
+        def remove(connection: sqlite3.Connection) -> Removed:
+            removed, self._counts, self._registers = remove_ended(
+                connection, removal, after, limit, self._counts, self._registers
+            )
+            return removed
+
+        return await self._read(remove)
+
+    async def used_bytes(self) -> int:
+        return await self._read(used_bytes)
+
+    async def give_back(self) -> bool:
+        return await self._read(give_back)
+
+    def reasons(self) -> list[str]:
+        changed = f"{self._changed} message(s) had changed on the disk and were not sent" if self._changed else ""
+        damaged = f"the queue is damaged ({self.damage})" if self.damage else ""
+        return [*self._findings, *filter(None, (damaged, changed)), *self._storage.reasons()]
 
     async def close(self) -> None:
-        if self._database is not None:
-            await self._database.close()
-            self._database = None
+        with contextlib.suppress(sqlite3.Error, QueueError):
+            await self._file.run(lambda _: self._raise_mark())
+        await self._file.close()
+        self._mark.close()
 
-    async def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        if self._database is None:
-            raise QueueError("the queue is closed")
-        results: list[T] = []
-        await self._database.executemany("", [lambda connection: results.append(function(connection))])
-        return results[0]
-
-
-def depths_of(connection: sqlite3.Connection, counts: dict[tuple[str, State], int]) -> dict[str, ChannelDepth]:
-    """How each channel stands, from the counters and the oldest live row."""
-    depths: dict[str, ChannelDepth] = {}
-    for channel in sorted({channel for channel, _ in counts}):
-        of_channel = {state: counts.get((channel, state), 0) for state in State}
-        oldest = [
-            row[0]
-            for state in LIVE
-            if of_channel[state] and (row := connection.execute(statements.OLDEST, (channel, state)).fetchone())
-        ]
-        depths[channel] = ChannelDepth(of_channel, min(oldest, default=None))
-    return depths
+    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._file.run(function)
+        except sqlite3.Error as error:
+            self._note(error)
+            raise
 
 
-def read_depths(path: Path) -> dict[str, ChannelDepth]:
-    """The same for a queue that no agent holds: the caller has the lock. Raises `QueueError`."""
-    if not path.exists():
-        return {}
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0)) as connection:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA query_only = ON")
-            rows = connection.execute("SELECT channel, state, count FROM counter")
-            return depths_of(connection, {(channel, State(state)): count for channel, state, count in rows})
-    except sqlite3.Error as error:
-        raise QueueError(f"cannot read the queue {path}: {error}") from error
-
-
-# a row as sqlite3 gives it: its shape is that of statements._COLUMNS
-def _message(row: Any) -> InboundMessage:
-    return InboundMessage(
-        seq=row[0],
-        control_id=row[1],
-        remote=row[2],
-        link=row[3],
-        callback=row[4],
-        accepted_at=row[5],
-        attempts=row[6],
-        stored_state=State(row[7]),
-        body=row[8],
-        channel=row[9],
-        number=row[10],
-    )
-
-
-def _create_private(path: Path) -> None:
-    """Make the file 0600 from birth, and its name durable: SQLite gives `-wal` the mode of the database."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    except FileExistsError:
-        if not path.is_file():
-            raise QueueError(f"the queue {path} is not a file") from None
-        return
-    except OSError as error:
-        raise QueueError(f"cannot create the queue {path}: {error.strerror}") from error
-    os.fsync(descriptor)
-    os.close(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _reason(error: BaseException) -> str:
+    """In words that hold no data: SQLite's own texts may quote a statement."""
+    return getattr(error, "sqlite_errorname", None) or str(error)

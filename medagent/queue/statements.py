@@ -1,52 +1,18 @@
-"""The SQL of the queue file: its schema, and one function per kind of change of state.
+"""The SQL of the queue file: one function per kind of change of state, and what reads messages back.
 
 Each function writes a whole batch with one prepared statement. All run on the store's thread, inside the transaction that the
-caller has begun. Message rows are narrow and bodies lie apart, so that a
-change of state never rewrites a body.
+caller has begun.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Sequence
+from typing import Any
 
 from medagent.queue.base import Change
-from medagent.types import State
-
-SCHEMA_VERSION = 1
-APPLICATION_ID = 0x6D656441
-"""`medA`, so that `file` and a careful opener know the file."""
-
-SCHEMA = f"""
-CREATE TABLE message (
-    seq INTEGER PRIMARY KEY,
-    channel TEXT NOT NULL,
-    control_id TEXT NOT NULL,
-    digest INTEGER NOT NULL,
-    copy INTEGER NOT NULL DEFAULT 0,
-    state INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    accepted_at REAL NOT NULL,
-    changed_at REAL,
-    next_attempt_at REAL,
-    status_code INTEGER,
-    remote TEXT NOT NULL,
-    link TEXT NOT NULL,
-    callback TEXT NOT NULL,
-    response TEXT,
-    error TEXT,
-    number INTEGER
-);
-CREATE TABLE body (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE UNIQUE INDEX message_identity ON message (channel, control_id, digest, copy);
-CREATE INDEX message_live ON message (channel, state, seq) WHERE state < 10;
-CREATE TABLE counter (channel TEXT NOT NULL, state INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (channel, state))
-    WITHOUT ROWID;
-CREATE TABLE register (channel TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (channel, name))
-    WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
+from medagent.types import InboundMessage, State
 
 MARK_RECEIVED = "UPDATE message SET state = 0, attempts = ?, changed_at = ? WHERE seq = ?"
 MARK_SENT = "UPDATE message SET state = 1, attempts = ?, changed_at = ? WHERE seq = ?"
@@ -67,7 +33,9 @@ INSERT INTO register (channel, name, value) VALUES (?, ?, ?)
 ON CONFLICT (channel, name) DO UPDATE SET value = excluded.value
 """
 RECOVER = "UPDATE message SET state = ? WHERE channel = ? AND state = ? AND state < 10"
-_COLUMNS = "m.seq, m.control_id, m.remote, m.link, m.callback, m.accepted_at, m.attempts, m.state, b.data, m.channel, m.number"
+_COLUMNS = (
+    "m.seq, m.control_id, m.remote, m.link, m.callback, m.accepted_at, m.attempts, m.state, b.data, m.channel, m.number, m.crc"
+)
 # the only text put into these is a constant of this module
 FETCH = f"""
 SELECT {_COLUMNS} FROM message m JOIN body b ON b.seq = m.seq
@@ -76,6 +44,33 @@ WHERE m.channel = ? AND m.state = 0 AND m.state < 10 AND m.seq > ? ORDER BY m.se
 FETCH_ONE = f"SELECT {_COLUMNS} FROM message m JOIN body b ON b.seq = m.seq WHERE m.seq = ? AND m.state < 10"  # noqa: S608
 RETRIES = "SELECT seq, next_attempt_at FROM message WHERE channel = ? AND state = 3 AND state < 10 ORDER BY seq"
 OLDEST = "SELECT accepted_at FROM message WHERE channel = ? AND state = ? AND state < 10 ORDER BY seq LIMIT 1"
+
+
+def crc_of(seq: int, channel: str, control_id: str, callback: str, body: bytes) -> int:
+    """What notices a changed bit in the parts of a row that never change: SQLite does not."""
+    return zlib.crc32(body, zlib.crc32(f"{seq}\0{channel}\0{control_id}\0{callback}".encode()))
+
+
+# a row as sqlite3 gives it: its shape is that of _COLUMNS
+def to_message(row: Any) -> InboundMessage | None:
+    """The message of a row of `FETCH` or `FETCH_ONE`; None if it is not what was stored."""
+    seq, control_id, remote, link, callback, accepted_at, attempts, state, body, channel, number, crc = row
+    if not isinstance(body, bytes) or (crc is not None and crc != crc_of(seq, channel, control_id, callback, body)):
+        return None
+    return InboundMessage(
+        seq=seq,
+        control_id=control_id,
+        remote=remote,
+        link=link,
+        callback=callback,
+        accepted_at=accepted_at,
+        attempts=attempts,
+        # it is live, or the index would not have it: a changed number must not hide it
+        stored_state=State(state) if state in _STATES else State.RECEIVED,
+        body=body,
+        channel=channel,
+        number=number,
+    )
 
 
 def storable(text: str | None) -> str | None:
@@ -125,4 +120,5 @@ def mark_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: f
         _MARKS.get(state, mark_answered_batch)(connection, some, now)
 
 
+_STATES = frozenset(int(state) for state in State)
 _MARKS = {State.RECEIVED: mark_received_batch, State.SENT: mark_sent_batch, State.ERROR: mark_error_batch}

@@ -8,7 +8,7 @@ from typing import Any
 
 from medagent.channel import ChannelContext
 from medagent.errors import BindFailed
-from medagent.queue.base import Change, ChannelDepth, QueueStore, Receipt
+from medagent.queue.base import Change, ChannelDepth, QueueStore, Receipt, Removal, Removed
 from medagent.testing.uplink import Watched
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 from medagent.uplink.base import Response, Transmit, UplinkHandler, UplinkStatus
@@ -192,6 +192,7 @@ class UnreliableStore:
 
     def __init__(self, store: QueueStore) -> None:
         self._store = store
+        self.damage = ""
         self.refuse: Callable[[Sequence[InboundMessage], Sequence[Change]], bool] = lambda messages, changes: False
         """Whether a commit fails."""
         self.fail_reads = False
@@ -231,6 +232,21 @@ class UnreliableStore:
 
     async def depths(self) -> dict[str, ChannelDepth]:
         return await self._store.depths()
+
+    async def maintain(self) -> None:
+        await self._store.maintain()
+
+    async def remove_ended(self, removal: Removal, after: int, limit: int) -> Removed:
+        return await self._store.remove_ended(removal, after, limit)
+
+    async def used_bytes(self) -> int:
+        return await self._store.used_bytes()
+
+    async def give_back(self) -> bool:
+        return await self._store.give_back()
+
+    def reasons(self) -> list[str]:
+        return self._store.reasons()
 
     async def close(self) -> None:
         await self._store.close()

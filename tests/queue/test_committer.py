@@ -238,12 +238,14 @@ async def test_a_full_disk_refuses_and_recovers(world: World, tmp_path: Path, mo
     small, big = world.messages("small", "big")
     big.body = b"x" * 200_000
     await committer.commit([small, big])
-    assert world.committed == ["small"]
-    assert world.refused == ["big"]
+    assert world.committed == []
+    assert world.refused == ["small", "big"]
+    assert world.store.reasons() == ["the disk is full"]
     await opened[-1].execute_fetchall("PRAGMA max_page_count = 1000000")
     await committer.commit(world.messages("big"))
-    assert world.committed == ["small", "big"]
-    assert await world.counts() == {State.RECEIVED: 2}
+    assert world.committed == ["big"]
+    assert await world.counts() == {State.RECEIVED: 1}
+    assert world.store.reasons() == []
 
 
 async def test_whatever_the_store_raises_is_a_refusal(world: World) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from medagent.errors import QueueError
 from medagent.queue.base import Change
-from medagent.queue.sqlite import SqliteStore, read_depths
+from medagent.queue.counting import read_depths
+from medagent.queue.sqlite import SqliteStore
 from medagent.testing.queue import message
 from medagent.types import InboundMessage, State
 
@@ -74,7 +75,7 @@ async def test_files_are_private_from_birth_and_there_is_no_shm(make_store: Make
         await store.close()
     finally:
         os.umask(before)
-    assert modes == {"queue.db": 0o600, "queue.db-wal": 0o600}
+    assert modes == dict.fromkeys(("queue.db", "queue.db-wal", "queue.mark", "queue.reserve"), 0o600)
     assert folder == 0o700
 
 
@@ -266,58 +267,10 @@ async def test_half_a_surrogate_pair_in_an_answer_can_be_stored(store: SqliteSto
     assert (await store.commit([accepted(2, "a")], [])).duplicates[0].response == "?"
 
 
-@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to have a page's header" * 100])
-async def test_a_file_that_is_no_database(make_store: MakeStore, path: Path, content: bytes) -> None:
-    path.parent.mkdir()
-    path.write_bytes(content)
-    store = make_store()
-    if not content:
-        assert await store.open() == 0, "an empty file is an empty database"
-        await store.close()
-        return
-    with pytest.raises(QueueError, match=r"queue\.db"):
-        await store.open()
-    assert path.read_bytes() == content
-    assert lingering_threads() == []
-
-
-async def test_a_folder_or_a_dangling_link_in_its_place(make_store: MakeStore, path: Path) -> None:
-    path.mkdir(parents=True)
-    with pytest.raises(QueueError, match="is not a file"):
-        await make_store().open()
-    path.rmdir()
-    path.symlink_to("nowhere/queue.db")
-    with pytest.raises(QueueError, match="is not a file"):
-        await make_store().open()
-    assert lingering_threads() == []
-
-
 async def test_a_file_in_place_of_its_folder(make_store: MakeStore, path: Path) -> None:
     path.parent.write_text("")
     with pytest.raises(QueueError):
         await make_store().open()
-
-
-async def test_a_newer_format_is_refused_and_left_alone(make_store: MakeStore, store: SqliteStore, path: Path) -> None:
-    await store.commit([accepted(1, "a")], [])
-    await store.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    before = path.read_bytes()
-    with pytest.raises(QueueError, match="its format is 99"):
-        await make_store().open()
-    assert path.read_bytes() == before
-    assert lingering_threads() == []
-
-
-@pytest.mark.parametrize("version", [0, 1])
-async def test_another_programs_database_is_refused(make_store: MakeStore, path: Path, version: int) -> None:
-    path.parent.mkdir()
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript(f"CREATE TABLE song (title TEXT); PRAGMA user_version = {version};")
-    with pytest.raises(QueueError, match="another program"):
-        await make_store().open()
-    assert rows(path, "SELECT name FROM sqlite_master") == [("song",)]
 
 
 async def test_a_closed_store_says_so(store: SqliteStore) -> None:

@@ -1,0 +1,84 @@
+"""How many messages of each channel are in which state, counted as they move: a look at all rows would take too long."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from medagent.errors import QueueError
+from medagent.queue import statements
+from medagent.queue.base import Change, ChannelDepth
+from medagent.types import InboundMessage, State
+
+Counts = dict[tuple[str, State], int]
+"""By channel and state."""
+REMOVED_REGISTER = "removed"
+"""The register that counts the messages of a channel that retention has deleted."""
+LIVE = tuple(state for state in State if not state.ended)
+
+
+def read_counts(connection: sqlite3.Connection) -> Counts:
+    """What the file's counters say."""
+    rows = connection.execute("SELECT channel, state, count FROM counter")
+    return {(channel, State(state)): count for channel, state, count in rows}
+
+
+def counted(
+    before: Counts, stored: Sequence[InboundMessage], changes: Sequence[Change]
+) -> tuple[Counts, set[tuple[str, State]]]:
+    """The counts after new messages and changes of state, and which of them have changed."""
+    counts = dict(before)
+    touched = set()
+    for message in stored:
+        key = (message.channel, State.RECEIVED)
+        counts[key] = counts.get(key, 0) + 1
+        touched.add(key)
+    for change in changes:
+        old, new = change.message.stored_state, change.state
+        if old is None or old is new:
+            continue
+        channel = change.message.channel
+        counts[channel, old] = counts.get((channel, old), 0) - 1
+        counts[channel, new] = counts.get((channel, new), 0) + 1
+        touched |= {(channel, old), (channel, new)}
+    return counts, touched
+
+
+def write_counters(connection: sqlite3.Connection, counts: Counts, touched: Iterable[tuple[str, State]]) -> None:
+    """Put those that have changed into the file."""
+    for channel, state in touched:
+        connection.execute(statements.SET_COUNTER, (channel, state, counts[channel, state]))
+
+
+def depths_of(
+    connection: sqlite3.Connection, counts: Counts, registers: Mapping[tuple[str, str], int]
+) -> dict[str, ChannelDepth]:
+    """How each channel stands, from the counters and the oldest live row."""
+    depths: dict[str, ChannelDepth] = {}
+    for channel in sorted({channel for channel, _ in counts}):
+        of_channel = {state: counts.get((channel, state), 0) for state in State}
+        oldest = [
+            row[0]
+            for state in LIVE
+            if of_channel[state] and (row := connection.execute(statements.OLDEST, (channel, state)).fetchone())
+        ]
+        removed = registers.get((channel, REMOVED_REGISTER), 0)
+        depths[channel] = ChannelDepth(of_channel, min(oldest, default=None), removed)
+    return depths
+
+
+def read_depths(path: Path) -> dict[str, ChannelDepth]:
+    """The same for a queue that no agent holds: the caller has the lock. Raises `QueueError`."""
+    if not path.exists():
+        return {}
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0)) as connection:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA query_only = ON")
+            rows = connection.execute("SELECT channel, name, value FROM register")
+            registers = {(channel, name): value for channel, name, value in rows}
+            return depths_of(connection, read_counts(connection), registers)
+    except sqlite3.Error as error:
+        raise QueueError(f"cannot read the queue {path}: {error}") from error

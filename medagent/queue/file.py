@@ -1,0 +1,130 @@
+"""Opening the queue file: private from birth, one connection, one thread.
+
+What makes it safe is the setting of the file, in this order: created 0600 before SQLite sees it; `locking_mode=EXCLUSIVE` as
+the first statement, so that no `-shm` file and no second connection can exist; WAL; `synchronous=FULL`, so that a commit
+returns only after the write-ahead log is flushed to the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from medagent.errors import QueueError
+from medagent.failpoints import reach
+from medagent.queue.damage import sync_folder
+from medagent.queue.schema import UnknownFile, bring_up_to_date
+
+T = TypeVar("T")
+
+LOG_PAGES = 1000
+"""Pages in the write-ahead log that make a commit copy it into the file."""
+_LOG_BYTES = 16 * 1024 * 1024
+"""What the log's file keeps of the disk after a transaction that was larger."""
+
+
+class _Connection(sqlite3.Connection):
+    """A connection whose `executemany` runs functions.
+
+    aiosqlite has no public call for "run this on your thread", and a hop per statement costs more than the statement. So
+    one hop runs a whole transaction, given as the only "row".
+    """
+
+    # the parent's signature: rows are of any shape
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
+        for function in parameters:
+            function(self)
+        return self.cursor()
+
+
+class QueueFile:
+    """One open file; `run` runs a function with its connection, one after the other, on its thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database: aiosqlite.Connection | None = None
+        self._identity = (0, 0)
+
+    async def open(self) -> None:
+        """Open or create. Raises `sqlite3.Error`, `QueueError`."""
+        create_private(self.path)
+        try:
+            self._database = await aiosqlite.connect(
+                self.path, factory=_Connection, isolation_level=None, cached_statements=64, timeout=0
+            )
+            await self.run(_prepare)
+        except BaseException:
+            await self.close()
+            raise
+        found = self.path.stat()
+        self._identity = (found.st_dev, found.st_ino)
+
+    def check_in_place(self) -> None:
+        """SQLite goes on writing to a file that was removed, as if nothing were wrong. A look at the name opens nothing.
+
+        Raises `QueueError`.
+        """
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            raise QueueError("the queue's file has been removed: restart the agent") from None
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise QueueError("the queue's file has been replaced: restart the agent")
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Raises `QueueError` if the file is closed, and what the function raises."""
+        if self._database is None:
+            raise QueueError("the queue is closed")
+        results: list[T] = []
+        await self._database.executemany("", [lambda connection: results.append(function(connection))])
+        return results[0]
+
+    async def close(self) -> None:
+        if self._database is not None:
+            database, self._database = self._database, None
+            await database.close()
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    # takes effect in a file without tables: what retention deletes can then be given back to the disk
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise QueueError(f"the file system does not support SQLite's WAL mode (it gave {mode}); move the state folder")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+    bring_up_to_date(connection)
+    # a process that was killed after a failed flush leaves in the log what may not be on disk: now it is written anew
+    checkpoint(connection)
+
+
+def checkpoint(connection: sqlite3.Connection) -> None:
+    """Copy the whole write-ahead log into the file, and empty it. Raises `sqlite3.Error`."""
+    reach("in_checkpoint")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def create_private(path: Path) -> None:
+    """Make the file 0600 from birth, and its name durable: SQLite gives `-wal` the mode of the database.
+
+    Raises `UnknownFile` for something else in its place, and `QueueError`.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    except FileExistsError:
+        if not path.is_file():
+            raise UnknownFile(f"the queue {path} is not a file") from None
+        return
+    except OSError as error:
+        raise QueueError(f"cannot create the queue {path}: {error.strerror}") from error
+    os.fsync(descriptor)
+    os.close(descriptor)
+    sync_folder(path.parent)

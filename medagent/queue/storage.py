@@ -1,0 +1,103 @@
+"""Whether the disk takes what it is given: what is done when it is full, and after an input or output error.
+
+A commit whose flush has failed is not on the disk, and a second flush that succeeds does not put it there: the system may have
+forgotten the pages. So after such an error the log is copied into the file, from memory, before anything is trusted again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+
+from medagent.errors import StorageFailed
+from medagent.queue.file import checkpoint
+from medagent.queue.reserve import Reserve
+
+log = logging.getLogger(__name__)
+
+QUIET_SECONDS = 60.0
+"""Between two alarms of one kind."""
+
+
+class Storage:
+    """The disk of one queue."""
+
+    def __init__(self, reserve: Reserve) -> None:
+        self._reserve = reserve
+        self._full = False
+        self._suspect = False
+        self._reason = ""
+        self._quiet_until: dict[str, float] = {}
+
+    def before_opening(self) -> None:
+        """A disk that is full now must not keep the queue from being opened."""
+        if not self._reserve.make():
+            self._reserve.free()
+            self._full = True
+            self._alarm("the disk is full")
+
+    def before_commit(self, connection: sqlite3.Connection, *, storing: bool) -> None:
+        """Raises `StorageFailed` if nothing can be written, or no message stored while what is left serves the states."""
+        if self._suspect:
+            self._make_sure(connection)
+        if storing and self._full and not self._regain():
+            raise StorageFailed(self._reason)
+
+    def failed(self, connection: sqlite3.Connection, error: BaseException) -> BaseException:
+        """A commit has failed and is rolled back; returns what to raise."""
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if name.startswith("SQLITE_FULL"):
+            self._full = True
+            self._alarm("the disk is full")
+            self._reserve.free()
+            with contextlib.suppress(sqlite3.Error):
+                checkpoint(connection)
+        elif name.startswith("SQLITE_IOERR"):
+            self._suspect = True
+            self._alarm(f"the disk fails ({name})")
+        else:
+            return error
+        return StorageFailed(self._reason)
+
+    def succeeded(self, *, storing: bool) -> None:
+        """A commit is on the disk."""
+        if self._reason and storing:
+            self._clear()
+
+    def maintain(self, connection: sqlite3.Connection) -> None:
+        """Try whether the disk is well again. Raises `StorageFailed`."""
+        if self._suspect:
+            self._make_sure(connection)
+            self._clear()
+        if self._full and self._regain():
+            self._clear()
+
+    def _regain(self) -> bool:
+        """Whether there is space again: then the reserve is there again too."""
+        if self._reserve.make():
+            self._full = False
+        return not self._full
+
+    def _make_sure(self, connection: sqlite3.Connection) -> None:
+        try:
+            checkpoint(connection)
+        except sqlite3.Error as error:
+            raise StorageFailed(self._reason) from error
+        self._suspect = False
+
+    def _alarm(self, reason: str) -> None:
+        now = time.monotonic()
+        if now >= self._quiet_until.get(reason, 0.0):
+            self._quiet_until[reason] = now + QUIET_SECONDS
+            log.error("%s: messages are refused until it is well; delivery goes on", reason)
+        self._reason = reason
+
+    def _clear(self) -> None:
+        log.warning("messages are stored again, after: %s", self._reason)
+        self._reason = ""
+
+    def reasons(self) -> list[str]:
+        """Why nothing is stored at the moment."""
+        return [self._reason] if self._reason else []
