@@ -15,13 +15,13 @@ from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.configure import load_config
-from medagent.errors import ChannelError, ConfigError, MedagentError, NotReady, PluginError
+from medagent.errors import ChannelError, ConfigError, MedagentError, NotReady, PluginError, QueueError
 from medagent.fhir.access import FhirAccess
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins, awaited
 from medagent.queue.base import QueueStore, StoreContext
 from medagent.queue.lock import QueueLock
-from medagent.queue.sqlite import QUEUE_NAME
+from medagent.queue.sqlite import QUEUE_NAME, SqliteStore
 from medagent.report import Report, add_statistics, queue_report, statistics_line
 from medagent.status import status_report
 from medagent.tasks import Tasks
@@ -84,6 +84,8 @@ class Agent:
                 "stats": lambda _arguments: self.report(store),
                 "status": lambda _arguments: self._status(store),
                 "resync": self._resync,
+                "hold": lambda _arguments: _hold(store),
+                "release": lambda _arguments: _release(store),
             },
         )
         server = self.bootstrap
@@ -225,6 +227,16 @@ class Agent:
 
     async def _status(self, store: QueueStore) -> Report:
         return status_report(self, await self.report(store), store.reasons())
+
+
+async def _hold(store: QueueStore) -> None:
+    if not isinstance(store, SqliteStore):
+        raise QueueError("this agent's queue is a plugin's: it has its own way of backup")
+    await store.hold()
+
+
+async def _release(store: QueueStore) -> bool:
+    return isinstance(store, SqliteStore) and await store.release()
 
 
 async def _true_after(work: Coroutine[object, object, object]) -> bool:

@@ -1,4 +1,4 @@
-"""`medagent queue`: a look into the queue, whether its agent runs or not."""
+"""`medagent queue`: a look into the queue, whether its agent runs or not; `backup` is in `medagent.cli.backup`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from medagent.cli.backup import backup
 from medagent.cli.output import Format, print_json, table
 from medagent.cli.state import StateDir, ask_or_read, state_dir_or_default
 from medagent.report import queue_report
 
 
 def register(app: typer.Typer) -> None:
-    commands = typer.Typer(help="Look into the queue.", no_args_is_help=True, rich_markup_mode=None)
+    commands = typer.Typer(help="Look into the queue, and copy it.", no_args_is_help=True, rich_markup_mode=None)
     commands.command("stats")(stats)
+    commands.command("backup")(backup)
     app.add_typer(commands, name="queue")
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -14,6 +14,8 @@ from medagent.admin import call
 from medagent.config.bootstrap import default_state_dir
 from medagent.errors import NotReady, QueueHeld
 from medagent.queue.lock import QueueLock
+
+T = TypeVar("T")
 
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="Folder of the queue; the default is that of `medagent run`.")
@@ -32,6 +34,14 @@ def ask_or_read(state_dir: Path, command: str, read: Callable[[], Any]) -> Any:
 
     Raises `QueueHeld` if somebody holds the queue and does not answer.
     """
+    return hold_or_ask(state_dir, read, lambda: call(state_dir, command))
+
+
+def hold_or_ask(state_dir: Path, held: Callable[[], T], ask: Callable[[], T]) -> T:
+    """What `held` returns while this process holds the lock, or `ask` by the agent's socket if an agent holds it.
+
+    Raises `QueueHeld` if somebody holds the queue and does not answer.
+    """
     if not state_dir.is_dir():
         raise NotReady(f"there is no state folder {state_dir}: has an agent run there? give --state-dir")
     lock = QueueLock(state_dir)
@@ -39,11 +49,11 @@ def ask_or_read(state_dir: Path, command: str, read: Callable[[], Any]) -> Any:
     while True:
         if lock.try_acquire_for_reading():
             try:
-                return read()
+                return held()
             finally:
                 lock.release()
         try:
-            return call(state_dir, command)
+            return ask()
         except NotReady:
             if time.monotonic() > end:
                 raise QueueHeld(f"{lock.holder} holds the queue in {state_dir} and does not answer") from None

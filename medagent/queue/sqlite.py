@@ -21,6 +21,7 @@ from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
 from medagent.queue.counting import Counts, counted, depths_of, read_counts, write_counters
 from medagent.queue.file import QueueFile
 from medagent.queue.high_water import HighWater
+from medagent.queue.hold import Hold
 from medagent.queue.insertion import Inserted, Registers, insert_batch
 from medagent.queue.removal import give_back, remove_ended, used_bytes
 from medagent.queue.reserve import Reserve
@@ -47,6 +48,7 @@ class SqliteStore:
         self._file = QueueFile(path)
         self._mark = HighWater(path.parent)
         self._storage = Storage(Reserve(path.parent))
+        self._hold = Hold(self._storage)
         self._newest = 0
         """The highest seq that is committed."""
         self._mark_due = 0.0
@@ -269,6 +271,7 @@ class SqliteStore:
         self._raise_mark()
         if not self.damage:
             self._storage.maintain(connection)
+            self._hold.look(connection, self._clock.monotonic())
 
     async def remove_ended(self, removal: Removal, after: int, limit: int) -> Removed:
         def remove(connection: sqlite3.Connection) -> Removed:
@@ -281,6 +284,17 @@ class SqliteStore:
 
     async def used_bytes(self) -> int:
         return await self._read(used_bytes)
+
+    async def hold(self) -> None:
+        """Leave the file as it is for `HOLD_SECONDS`, and write to its log only; again, for as long from now.
+
+        Raises `QueueError` if the file has been written since the first call.
+        """
+        await self._read(lambda connection: self._hold.begin(connection, self._clock.monotonic()))
+
+    async def release(self) -> bool:
+        """Go on as ever; whether the file has been left as it was since `hold`."""
+        return await self._read(self._hold.end)
 
     async def give_back(self) -> bool:
         return await self._read(give_back)

@@ -30,6 +30,8 @@ class Storage:
         self._suspect = False
         self._reason = ""
         self._quiet_until: dict[str, float] = {}
+        self.checkpoints = 0
+        """How often the file was written for the disk's sake."""
 
     def before_opening(self) -> None:
         """A disk that is full now must not keep the queue from being opened."""
@@ -52,6 +54,7 @@ class Storage:
             self._full = True
             self._alarm("the disk is full")
             self._reserve.free()
+            self.checkpoints += 1
             with contextlib.suppress(sqlite3.Error):
                 checkpoint(connection)
         elif name.startswith("SQLITE_IOERR"):
@@ -81,6 +84,7 @@ class Storage:
         return not self._full
 
     def _make_sure(self, connection: sqlite3.Connection) -> None:
+        self.checkpoints += 1
         try:
             checkpoint(connection)
         except sqlite3.Error as error:
