@@ -20,14 +20,17 @@ class Reserve:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / RESERVE_NAME
+        self._size = 0
+        """What it is to hold, once that is known."""
 
     def make(self) -> bool:
-        """Take the space; whether the disk has as much, so also if the reserve is there already."""
+        """Take the space; whether the disk has it, and as much again."""
         try:
             if self._path.exists():
+                self._size = self._path.stat().st_size
                 return True
-            size = min(MOST_BYTES, self._free() // _SHARE)
-            if size <= 0:
+            size = self._size or min(MOST_BYTES, self._free() // _SHARE)
+            if size == 0 or self._free() < 2 * size:
                 return False
             descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             try:
@@ -39,7 +42,16 @@ class Reserve:
             self.free()
             # a limit on the size of files, for one, says nothing about the disk
             return error.errno not in _NO_SPACE
+        self._size = size
         return True
+
+    @property
+    def needed(self) -> bool:
+        """Whether the disk has less left than the reserve holds."""
+        try:
+            return self._path.exists() and self._free() < self._path.stat().st_size
+        except OSError:
+            return False
 
     def free(self) -> None:
         """Give the space back."""

@@ -35,7 +35,7 @@ class Storage:
 
     def before_opening(self) -> None:
         """A disk that is full now must not keep the queue from being opened."""
-        if not self._reserve.make():
+        if not self._reserve.make() or self._reserve.needed:
             self._reserve.free()
             self._full = True
             self._alarm("the disk is full")
