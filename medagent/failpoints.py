@@ -24,7 +24,7 @@ POINTS = {
     "in_checkpoint": "the write-ahead log is about to be copied into the queue's file",
     "in_retention": "ended messages are deleted, and the transaction is not committed",
     "in_migration": "an older queue file is half converted",
-    "in_snapshot": "a side file is written, and not renamed into its place yet",
+    "in_snapshot": "a file beside the queue is written, and not flushed yet",
 }
 """What has happened at each point, by its name."""
 

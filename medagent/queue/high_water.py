@@ -11,6 +11,7 @@ import re
 import zlib
 from pathlib import Path
 
+from medagent.failpoints import reach
 from medagent.queue.damage import sync_folder
 
 MARK_NAME = "queue.mark"
@@ -52,6 +53,7 @@ class HighWater:
         text = b"medagent-mark seq=%020d" % seq
         line = b"%s crc=%08x\n" % (text, zlib.crc32(text))
         os.pwrite(self._descriptor, line.rjust(_SLOT, b" "), self._writes % 2 * _SLOT)
+        reach("in_snapshot")
         os.fdatasync(self._descriptor)
         self._writes += 1
 
