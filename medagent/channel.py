@@ -64,6 +64,19 @@ class Channel(Protocol):
 
 
 @runtime_checkable
+class Keyed(Protocol):
+    """A channel that can tell which messages belong together: of one key the core has only one unanswered at a time, in the
+    order of acceptance, while other keys go on beside it."""
+
+    @property
+    def max_workers(self) -> int:
+        """Keys that may be unanswered at a time; 0 if this channel is not configured to have keys. Asked once, at start."""
+
+    def key(self, message: InboundMessage) -> str:
+        """The key of a message, whose body is not None, such as a patient's number. Must be the same for the same bytes."""
+
+
+@runtime_checkable
 class Resynchronizable(Protocol):
     """A channel whose senders number their messages, and that stops on a number it does not expect."""
 

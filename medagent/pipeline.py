@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from medagent.channel import ChannelContext
+from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.errors import PLUGIN_FAULTS, PluginError
@@ -49,11 +50,13 @@ class Pipeline:
         registers: Mapping[str, Mapping[str, int]],
         tokens: TokenSource | None,
         requested: Callable[[ServerRequest], None],
+        clock: Clock = time,
     ) -> None:
         self.statistics = Statistics()
         self.damaged = asyncio.Event()
         """Set when the queue must be closed and opened again."""
         self._store = store
+        self._clock = clock
         self._config = config
         self._last_seq = last_seq
         self._registers = registers
@@ -72,6 +75,7 @@ class Pipeline:
             channels=self._channels,
             statistics=self.statistics,
             observe=_observer(plugins, "medagent_messages_settled", "settled"),
+            clock=clock,
         )
         self.dispatcher = Dispatcher(
             config,
@@ -82,6 +86,7 @@ class Pipeline:
             statistics=self.statistics,
             settlement=self._settlement,
             tasks=self._tasks,
+            clock=clock,
         )
         self.uplink = _make_uplink(plugins, bootstrap, UplinkContext(config.agent_id, tokens, self.dispatcher, requested))
         overhead = self.uplink.overhead_bytes if self.uplink is not None else OVERHEAD_WITHOUT_UPLINK
@@ -93,9 +98,12 @@ class Pipeline:
             dispatcher=self.dispatcher,
             max_body_bytes=max_body_bytes,
             observe=_observer(plugins, "medagent_messages_accepted", "messages"),
+            clock=clock,
         )
         self._strategy = _make_strategy(
-            plugins, config, StrategyContext(config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings)
+            plugins,
+            config,
+            StrategyContext(config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings, clock),
         )
         self.intake.use(self._strategy)
         self.failed_channels: dict[str, str] = {}
@@ -151,7 +159,7 @@ class Pipeline:
                 self.damaged.set()
 
     async def _retain(self) -> None:
-        retention = Retention(self._store, self._config.retention, time)
+        retention = Retention(self._store, self._config.retention, self._clock)
         while True:
             await asyncio.sleep(MAINTAIN_SECONDS)
             await retention.tick()
@@ -161,6 +169,7 @@ class Pipeline:
         await self.supervisor.stop_accepting()
         await self._flush_strategy()
         self.intake.accepting = False
+        self.dispatcher.stopping = True
         await self._tasks.cancel()
         await self._committer.flush_changes()
         await self.supervisor.close()

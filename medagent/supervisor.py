@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from medagent.channel import Channel
+from medagent.channel import Channel, Keyed
 from medagent.config.model import ChannelConfig
 from medagent.errors import PLUGIN_FAULTS, ChannelError
 from medagent.tasks import Tasks
@@ -88,6 +88,27 @@ class HostedChannel:
 
     def forward(self, message: InboundMessage) -> str:
         return self._channel.forward(message)
+
+    @property
+    def max_workers(self) -> int:
+        """0 for a channel without keys (`medagent.channel.Keyed`)."""
+
+        def asked() -> int:
+            channel = self._channel
+            return max(0, int(channel.max_workers)) if isinstance(channel, Keyed) else 0
+
+        return self._guard("max_workers", asked, 0)
+
+    def key(self, message: InboundMessage) -> str:
+        """Only for a channel with `max_workers`. What its plugin fails on waits in line with all that have no key."""
+
+        def asked() -> str:
+            key = cast("Keyed", self._channel).key(message)
+            if type(key) is not str:
+                raise TypeError("not a text")
+            return key
+
+        return self._guard("key", asked, "")
 
     def pause_reading(self) -> None:
         self._guard("pause_reading", self._channel.pause_reading, None)

@@ -72,7 +72,7 @@ class InboundMessage:
     received_at: float = 0.0
     """Monotonic seconds; 0.0 for a message read back from disk. For latencies only."""
     attempts: int = 0
-    """How often it was written to the uplink, or could not be."""
+    """How many attempts have ended, with an answer or with a failure that counts by the channel's retry settings."""
     stored_state: State | None = None
     """What the queue file says of it; None until it is committed. For the store."""
 
@@ -97,7 +97,7 @@ class State(enum.IntEnum):
     REJECTED = 13
     """The server will never take it."""
     DEAD_LETTER = 14
-    """A policy gave up."""
+    """The retry settings of its channel gave it up."""
 
     @property
     def ended(self) -> bool:
@@ -141,7 +141,7 @@ class Answer:
     """The server's final verdict on a message."""
 
     accepted: bool
-    """False when the server will never take the message."""
+    """False when the server will never take the message, or the channel's retry settings have given it up."""
     body: str
     """The server's acknowledgment if `accepted` (it need not be HL7), else "" ."""
     reason: str = ""

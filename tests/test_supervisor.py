@@ -130,3 +130,26 @@ async def test_a_well_channel_is_passed_through() -> None:
     one = message("a")
     assert host.forward(one) == "body of a"
     assert host.answer([(one, Answer(True, "ACK"))]) == [Delivery.SENT]
+
+
+def test_keys_are_asked_of_channels_that_have_them_and_faults_are_no_key() -> None:
+    channel = RecordingChannel(max_workers=5)
+    host = hosted(channel)
+    assert (host.max_workers, host.key(message("a", "x/1"))) == (5, "x")
+    channel.failing = {"key"}
+    assert host.key(message("a", "x/1")) == ""
+    assert host.faults == 1
+
+
+def test_a_key_that_is_no_text_is_none() -> None:
+    class Odd(RecordingChannel):
+        def key(self, message: object) -> str:
+            return 17  # type: ignore[return-value]
+
+    assert hosted(Odd(max_workers=5)).key(message("a")) == ""
+
+
+def test_a_channel_without_keys_has_no_workers() -> None:
+    channel = RecordingChannel()
+    del channel.max_workers
+    assert hosted(channel).max_workers == 0

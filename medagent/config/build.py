@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from medagent.config.agent_settings import parse_settings
 from medagent.config.channels import parse_channels
 from medagent.config.endpoints import EndpointRules
-from medagent.config.model import AgentConfig, BatchConfig, RetentionConfig, Value
+from medagent.config.model import AgentConfig, BatchConfig, RetentionConfig, RetryConfig, Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.wording import from_findings, show
@@ -44,8 +45,9 @@ def build(
         for element in ("id", "name", "status")
     )
     status = _status(code, problems)
-    problems += settings.problems + channels.problems
-    config = replace(_config(settings.values, agent_id, name), status=status, channels=tuple(channels.channels))
+    retry, retry_problems = _retry(settings.values)
+    problems += settings.problems + retry_problems + channels.problems
+    config = replace(_config(settings.values, agent_id, name), status=status, retry=retry, channels=tuple(channels.channels))
     return config, list(dict.fromkeys(problems))  # two channels on one Endpoint find its problems twice
 
 
@@ -72,14 +74,35 @@ def _status(status: str, problems: list[Problem]) -> str:
     return status
 
 
+def _value(values: Mapping[str, Value], setting: str, otherwise: T) -> T:
+    found = values.get(setting, otherwise)
+    return found if isinstance(found, type(otherwise)) else otherwise
+
+
+def _retry(values: Mapping[str, Value]) -> tuple[RetryConfig, list[Problem]]:
+    """The retry settings of the Agent, and whether they contradict each other."""
+    default, value = RetryConfig(), partial(_value, values)
+    base, longest = "channelAutoRetryBaseDelayMs", "channelAutoRetryMaxDelayMs"
+    retry = RetryConfig(
+        auto=value("channelAutoRetry", default.auto),
+        guaranteed=value("channelGuaranteedDelivery", default.guaranteed),
+        base_delay_ms=value(base, default.base_delay_ms),
+        max_delay_ms=value(longest, default.max_delay_ms),
+        max_attempts=value("channelAutoRetryMaxAttempts", default.max_attempts),
+        # JSON knows no difference between 2 and 2.0
+        backoff_multiplier=float(values.get("channelAutoRetryBackoffMultiplier", default.backoff_multiplier)),
+    )
+    if retry.base_delay_ms <= retry.max_delay_ms:
+        return retry, []
+    text = f"{base} is {retry.base_delay_ms}; wanted is no more than {longest}, which is {retry.max_delay_ms}"
+    problem = Problem(f"Agent.setting {base}", text, f"{retry.max_delay_ms} for both")
+    return replace(retry, base_delay_ms=retry.max_delay_ms), [problem]
+
+
 def _config(values: Mapping[str, Value], agent_id: str, name: str) -> AgentConfig:
     """The typed configuration of the settings."""
     default = AgentConfig(agent_id, name)
-
-    def value(setting: str, otherwise: T) -> T:
-        found = values.get(setting, otherwise)
-        return found if isinstance(found, type(otherwise)) else otherwise
-
+    value = partial(_value, values)
     batch = BatchConfig(
         enabled=value("batchEnabled", default.batch.enabled),
         max_batch_size=value("batchSize", default.batch.max_batch_size),

@@ -13,6 +13,50 @@ _AGENT = AgentConfig(agent_id="", name="")
 MAX_CLIENTS_WITH_KEEP_ALIVE = 1
 """The default of `maxClientsPerRemote` when `keepAlive` is true."""
 
+RETRY = (
+    Setting(
+        "channelAutoRetry",
+        bool,
+        _AGENT.retry.auto,
+        "Try again what failed for a passing reason; false ends such a message as `dead_letter` at once.",
+    ),
+    Setting(
+        "channelGuaranteedDelivery",
+        bool,
+        _AGENT.retry.guaranteed,
+        "Send again without end where nobody knows whether the server has a message; false has that count as a failure.",
+    ),
+    Setting(
+        "channelAutoRetryBaseDelayMs",
+        int,
+        _AGENT.retry.base_delay_ms,
+        "Delay after the first failure, milliseconds; no more than `channelAutoRetryMaxDelayMs`.",
+        minimum=0,
+    ),
+    Setting(
+        "channelAutoRetryMaxDelayMs",
+        int,
+        _AGENT.retry.max_delay_ms,
+        "Longest delay before a message is tried again, milliseconds.",
+        minimum=0,
+    ),
+    Setting(
+        "channelAutoRetryMaxAttempts",
+        int,
+        _AGENT.retry.max_attempts,
+        "Failures that end a message as `dead_letter`; 0 for no end.",
+        minimum=0,
+    ),
+    Setting(
+        "channelAutoRetryBackoffMultiplier",
+        float,
+        _AGENT.retry.backoff_multiplier,
+        "Each delay is the one before times this.",
+        minimum=1,
+    ),
+)
+"""What becomes of a message that failed; a channel can choose otherwise by its `retryMode`."""
+
 EFFECTIVE = (
     Setting("batchEnabled", bool, _BATCH.enabled, "Gather messages into commits; false commits each message by itself."),
     Setting("batchSize", int, _BATCH.max_batch_size, "Messages a commit.", minimum=1, maximum=10_000),
@@ -58,6 +102,7 @@ EFFECTIVE = (
         "Largest frame that the server takes, bytes of the whole JSON text; longer messages are refused.",
         minimum=1024,
     ),
+    *RETRY,
     Setting(
         "logStatsFreqSecs",
         int,
@@ -106,24 +151,6 @@ WITHOUT_EFFECT = (
     ),
     Setting("durableQueue", bool, True, "Queue on disk. medagent always does, so false changes nothing."),
     Setting("queueDbPath", str, None, "Path of the queue file. medagent keeps it in the folder that `--state-dir` names."),
-    Setting("channelAutoRetry", bool, True, "Retry failed deliveries."),
-    Setting("channelGuaranteedDelivery", bool, True, "Retry until the server's definite answer, ambiguous failures too."),
-    Setting("channelAutoRetryBaseDelayMs", int, 1000, "Delay before the first retry, milliseconds.", minimum=0),
-    Setting("channelAutoRetryMaxDelayMs", int, 60_000, "Cap of the delay between retries, milliseconds.", minimum=0),
-    Setting(
-        "channelAutoRetryMaxAttempts",
-        int,
-        0,
-        "Attempts before a retryable failure ends; 0 for no end.",
-        minimum=0,
-    ),
-    Setting(
-        "channelAutoRetryBackoffMultiplier",
-        float,
-        2.0,
-        "Each delay is the one before times this.",
-        minimum=1,
-    ),
     Setting("strictConfigValidation", bool, False, "A reload fails on warnings too."),
 )
 """Known, so never a fault, and noted as without effect when set. Names, types, defaults and bounds are those of Medplum's

@@ -15,6 +15,7 @@ def describe(config: AgentConfig) -> dict[str, object]:
     return described | {
         "batch": asdict(config.batch),
         "retention": asdict(config.retention),
+        "retry": asdict(config.retry),
         "settings": dict(config.settings),
         "channels": [_describe_channel(channel) for channel in config.channels],
     }

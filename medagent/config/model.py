@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 Value = bool | int | float | str
@@ -41,6 +41,45 @@ class RetentionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryConfig:
+    """What becomes of messages that failed for a passing reason; docs/batching.md has the classes of failure."""
+
+    auto: bool = True
+    """Agent.setting `channelAutoRetry`: try again; false ends a message at its first failure."""
+    guaranteed: bool = True
+    """Agent.setting `channelGuaranteedDelivery`: where nobody knows whether the server has the message, send it again without
+    end, whatever the other settings say; false has such failures count like any other."""
+    base_delay_ms: int = 1000
+    """Agent.setting `channelAutoRetryBaseDelayMs`: before the second attempt, milliseconds."""
+    max_delay_ms: int = 60_000
+    """Agent.setting `channelAutoRetryMaxDelayMs`: longest delay, milliseconds; not below `base_delay_ms`."""
+    max_attempts: int = 0
+    """Agent.setting `channelAutoRetryMaxAttempts`: failures that end a message; 0 for no end."""
+    backoff_multiplier: float = 2.0
+    """Agent.setting `channelAutoRetryBackoffMultiplier`: each delay is the one before times this, at least 1."""
+
+    def in_mode(self, mode: str) -> RetryConfig:
+        """With the choice of an Endpoint.address parameter `retryMode`: none, normal or guaranteed; "" for no choice."""
+        if not mode:
+            return self
+        return replace(self, auto=mode != "none", guaranteed=mode == "guaranteed")
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after failure number `failures`, from 1."""
+        longest = self.max_delay_ms / 1000
+        if not self.base_delay_ms:
+            return 0.0
+        try:
+            return min(self.base_delay_ms / 1000 * self.backoff_multiplier ** (failures - 1), longest)
+        except OverflowError:
+            return longest
+
+    def ends(self, failures: int) -> bool:
+        """Whether a message has ended with failure number `failures`."""
+        return not self.auto or 0 < self.max_attempts <= failures
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelConfig:
     """One channel: an Agent.channel and the Endpoint it names."""
 
@@ -67,6 +106,7 @@ class AgentConfig:
     batch: BatchConfig = field(default_factory=BatchConfig)
     queue_strategy: str = "batched"
     """Agent.setting `queueStrategy`; without it `batched` or `immediate`, by `batchEnabled`."""
+    retry: RetryConfig = field(default_factory=RetryConfig)
     max_in_flight: int = 1000
     """Unanswered messages a channel, 1-10,000."""
     response_timeout_ms: int = 60_000
@@ -81,3 +121,8 @@ class AgentConfig:
     settings: Mapping[str, Value] = field(default_factory=lambda: _EMPTY)
     """Every known setting by its name, defaults filled in: where a plugin finds its own."""
     channels: tuple[ChannelConfig, ...] = ()
+
+    def retry_of(self, channel: str) -> RetryConfig:
+        """What holds for one channel: its own `retryMode`, else what the Agent says."""
+        modes = (each.parameters.get("retryMode", "") for each in self.channels if each.name == channel)
+        return self.retry.in_mode(str(next(modes, "")))

@@ -28,7 +28,8 @@ class Caution:
     def __init__(self) -> None:
         self._suspects: dict[int, str] = {}
         """Channel by seq, in order."""
-        self._dangerous: set[int] = set()
+        self._dangerous: dict[int, int] = {}
+        """Connections lost over it while it was alone, by seq."""
         self._quiet_until: float | None = None
         self._failures = 0
         self._losses = 0
@@ -47,6 +48,16 @@ class Caution:
     def is_dangerous(self, seq: int) -> bool:
         """Whether this message must only be sent alone, after `suspect`."""
         return seq in self._dangerous
+
+    def dangers(self, seq: int) -> int:
+        """How often this message seemed to be what ended the connection."""
+        return self._dangerous.get(seq, 0)
+
+    def beware(self, seq: int) -> None:
+        """This suspect will be tried again later, and then alone."""
+        if seq in self._suspects:
+            self._dangerous.setdefault(seq, 0)
+            self.put_off(seq)
 
     def suspect(self, seq: int, channel: str) -> None:
         """Send nothing beside this message until it has an answer."""
@@ -76,7 +87,7 @@ class Caution:
         elif len(unanswered) == 1:
             message = unanswered[0]
             if self._losses >= LOSSES_ALONE or message.seq in self._dangerous:
-                self._dangerous.add(message.seq)
+                self._dangerous[message.seq] = self._dangerous.get(message.seq, 0) + 1
                 self._losses = 0
                 return message
         return None
@@ -92,7 +103,7 @@ class Caution:
 
     def settled(self, seq: int) -> None:
         """This message has an answer, or its time is over."""
-        self._dangerous.discard(seq)
+        self._dangerous.pop(seq, None)
         self.put_off(seq)
 
     def put_off(self, seq: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ Counts = dict[tuple[str, State], int]
 """By channel and state."""
 REMOVED_REGISTER = "removed"
 """The register that counts the messages of a channel that retention has deleted."""
+SELECT_STATES = "SELECT seq, state FROM json_each(?) JOIN message ON seq = value"
+_STATES = {int(state): state for state in State}
 LIVE = tuple(state for state in State if not state.ended)
 
 
@@ -25,10 +28,18 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
     return {(channel, State(state)): count for channel, state, count in rows}
 
 
+def states_of(connection: sqlite3.Connection, changes: Sequence[Change]) -> dict[int, State]:
+    """Where the messages of these changes stand in the file, by seq: what memory says of that may be older."""
+    if not changes:
+        return {}
+    seqs = json.dumps([change.message.seq for change in changes])
+    return {seq: _STATES[state] for seq, state in connection.execute(SELECT_STATES, (seqs,))}
+
+
 def counted(
-    before: Counts, stored: Sequence[InboundMessage], changes: Sequence[Change]
+    before: Counts, stored: Sequence[InboundMessage], changes: Sequence[Change], states: Mapping[int, State]
 ) -> tuple[Counts, set[tuple[str, State]]]:
-    """The counts after new messages and changes of state, and which of them have changed."""
+    """The counts after new messages and changes of state, and which of them have changed. `states`: by seq, before."""
     counts = dict(before)
     touched = set()
     for message in stored:
@@ -36,7 +47,7 @@ def counted(
         counts[key] = counts.get(key, 0) + 1
         touched.add(key)
     for change in changes:
-        old, new = change.message.stored_state, change.state
+        old, new = states.get(change.message.seq), change.state
         if old is None or old is new:
             continue
         channel = change.message.channel

@@ -1,7 +1,8 @@
 """From the queue to the server and back: what leaves, in what order, and what becomes of the answers.
 
-First attempts of a channel leave in the order of acceptance, at most `maxInFlight` of them unanswered. A disconnect or a
-time-out after sending is ambiguous: such a message is sent again under the same key until there is an answer.
+First attempts of a channel leave in the order of acceptance, at most `maxInFlight` of them unanswered; a channel with keys
+has one of each key unanswered. A disconnect or a time-out after sending is ambiguous: such a message is sent again under the
+same callback until there is an answer, unless the channel's settings have it count as a failure like any other.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from medagent.failpoints import reach
 from medagent.queue.base import Change, Duplicate, QueueStore
 from medagent.queue.caution import Caution
 from medagent.queue.committer import Committer
+from medagent.queue.failures import LATE, LOST, LOST_ALONE, PASSING_ERRORS, Failures
 from medagent.queue.forwarding import make_frames
-from medagent.queue.lane import PAGE_BYTES, PAGE_MESSAGES, Lane
+from medagent.queue.keyed_lane import make_lane
+from medagent.queue.lane import Lane
+from medagent.queue.reading import Reader
 from medagent.queue.settlement import Settlement, Verdict
 from medagent.statistics import Statistics
 from medagent.tasks import Tasks
@@ -28,13 +32,12 @@ from medagent.uplink.base import Response, Uplink
 
 log = logging.getLogger(__name__)
 
-RETRY_BASE = 1.0
-RETRY_CAP = 60.0
-"""Seconds before a message that failed for a passing reason is tried again: base * 2^(attempts - 1), at most the cap."""
-PASSING_ERRORS = frozenset({"Channel not found"})
-"""Texts of `agent:error` that say nothing against the message: the Agent resource on the server is to be mended."""
+RESEND_PAUSE = 1.0
+"""Seconds before a message is tried again that could not be read, or that the uplink did not take."""
 MAX_CHUNK = 500
 """Messages written to the uplink in one go."""
+MAX_READ = 50
+"""Messages read again in one go."""
 
 
 @dataclass(slots=True)
@@ -71,12 +74,16 @@ class Dispatcher:
         self._statistics = statistics
         self._tasks = tasks
         self._settlement = settlement
+        self._reader = Reader(store, committer)
+        self._failures = Failures(config, committer=committer, settlement=settlement, statistics=statistics, clock=clock)
         self._clock = clock
         self._uplink: Uplink | None = None
         self._connected = False
         self._lanes: dict[str, Lane] = {}
         self._in_flight: dict[str, Flight] = {}
         self._caution = Caution()
+        self.stopping = False
+        """The agent is about to end: what is unanswered then goes again in its next run, and nothing has failed."""
         self.unmatched = 0
         """Answers that no waiting message asked for: late, double or unknown. Harmless."""
 
@@ -86,10 +93,9 @@ class Dispatcher:
 
     async def add_lane(self, channel: str, newest: int) -> None:
         """Start to work on a channel's messages: all up to seq `newest` that are on disk, and what will be accepted."""
-        lane = self._lanes[channel] = Lane(channel, self._max_in_flight, newest=newest)
-        wall, now = self._clock.time(), self._clock.monotonic()
+        lane = self._lanes[channel] = make_lane(channel, self._channels[channel], self._max_in_flight, newest)
         for seq, at in await self._store.retries(channel):
-            lane.retry(seq, now + min(max(0.0, at - wall), RETRY_CAP))
+            lane.retry(seq, self._failures.due(channel, at))
         self._pump()
 
     @property
@@ -133,14 +139,27 @@ class Dispatcher:
         self._pump()
 
     def disconnected(self) -> None:
-        """Nobody knows what the server made of what was in flight: it all goes again, in order, under the same keys."""
+        """Nobody knows what the server made of what was in flight: it goes again, in order, under the same callbacks."""
         self._connected = False
         fatal = self._caution.disconnected([flight.message for flight in self._in_flight.values()])
         if fatal is not None:
             log.error("channel %s: the connection is lost whenever message %d is sent: it waits", fatal.channel, fatal.seq)
-            self._take_down(fatal)
-            self._retry_later(fatal, None, "the connection was lost each time while this message was alone on its way")
-        self._rewind(list(self._in_flight.values()))
+        again = []
+        for flight in list(self._in_flight.values()):
+            message = flight.message
+            lane = self._lanes[message.channel]
+            guaranteed = self.stopping or self._failures.retry_of(message.channel).guaranteed
+            if guaranteed and message is not fatal:
+                again.append(flight)
+                continue
+            self._take_down(message)
+            if guaranteed:
+                self._caution.put_off(message.seq)
+                self._failures.lost(lane, message, self._caution.dangers(message.seq), LOST_ALONE)
+            else:
+                self._caution.beware(message.seq)
+                self._failed(message, None, LOST)
+        self._rewind(again)
 
     def _rewind(self, flights: Sequence[Flight]) -> None:
         seqs: dict[str, list[int]] = {}
@@ -164,14 +183,15 @@ class Dispatcher:
             late.append(flight)
         for flight in late:
             message = flight.message
-            del self._in_flight[message.callback]
-            lane = self._lanes[message.channel]
-            lane.in_flight -= 1
-            lane.retry(message.seq, now)
-            self._caution.put_off(message.seq)
+            self._take_down(message)
             self._statistics.timed_out(message.channel)
+            if self._failures.retry_of(message.channel).guaranteed:
+                self._caution.put_off(message.seq)
+                self._lanes[message.channel].retry(message.seq, now)
+            else:
+                self._failed(message, None, LATE)
         if late:
-            log.warning("%d message(s) had no answer within %g s: sending again under the same keys", len(late), self._timeout)
+            log.warning("%d message(s) had no answer within %g s", len(late), self._timeout)
         if self._caution.grace_ends(now):
             self._rewind(list(self._in_flight.values()))
         self._pump()
@@ -191,13 +211,19 @@ class Dispatcher:
     def _pump_lane(self, lane: Lane, uplink: Uplink) -> bool:
         """Send what may go; False if the uplink is full."""
         while True:
-            while (seq := lane.take_retry(self._clock.monotonic())) is not None:
+            now = self._clock.monotonic()
+            again: list[int] = []
+            while (seq := lane.take_retry(now)) is not None:
                 if self._caution.is_dangerous(seq):
-                    lane.retry(seq, self._clock.monotonic())
+                    lane.retry(seq, now)
                     self._caution.suspect(seq, lane.channel)
-                    return False
+                    break
                 lane.in_flight += 1  # the place is taken while the body is read
-                self._tasks.spawn(self._resend(lane, seq), "retry")
+                again.append(seq)
+            for begin in range(0, len(again), MAX_READ):
+                self._tasks.spawn(self._resend(lane, again[begin : begin + MAX_READ]), "retry")
+            if self._caution.active:
+                return False
             batch: list[InboundMessage] = []
             while len(batch) < MAX_CHUNK and (message := lane.take()) is not None:
                 batch.append(message)
@@ -220,7 +246,7 @@ class Dispatcher:
         lane = self._lanes[channel]
         if (seq := lane.take_retry(self._clock.monotonic())) is not None:
             lane.in_flight += 1
-            self._tasks.spawn(self._resend(lane, seq), "retry")
+            self._tasks.spawn(self._resend(lane, [seq]), "retry")
         elif (message := lane.take()) is not None:
             lane.in_flight += 1
             if left := self._transmit(uplink, (message,)):
@@ -254,7 +280,6 @@ class Dispatcher:
         deadline = self._clock.monotonic() + self._timeout
         for message in sound[:taken]:
             self._in_flight.pop(message.callback, None)  # the deadlines stay in order
-            message.attempts += 1
             message.body = None
             self._in_flight[message.callback] = Flight(message, deadline)
             self._committer.change(Change(message, State.SENT))
@@ -263,39 +288,29 @@ class Dispatcher:
         return sound[taken:]
 
     async def _read_page(self, lane: Lane) -> None:
-        rewinds = lane.rewinds
         try:
-            # what is not on disk yet would be read in its old state
-            await self._committer.flush_changes()
-            if lane.rewinds == rewinds and self._committer.unwritten(State.RECEIVED):
-                return  # the queue's file cannot be written: the next tick tries again
-            newest = lane.newest
-            found = await self._store.fetch(lane.channel, lane.cursor, PAGE_MESSAGES, PAGE_BYTES)
-            if lane.rewinds == rewinds:
-                lane.page([message for message in found if self._unsent(message)], found[-1].seq if found else newest)
+            read = await self._reader.read_page(lane, self._in_flight)
         finally:
             lane.reading = False
-        self._pump()
+        if read:
+            self._pump()
 
-    def _unsent(self, message: InboundMessage) -> bool:
-        """Whether memory knows no more of a message than the queue's file, which could not be written for a while."""
-        pending = self._committer.pending(message.seq)
-        return message.callback not in self._in_flight and (pending is None or pending.state is State.RECEIVED)
-
-    async def _resend(self, lane: Lane, seq: int) -> None:
-        """Send one message again; the caller has taken its place in the window."""
-        ended = taken = False
+    async def _resend(self, lane: Lane, seqs: Sequence[int]) -> None:
+        """Send messages that must be read first; the caller has taken their places in the window."""
+        left = set(seqs)
         try:
-            await self._committer.flush_changes()
-            message = await self._store.fetch_one(seq)
-            ended = message is None
-            if message is not None and self._connected and self._uplink is not None:
-                taken = not self._transmit(self._uplink, (message,))
-        finally:
-            if not taken:
+            found = await self._reader.read(seqs)
+            for seq in left - {message.seq for message in found}:
+                left.remove(seq)
                 lane.in_flight -= 1
-                if not ended:
-                    lane.retry(seq, self._clock.monotonic() + RETRY_BASE)
+                lane.ended(seq)
+            if found and self._connected and self._uplink is not None:
+                not_taken = self._transmit(self._uplink, found)
+                left = {message.seq for message in not_taken}
+        finally:
+            lane.in_flight -= len(left)
+            for seq in left:
+                lane.retry(seq, self._clock.monotonic() + RESEND_PAUSE)
 
     # -- from the server ----------------------------------------------------------------------------------------------
 
@@ -309,13 +324,14 @@ class Dispatcher:
                 self.unmatched += 1
                 continue
             message = flight.message
-            self._lanes[message.channel].in_flight -= 1
-            if self._caution.active:
-                self._caution.settled(message.seq)
+            lane = self._lanes[message.channel]
+            lane.in_flight -= 1
             status = response.status_code
             if status == 429 or status >= 500:
-                self._retry_later(message, status, response.body)
-            elif status >= 400:
+                self._failed(message, status, response.body)
+                continue
+            self._end(lane, message)
+            if status >= 400:
                 verdicts.setdefault(message.channel, []).append((message, Answer(False, "", response.body), status))
             else:
                 verdicts.setdefault(message.channel, []).append((message, Answer(True, response.body), status))
@@ -324,29 +340,24 @@ class Dispatcher:
             self._settlement.settle(channel, some)
         self._pump()
 
+    def _end(self, lane: Lane, message: InboundMessage) -> None:
+        """The server has given its final verdict on a message."""
+        self._caution.settled(message.seq)
+        message.attempts += 1
+        lane.ended(message.seq)
+
     def _put_off(self, message: InboundMessage, error: BaseException) -> None:
         """A plugin fails on this message, which was about to be sent."""
         log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
         self._in_flight.pop(message.callback, None)
         self._lanes[message.channel].in_flight -= 1
-        message.attempts += 1
         message.body = None
-        self._retry_later(message, None, type(error).__name__)
+        self._failed(message, None, type(error).__name__)
 
-    def _retry_later(self, message: InboundMessage, status_code: int | None, reason: str) -> None:
+    def _failed(self, message: InboundMessage, status_code: int | None, reason: str) -> None:
         self._caution.put_off(message.seq)
-        delay = min(RETRY_BASE * 2.0 ** min(message.attempts - 1, 10), RETRY_CAP)
-        self._committer.change(
-            Change(
-                message,
-                State.ERROR,
-                status_code=status_code,
-                error=reason,
-                next_attempt_at=self._clock.time() + delay,
-            )
-        )
-        self._lanes[message.channel].retry(message.seq, self._clock.monotonic() + delay)
-        self._statistics.failed(message.channel)
+        if self._failures.failed(self._lanes[message.channel], message, status_code, reason):
+            self._caution.settled(message.seq)
 
     # -- errors that name no message ------------------------------------------------------------------------------------
 
@@ -374,8 +385,8 @@ class Dispatcher:
         self._take_down(message)
         if text in PASSING_ERRORS:
             log.warning("channel %s: the server cannot serve it now: %s", message.channel, text)
-            self._retry_later(message, None, text)
+            self._failed(message, None, text)
         else:
             log.warning("channel %s: the server refuses message %d; it ends as rejected", message.channel, message.seq)
-            self._caution.settled(message.seq)
+            self._end(self._lanes[message.channel], message)
             self._settlement.settle(message.channel, [(message, Answer(False, "", text), None)])

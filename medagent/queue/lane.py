@@ -103,9 +103,18 @@ class Lane:
         first = min(seqs, default=None)
         if first is not None:
             self.rewinds += 1
+            # what waits in memory may be older: a retry can be on its way before it
+            oldest = self._ready[0].seq if self._ready else first
             self._ready.clear()
             self._ready_bytes = 0
-            self.cursor = min(self.cursor, first - 1)
+            self.cursor = min(self.cursor, first - 1, oldest - 1)
+
+    def ended(self, seq: int) -> None:
+        """This message needs no further attempt."""
+
+    def failed_before(self, seq: int, limit: int) -> list[int]:
+        """At most `limit` messages in state `error` that a page up to `seq` must bring along, in order."""
+        return []
 
     def join(self, seq: int, message: InboundMessage) -> None:
         """The device has sent message `seq` again over another connection, which gets the answer from now on."""

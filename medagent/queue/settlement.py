@@ -15,6 +15,8 @@ from medagent.types import Answer, Delivery, InboundMessage, State
 Verdict = tuple[InboundMessage, Answer, int | None]
 """A message, the server's word on it, and the status code it came with, if any."""
 
+REFUSED = (State.REJECTED, State.DEAD_LETTER)
+
 
 class Settlement:
     """Tells devices what the server said, and notes what they got."""
@@ -33,13 +35,15 @@ class Settlement:
         self._statistics = statistics
         self._observe = observe
         self._clock = clock
+        self._again: set[int] = set()
+        """Of copies whose answer waits for a slow device; nothing is stored under such a seq."""
 
-    def settle(self, channel: str, verdicts: Sequence[Verdict]) -> None:
-        """These messages of one channel have ended."""
+    def settle(self, channel: str, verdicts: Sequence[Verdict], refused: State = State.REJECTED) -> None:
+        """These messages of one channel have ended; those that were not accepted as `refused`."""
         deliveries = self._answer(channel, [(message, answer) for message, answer, _ in verdicts])
         settled = []
         for (message, answer, status_code), delivery in zip(verdicts, deliveries, strict=True):
-            state = delivery.value if answer.accepted else State.REJECTED
+            state = delivery.value if answer.accepted else refused
             settled.append((message, state))
             self._committer.change(
                 Change(
@@ -61,9 +65,12 @@ class Settlement:
     def delivered(self, outcomes: Sequence[tuple[InboundMessage, Delivery]]) -> None:
         """A slow device has taken its answers, or has gone."""
         for message, delivery in outcomes:
+            if message.seq in self._again:
+                self._again.remove(message.seq)
+                continue
             pending = self._committer.pending(message.seq)
-            # a refusal has ended as `rejected` whatever became of its answer
-            if self._committer.state_of(message) is State.REJECTED:
+            # a refusal has ended as that whatever became of its answer
+            if self._committer.state_of(message) in REFUSED:
                 continue
             change = Change(message, delivery.value)
             if pending is not None:
@@ -72,8 +79,9 @@ class Settlement:
 
     def answer_again(self, seq: int, message: InboundMessage, state: State, response: str | None) -> None:
         """The device has sent again what the server has answered: `message` is the copy, `seq` the one with the answer."""
-        refused = state in (State.REJECTED, State.DEAD_LETTER)
-        deliveries = self._answer(message.channel, [(message, Answer(not refused, response or ""))])
+        deliveries = self._answer(message.channel, [(message, Answer(state not in REFUSED, response or ""))])
+        if deliveries[0] is Delivery.QUEUED:
+            self._again.add(message.seq)
         if state is not State.RESPONSE_UNDELIVERED or deliveries[0] is not Delivery.SENT:
             return
         if (pending := self._committer.pending(seq)) is not None:

@@ -18,7 +18,7 @@ from medagent.errors import QueueError, StorageFailed
 from medagent.failpoints import reach
 from medagent.queue import damage, statements
 from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
-from medagent.queue.counting import Counts, counted, depths_of, read_counts, write_counters
+from medagent.queue.counting import Counts, counted, depths_of, read_counts, states_of, write_counters
 from medagent.queue.file import QueueFile
 from medagent.queue.high_water import HighWater
 from medagent.queue.hold import Hold
@@ -148,10 +148,11 @@ class SqliteStore:
         self._storage.before_commit(connection, storing=bool(messages))
         try:
             connection.execute("BEGIN IMMEDIATE")
+            states = states_of(connection, changes)
             # changes first: a resend of a message whose answer is in this batch then finds the answer
             statements.mark_batch(connection, changes, self._clock.time())
             inserted = insert_batch(connection, messages, self._registers) if messages else Inserted()
-            counts, touched = counted(self._counts, inserted.stored, changes)
+            counts, touched = counted(self._counts, inserted.stored, changes, states)
             write_counters(connection, counts, touched)
             for (channel, name), value in inserted.registers.items():
                 connection.execute(statements.SET_REGISTER, (channel, name, value))

@@ -109,9 +109,10 @@ class RecordingChannel(Watched):
 
     content_type = "text/plain"
 
-    def __init__(self, context: ChannelContext | None = None) -> None:
+    def __init__(self, context: ChannelContext | None = None, *, max_workers: int = 0) -> None:
         super().__init__()
         self.context = context
+        self.max_workers = max_workers
         self.acknowledged: list[InboundMessage] = []
         """Positively, in order."""
         self.refusals: list[tuple[InboundMessage, Refusal]] = []
@@ -167,6 +168,12 @@ class RecordingChannel(Watched):
         if message.body in self.poison:
             raise RuntimeError("forward")
         return (message.body or b"").decode("latin-1")
+
+    def key(self, message: InboundMessage) -> str:
+        """What stands before the first `/` of the body."""
+        self._maybe_fail("key")
+        key, slash, _ = (message.body or b"").decode("latin-1").partition("/")
+        return key if slash else ""
 
     def pause_reading(self) -> None:
         self.paused.append(True)

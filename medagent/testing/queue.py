@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medagent.config.model import AgentConfig, BatchConfig, ChannelConfig
+from medagent.config.model import AgentConfig, BatchConfig, ChannelConfig, RetryConfig
 from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.queue.batched import BatchedStrategy
 from medagent.queue.committer import Committer
@@ -42,17 +42,22 @@ class QueueWorld:
         strategy: MakeStrategy = BatchedStrategy,
         batch: BatchConfig | None = None,
         max_in_flight: int = 1000,
+        retry: RetryConfig | None = None,
+        max_workers: int = 0,
         max_body_bytes: int = 1_000_000,
         # transforms are plugins', so tests give wrong ones too
         transforms: Sequence[Callable[[str], Any]] = (),
         change_delay: float = 0.005,
     ) -> None:
-        self.config = AgentConfig("a-1", "Test", batch=batch or BatchConfig(), max_in_flight=max_in_flight)
+        """`max_workers` above 0 makes keyed channels: see `medagent.testing.doubles.RecordingChannel.key`."""
+        self.config = AgentConfig(
+            "a-1", "Test", batch=batch or BatchConfig(), retry=retry or RetryConfig(), max_in_flight=max_in_flight
+        )
         self.clock = Clock()
         self.store = UnreliableStore(SqliteStore(folder / "queue.db", clock=self.clock))
         self.statistics = Statistics()
         self.tasks = Tasks()
-        self.channels = {name: RecordingChannel() for name in channels}
+        self.channels = {name: RecordingChannel(max_workers=max_workers) for name in channels}
         self._hosted = {
             name: HostedChannel(ChannelConfig(name, "test", "127.0.0.1", 1, "test://127.0.0.1:1"), channel)
             for name, channel in self.channels.items()

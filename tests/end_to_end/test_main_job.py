@@ -77,8 +77,12 @@ def control_id(body: str) -> str:
     return body.split("|")[9]
 
 
-async def test_what_is_queued_is_sent_after_a_restart(tmp_path):
-    fhir = server(bot=bots.silent)
+NO_RETRY = {"channelAutoRetry": False, "channelGuaranteedDelivery": False}
+
+
+@pytest.mark.parametrize("settings", [{}, NO_RETRY], ids=["guaranteed", "an end is no failure"])
+async def test_what_is_queued_is_sent_after_a_restart(tmp_path, settings):
+    fhir = server(bot=bots.silent, settings=settings)
     async with fhir:
         async with agent(fhir, tmp_path) as process:
             await process.listening(*QUERIES)
@@ -94,7 +98,8 @@ async def test_what_is_queued_is_sent_after_a_restart(tmp_path):
     # the same keys again, in the same order
     assert [frame["callback"] for frame in fhir.transmits] == first * 2
     rows = read_messages(tmp_path / "queue.db")
-    assert [(row.state, row.attempts) for row in rows] == [(State.PROCESSED, 2)] * 2
+    # the one whose end nobody knows does not count
+    assert [(row.state, row.attempts) for row in rows] == [(State.PROCESSED, 1)] * 2
 
 
 async def test_a_refusal_of_the_server_becomes_an_ae(tmp_path):
@@ -108,6 +113,23 @@ async def test_a_refusal_of_the_server_becomes_an_ae(tmp_path):
     rows = read_messages(tmp_path / "queue.db")
     assert {row.state for row in rows} == {State.REJECTED}
     assert all("OperationOutcome" in (row.error or "") for row in rows)
+
+
+async def test_what_the_retry_settings_give_up_becomes_an_ae(tmp_path):
+    def busy(request: bots.BotRequest) -> bots.BotResult:
+        return bots.Reply(503, "busy")
+
+    settings = {"channelAutoRetryMaxAttempts": 2, "channelAutoRetryBaseDelayMs": 10}
+    async with server(bot=busy, settings=settings) as fhir, agent(fhir, tmp_path) as process:
+        await process.listening(*QUERIES)
+        assert await exchange(process, "original", message("C1")) == ["AE"]
+        assert await exchange(process, "enhanced", message("C2"), answers=2) == ["CA", "AE"]
+        assert await exchange(process, "aa", message("C3")) == ["AA"]
+        await process.drained(tmp_path)
+        assert await process.stop() == 0
+        assert len(fhir.transmits) == 6
+    rows = read_messages(tmp_path / "queue.db")
+    assert {(row.state, row.attempts, row.error) for row in rows} == {(State.DEAD_LETTER, 2, "busy")}
 
 
 async def test_an_identical_resend_joins_its_row(tmp_path):

@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
     [
         ("connections.py", "--count", "150", "--idle-seconds", "0.2"),
         ("bad_neighbours.py", "--good", "2", "--bad", "20", "--seconds", "0.5", "--rounds", "1", "--factor", "1000"),
+        ("ordered_keys.py", "--keys", "20", "--each", "3", "--kills", "1", "--serial-messages", "3", "--factor", "0"),
     ],
     ids=lambda command: command[0],
 )
@@ -30,6 +31,9 @@ async def test_small_run(command: tuple[str, ...]) -> None:
     figures = json.loads(stdout)
     if program == "connections.py":
         assert figures["answered"] == figures["asked"] == 300
+    elif program == "ordered_keys.py":
+        assert figures["done"] == figures["messages"] == 60
+        assert figures["inversions"] == 0
     else:
         assert min(figures["messages_alone"], figures["messages_beside"]) > 0
 

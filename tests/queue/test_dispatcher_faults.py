@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medagent.config.model import RetryConfig
 from medagent.queue.caution import GRACE
-from medagent.queue.dispatcher import RETRY_BASE, RETRY_CAP
 from medagent.queue.lane import PAGE_MESSAGES
 from medagent.testing.queue import QueueWorld, message
 from medagent.types import State
+
+RETRY_BASE = RetryConfig().base_delay_ms / 1000
+RETRY_CAP = RetryConfig().max_delay_ms / 1000
 
 
 def bodies(*names: str) -> list[str]:

@@ -111,6 +111,20 @@ def test_retries_are_due_in_time_and_need_room() -> None:
     assert lane.take_retry(40.0) is None
 
 
+def test_what_waits_in_memory_is_not_forgotten_when_a_newer_one_is_sent_again() -> None:
+    lane = Lane("adt", max_in_flight=2)
+    lane.committed(loaded(1, 2))
+    assert taken(lane) == [1, 2]
+    lane.in_flight -= 1
+    lane.retry(2, due=0.0)
+    lane.in_flight -= 1
+    lane.rewind([1])
+    assert lane.take_retry(0.0) == 2
+    lane.page(loaded(1), 1)
+    lane.rewind([2])
+    assert (lane.behind, lane.cursor) == (True, 0)
+
+
 def test_a_resend_moves_the_answer_of_a_waiting_message_to_the_newest_connection() -> None:
     lane = Lane("adt", max_in_flight=10)
     lane.committed(loaded(1, 2))
@@ -122,6 +136,18 @@ def test_a_resend_moves_the_answer_of_a_waiting_message_to_the_newest_connection
     assert two is not None
     assert (two.link, two.remote, two.origin) == ("c9", "10.0.0.9:1", "handle")
     assert one.link == ""
+
+
+def test_a_rewind_to_a_retry_forgets_none_that_wait_before_it() -> None:
+    lane = Lane("adt", max_in_flight=1)
+    lane.committed(loaded(1, 2, 3))
+    taken(lane)
+    lane.in_flight -= 1
+    lane.rewind([1])
+    lane.page(loaded(1, 2, 3), 3)
+    lane.rewind([3])  # it had failed before, and its retry was sent while 1 and 2 waited
+    assert lane.cursor == 0
+    assert lane.behind
 
 
 class Model(RuleBasedStateMachine):

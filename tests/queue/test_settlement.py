@@ -42,3 +42,21 @@ async def test_what_is_being_written_is_known(tmp_path: Path) -> None:
         world.store.gate.set()
         await flush
         assert await world.states() == {State.REJECTED: 1}
+
+
+async def test_the_second_answer_of_a_slow_device_is_no_change_of_its_copy(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.uplink.connect()
+        world.channel.delivery = Delivery.GONE
+        await world.accept(message("a"))
+        world.uplink.answer(*world.uplink.transmitted)
+        world.channel.delivery = Delivery.QUEUED
+        await world.accept(message("a", link="c2"))
+        copy = world.channel.answers[-1][0]
+        assert copy.link == "c2"
+        await world.committer.flush_changes()
+        written = len(world.store.commits)
+        world.settlement.delivered([(copy, Delivery.SENT)])
+        await world.committer.flush_changes()
+        assert len(world.store.commits) == written, "there is no message under the copy's seq"
+        assert await world.states() == {State.RESPONSE_UNDELIVERED: 1}

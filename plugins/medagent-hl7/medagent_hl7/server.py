@@ -23,6 +23,7 @@ from medagent_hl7.connection import Connection
 from medagent_hl7.faults import note_fault
 from medagent_hl7.framing import Empty, Frame, FrameEvent, Oversize
 from medagent_hl7.guarding import Guard
+from medagent_hl7.keys import key_path, workers
 from medagent_hl7.limits import Limits
 from medagent_hl7.listening import format_address, open_sockets
 from medagent_hl7.message import Header, Hl7Error
@@ -43,7 +44,7 @@ _NOT_ALLOWED = "This sender is not allowed here"
 
 
 class Hl7Channel:
-    """One listener. Implements `medagent.channel.Channel`, whose docstrings hold."""
+    """One listener. Implements `medagent.channel.Channel` and `Keyed`, whose docstrings hold."""
 
     content_type = "x-application/hl7-v2+er7"
 
@@ -71,6 +72,8 @@ class Hl7Channel:
         self._closing = False
         self._guard = Guard(self._connections, self._limits, self._notices)
         self._rules = acceptance_rules(context.config.parameters)
+        self._key_path = key_path(context.config.parameters)
+        self.max_workers = workers(context.config.parameters)
         self._tracking = Tracking(
             context.config.parameters,
             context.registers,
@@ -168,6 +171,9 @@ class Hl7Channel:
             return with_sequence_number(text, message.number)
         # not stored yet: whether it is too long is asked before it has its number
         return with_sequence_number(text, WIDEST) if message.rules.numbered else text
+
+    def key(self, message: InboundMessage) -> str:
+        return self._key_path.value(message.body or b"", header_of(message)) if self._key_path is not None else ""
 
     def pause_reading(self) -> None:
         self._paused = True

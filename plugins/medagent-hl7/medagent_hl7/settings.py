@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from medagent.config.model import AgentConfig, ChannelConfig, Value
 from medagent.config.problems import Problem
 from medagent.config.settings import Parameter
-from medagent_hl7 import allow, batch, charset, limits, rules, tls, verification
+from medagent_hl7 import allow, batch, charset, keys, limits, rules, tls, verification
 from medagent_hl7.charset import InvalidText
 from medagent_hl7.owed import AckCondition, AckMode, Mode
 from medagent_hl7.schemes import MLLPS, SCHEMES
@@ -21,6 +21,7 @@ PARAMETERS = (
     *rules.PARAMETERS,
     *verification.PARAMETERS,
     *batch.PARAMETERS,
+    *keys.PARAMETERS,
     Parameter("encoding", SCHEMES, str, charset.DEFAULT, "character set of messages whose MSH-18 is empty"),
     Parameter(
         "enhanced",
@@ -88,16 +89,14 @@ PARAMETERS = (
         minimum=1,
         maximum=2,
     ),
-    Parameter("logicalChannelKey", SCHEMES, str, None, "field whose equal values are worked one at a time", effective=False),
-    Parameter("maxWorkers", SCHEMES, int, None, "keys worked at a time", minimum=1, maximum=500, effective=False),
     Parameter(
         "retryMode",
         SCHEMES,
         str,
         None,
-        "the channel's own choice of the retry settings",
+        "the channel's own choice of `channelAutoRetry` and `channelGuaranteedDelivery`: false and false, true and false, or "
+        "true and true. Unset: as the Agent says",
         choices=("none", "normal", "guaranteed"),
-        effective=False,
     ),
 )
 
@@ -138,7 +137,7 @@ def find_problems(config: AgentConfig) -> list[Problem]:
     problems: list[Problem] = []
     for channel in config.channels:
         if channel.scheme in SCHEMES:
-            problems += _encoding_problems(channel) + allow.find_problems(channel)
+            problems += _encoding_problems(channel) + allow.find_problems(channel) + keys.find_problems(config, channel)
         if channel.scheme == MLLPS:
             problems += tls.find_problems(channel, time.time())
     return problems

@@ -1,0 +1,252 @@
+"""The agent's side of simulated devices: a channel with the three acknowledgment modes, and its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from medagent.channel import ChannelContext
+from medagent.errors import BindFailed
+from medagent.testing.simulation.loop import Process
+from medagent.testing.simulation.message import Sent, read_answer, read_body
+from medagent.testing.simulation.network import Pipe
+from medagent.testing.simulation.world import World
+from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
+
+Reply = tuple[str, str]
+"""Code and control ID, as the device reads them."""
+Replied = Callable[["DeviceConnection", list[Reply]], None]
+Lost = Callable[["DeviceConnection"], None]
+"""What a device is told of its connection."""
+ON_COMMIT = {"original": "", "enhanced": "CA", "aa": "AA"}
+ON_ERROR = {"original": "AE", "enhanced": "CE", "aa": "AE"}
+ON_REJECTION = {"original": "AR", "enhanced": "CR", "aa": "AR"}
+
+
+class PluginFault(Exception):
+    """A channel's plugin fails on a message."""
+
+
+class DeviceConnection:
+    """One connection of a device to a channel: the agent's end, and the device's."""
+
+    def __init__(
+        self,
+        world: World,
+        channel: SimulatedChannel,
+        link: str,
+        *,
+        replied: Replied,
+        lost: Lost,
+    ) -> None:
+        self._world = world
+        self._channel = channel
+        self.link = link
+        self.sent: dict[str, Sent] = {}
+        """What the device has sent, by control ID."""
+        self.open = True
+        self._blocked = False
+        self._waiting: list[tuple[Reply, InboundMessage | None]] = []
+        self._inbox: list[bytes] = []
+        self._lost = partial(lost, self)
+        self._to_agent: Pipe[bytes] = Pipe(world, self._arrived, channel.process.context)
+        self._to_device: Pipe[Reply] = Pipe(world, partial(replied, self), world.outside)
+
+    # the device's end
+
+    def send(self, body: bytes) -> None:
+        sent = read_body(body.decode("latin-1"))
+        self.sent[sent.control_id] = sent
+        self._to_agent.send(body)
+
+    def block(self) -> None:
+        """The device reads nothing."""
+        self._blocked = True
+
+    def unblock(self) -> None:
+        """It reads again."""
+        self._blocked = False
+        self._world.later(self._world.latency(), self._drain, self._channel.process)
+
+    def hang_up(self) -> None:
+        """The device closes the connection: what the agent writes from now on is lost, and soon it knows."""
+        self._to_device.close()
+        self._world.later(self._world.latency(), self.ended, self._channel.process)
+
+    # the agent's end
+
+    def _arrived(self, bodies: list[bytes]) -> None:
+        if self.open:
+            self._inbox += bodies
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Read what has come, if the channel reads."""
+        if self._inbox and self._channel.reads:
+            bodies, self._inbox = self._inbox, []
+            self._channel.received(self, bodies)
+
+    def write(self, reply: Reply, answered: InboundMessage | None = None) -> Delivery:
+        if not self.open or not self._world.effect(self._channel.process):
+            return Delivery.GONE
+        if self._blocked:
+            self._world.journal.note("queued for", self.link)
+            self._waiting.append((reply, answered))
+            return Delivery.QUEUED
+        self._to_device.send(reply)
+        return Delivery.SENT
+
+    def _drain(self) -> None:
+        if self._blocked or not self.open:
+            return
+        waiting, self._waiting = self._waiting, []
+        for reply, _ in waiting:
+            self._to_device.send(reply)
+        self._report(waiting, Delivery.SENT)
+
+    def _report(self, waiting: Sequence[tuple[Reply, InboundMessage | None]], delivery: Delivery) -> None:
+        if messages := [message for _, message in waiting if message is not None]:
+            self._channel.context.delivered([(message, delivery) for message in messages])
+
+    def ended(self) -> None:
+        """The agent learns that the connection is gone."""
+        if self.open:
+            self.open = False
+            self._to_agent.close()
+            self._channel.forget(self)
+            waiting, self._waiting = self._waiting, []
+            self._report(waiting, Delivery.GONE)
+
+    def reset(self) -> None:
+        """The agent has closed it, or has died; what it had written still arrives, then the device knows."""
+        self.open = False
+        self._to_agent.close()
+        self._world.later(0.5, self._lost)
+
+
+class SimulatedChannel:
+    """A `medagent.channel.Channel` for simulated devices."""
+
+    content_type = "x-application/hl7-v2+er7"
+
+    def __init__(self, world: World, process: Process, context: ChannelContext) -> None:
+        self.world = world
+        self.process = process
+        self.context = context
+        self.name = context.config.name
+        self._mode = world.plan.modes[self.name]
+        self._rules = world.plan.rules[self.name]
+        self.listening = False
+        self._paused = False
+        self._stopping = False
+        self._open: dict[str, DeviceConnection] = {}
+        self._opened = 0
+
+    @property
+    def reads(self) -> bool:
+        return not (self._paused or self._stopping)
+
+    def connect(self, replied: Replied, lost: Lost) -> DeviceConnection | None:
+        """A device connects; None if nobody listens."""
+        if not (self.listening and self.process.alive):
+            return None
+        self._opened += 1
+        link = f"{self.process.name}-{self.name}-{self._opened}"
+        connection = self._open[link] = DeviceConnection(self.world, self, link, replied=replied, lost=lost)
+        return connection
+
+    def received(self, connection: DeviceConnection, bodies: Sequence[bytes]) -> None:
+        messages = []
+        for body in bodies:
+            control_id = read_body(body.decode("latin-1")).control_id
+            messages.append(InboundMessage(body, control_id, f"sim:{connection.link}", connection.link, rules=self._rules))
+        self.world.journal.note("read", connection.link, *(message.control_id for message in messages))
+        self.context.accept(messages)
+
+    def forget(self, connection: DeviceConnection) -> None:
+        self._open.pop(connection.link, None)
+
+    def died(self) -> None:
+        """The process is dead, and with it all of its connections."""
+        self.listening = False
+        for connection in self._open.values():
+            connection.reset()
+
+    # what the core calls
+
+    async def start(self) -> None:
+        if self.world.chance(self.world.faults.bind_fails):
+            raise BindFailed("the port is taken")
+        self.listening = True
+
+    async def stop_accepting(self) -> None:
+        self.listening = False
+        self._stopping = True
+
+    async def close(self) -> None:
+        for connection in list(self._open.values()):
+            connection.ended()
+            connection.reset()
+
+    def committed(self, messages: Sequence[InboundMessage]) -> None:
+        code = ON_COMMIT[self._mode]
+        for message in messages:
+            if code and self._write(message, code) and message.link in self._open:
+                key = (message.channel, message.control_id, self._mark(message))
+                self.world.ledger.acknowledged(key, code)
+
+    def _mark(self, message: InboundMessage) -> str:
+        return self._open[message.link].sent[message.control_id].mark
+
+    def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
+        codes = ON_ERROR if refusal.kind is RefusalKind.STORAGE else ON_REJECTION
+        for message in messages:
+            self._write(message, codes[self._mode])
+
+    def _write(self, message: InboundMessage, code: str) -> bool:
+        connection = self._open.get(message.link)
+        if connection is None:
+            return False
+        self.world.journal.note(code, message.control_id, "to", message.link)
+        return connection.write((code, message.control_id)) is not Delivery.GONE
+
+    def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
+        return [self._answer(message, answer) for message, answer in answers]
+
+    def _answer(self, message: InboundMessage, answer: Answer) -> Delivery:
+        if self._mode == "aa":
+            return Delivery.NOT_OWED
+        connection = self._open.get(message.link)
+        if connection is None:
+            return Delivery.GONE
+        if not self.process.alive:
+            return Delivery.GONE
+        found = read_answer(answer.body) if answer.accepted else None
+        self.world.journal.note("answer", message.control_id, "to", message.link, found.mark if found else "AE")
+        self.world.ledger.answered(message, found, connection.sent)
+        control_id = message.control_id if found is None else found.control_id
+        return connection.write(("AA" if found else "AE", control_id), message)
+
+    def forward(self, message: InboundMessage) -> str:
+        if self.process.alive and self.world.chance(self.world.faults.plugin):
+            self.world.journal.note("plugin fails on", message.seq)
+            self.world.ledger.put_off(message.callback)
+            raise PluginFault
+        return (message.body or b"").decode("latin-1")
+
+    def pause_reading(self) -> None:
+        self.world.journal.note("pause", self.name)
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        for connection in list(self._open.values()):
+            connection.hand_over()
+
+    @property
+    def connections(self) -> int:
+        return len(self._open)
+
+    @property
+    def address(self) -> str:
+        return "sim" if self.listening else ""

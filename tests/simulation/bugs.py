@@ -1,0 +1,202 @@
+"""Bugs to be planted: each a small patch of the agent, or another store or strategy, with the invariant that must find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from medagent.clock import Clock
+from medagent.queue import insertion
+from medagent.queue.base import QueueStore, Receipt, StrategyContext
+from medagent.queue.batched import BatchedStrategy
+from medagent.queue.committer import Committer
+from medagent.queue.dispatcher import Dispatcher
+from medagent.queue.lane import Lane
+from medagent.queue.settlement import Settlement
+from medagent.queue.sqlite import SqliteStore
+from medagent.testing.simulation.disk import Disk, SqliteDisk
+from medagent.testing.simulation.run import MakeStrategy
+from medagent.types import InboundMessage
+from medagent.uplink.base import Response
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One of them."""
+
+    name: str
+    invariants: frozenset[str]
+    """Of which one must be what finds it."""
+    patches: tuple[Any, ...] = ()  # as `patch.object` makes them
+    disk: Callable[[], Disk] = SqliteDisk
+    strategy: MakeStrategy | None = None
+
+
+def _bug(name: str, invariants: str, target: Any = None, attribute: str = "", new: Any = None, **others: Any) -> Bug:
+    patches = (patch.object(target, attribute, new),) if target is not None else ()
+    return Bug(name, frozenset(invariants.split()), patches, **others)
+
+
+# -- the committer
+
+
+_commit = Committer._commit
+
+
+async def _receipt_first(self: Committer, messages: Sequence[InboundMessage], changes: Sequence[Any]) -> None:
+    if messages:
+        self._on_receipt(Receipt(0, list(messages)))
+        self._on_receipt, told = lambda receipt: None, self._on_receipt
+        try:
+            await _commit(self, messages, changes)
+        finally:
+            self._on_receipt = told
+    else:
+        await _commit(self, messages, changes)
+
+
+async def _refused_as_stored(self: Committer, messages: Sequence[InboundMessage], changes: Sequence[Any]) -> None:
+    self._on_refused = lambda message: self._on_receipt(Receipt(0, [message]))
+    await _commit(self, messages, changes)
+
+
+_commit_singly = Committer._commit_singly
+
+
+async def _first_forgotten(self: Committer, messages: Sequence[InboundMessage]) -> None:
+    await _commit_singly(self, messages[1:] if len(messages) > 1 else messages)
+
+
+async def _changes_forgotten(self: Committer, changes: Sequence[Any], *, tried: bool) -> None: ...
+
+
+# -- lane and dispatcher
+
+_take = Lane.take
+
+
+def _second_first(self: Lane) -> InboundMessage | None:
+    if len(self._ready) > 1:
+        self._ready[0], self._ready[1] = self._ready[1], self._ready[0]
+    return _take(self)
+
+
+def _waiting_forgotten(self: Lane, seqs: Iterable[int]) -> None:
+    """As it was before the simulation found it: a retry sent ahead of messages that wait takes them out of memory."""
+    self.rewinds += 1
+    self._ready.clear()
+    self._ready_bytes = 0
+    self.cursor = min(self.cursor, min(seqs) - 1)
+
+
+_tick = Dispatcher.tick
+
+
+def _late_given_up(self: Dispatcher) -> None:
+    with patch.object(Lane, "retry", lambda lane, seq, due: None):
+        _tick(self)
+
+
+_answered = Dispatcher.answered
+
+
+def _by_order(self: Dispatcher, responses: Sequence[Response]) -> None:
+    """As if answers came in the order of the messages."""
+    waiting = iter(list(self._in_flight))
+    _answered(self, [Response(next(waiting, r.callback), r.status_code, r.content_type, r.body) for r in responses])
+
+
+_transmit = Dispatcher._transmit
+
+
+def _new_key(self: Dispatcher, uplink: Any, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
+    for message in messages:
+        if message.attempts:
+            message.callback += "x"
+    return _transmit(self, uplink, messages)
+
+
+# -- settlement
+
+_settle = Settlement.settle
+_give = Settlement._answer
+
+
+def _settle_twice(self: Settlement, channel: str, verdicts: Sequence[Any]) -> None:
+    _settle(self, channel, verdicts)
+    _settle(self, channel, verdicts[-1:])
+
+
+def _to_the_newest(self: Settlement, channel: str, answers: Sequence[Any]) -> Any:
+    newest = max((message.link for message, _ in answers), key=lambda link: int(link.rpartition("-")[2]))
+    for message, _ in answers:
+        message.link = newest
+    return _give(self, channel, list(answers))
+
+
+# -- stores
+
+
+async def _no_retries(self: SqliteStore, channel: str) -> list[tuple[int, float]]:
+    return []
+
+
+class ForgetfulDisk(SqliteDisk):
+    """A crash takes the last commit with it, as with `synchronous=NORMAL`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: bytes | None = None
+
+    def open_store(self, clock: Clock) -> QueueStore:
+        store = super().open_store(clock)
+        commit = store.commit
+
+        async def remember(messages: Any, changes: Any) -> Receipt:
+            self._before = self._connection.serialize()
+            return await commit(messages, changes)
+
+        store.commit = remember  # type: ignore[method-assign]  # for this one object
+        return store
+
+    def crash(self, random: Random) -> None:
+        super().crash(random)
+        if self._before is not None:
+            self._connection.deserialize(self._before)
+
+
+class TwiceStrategy(BatchedStrategy):
+    """Takes messages off its buffer twice."""
+
+    def __init__(self, context: StrategyContext) -> None:
+        super().__init__(context)
+        commit = self._commit
+
+        async def twice(messages: Sequence[InboundMessage]) -> None:
+            await commit(messages)
+            await commit(messages[-1:])
+
+        self._commit = twice
+
+
+BUGS = (
+    _bug("acknowledged before the commit", "I6", Committer, "_commit", _receipt_first),
+    _bug("refused messages are acknowledged and sent", "I6 I3", Committer, "_commit", _refused_as_stored),
+    _bug("a failed batch loses its first message", "I4 liveness", Committer, "_commit_singly", _first_forgotten),
+    _bug("a failed batch loses its changes of state", "I4 I10 liveness", Committer, "_commit_changes", _changes_forgotten),
+    _bug("the lane swaps two messages", "I2", Lane, "take", _second_first),
+    _bug("what was in flight is forgotten on a reconnect", "liveness", Lane, "rewind", lambda self, seqs: None),
+    _bug("what waits before a retry is forgotten on a reconnect", "liveness", Lane, "rewind", _waiting_forgotten),
+    _bug("a time-out gives the message up", "liveness", Dispatcher, "tick", _late_given_up),
+    _bug("answers are matched by order", "I5 I1", Dispatcher, "answered", _by_order),
+    _bug("another attempt has another key", "I3", Dispatcher, "_transmit", _new_key),
+    _bug("settled twice", "I4", Settlement, "settle", _settle_twice),
+    _bug("answers go to the newest connection", "I5", Settlement, "_answer", _to_the_newest),
+    _bug("retries are forgotten at a restart", "liveness", SqliteStore, "retries", _no_retries),
+    _bug("a resend is stored again", "I3", insertion, "_duplicate", lambda connection, message, twin: None),
+    _bug("a crash takes the last commit", "I1", disk=ForgetfulDisk),
+    _bug("the strategy commits a message twice", "I3 I4 I7 I10", strategy=TwiceStrategy),
+)
