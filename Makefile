@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7
 
-.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys
+.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,15 @@ simulate: install ## Simulate the agent under seeded faults (ARGS="--seeds 1000 
 
 ordered-keys: install ## Check and measure the order within keys, in trouble and in peace (ARGS=--help)
 	$(BIN)/python tests/load/ordered_keys.py $(ARGS)
+
+crash-test: install ## Kill an agent under load, hundreds of times, and look for what is lost (ARGS=--help)
+	$(BIN)/python tests/crash/kills.py $(ARGS)
+
+power-cut-test: install ## Replay a recorded agent up to thousands of power cuts; needs strace (ARGS=--help)
+	$(BIN)/python tests/crash/power_cuts.py $(ARGS)
+
+takeover-test: install ## Have a second agent take over from a killed one, 500 times (ARGS=--help)
+	$(BIN)/python tests/crash/second_process.py $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

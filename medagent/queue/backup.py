@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medagent.errors import QueueError
-from medagent.queue.damage import sync_folder
+from medagent.queue.folders import sync_folder
 from medagent.queue.statements import crc_of
 
 HOLD_SECONDS = 10.0

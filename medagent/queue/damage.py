@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medagent.queue.folders import sync_folder
 from medagent.queue.schema import APPLICATION_ID, SCHEMA_VERSION, UnknownFile
 from medagent.queue.statements import crc_of
 from medagent.types import State
@@ -119,15 +120,6 @@ def done(folder: Path) -> None:
     """The folder's file has been read."""
     (folder / _PENDING).unlink()
     sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def salvage(source: Path, target: sqlite3.Connection) -> Salvaged:

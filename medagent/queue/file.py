@@ -17,7 +17,7 @@ import aiosqlite
 
 from medagent.errors import QueueError
 from medagent.failpoints import reach
-from medagent.queue.damage import sync_folder
+from medagent.queue.folders import make_folder, sync_folder
 from medagent.queue.schema import UnknownFile, bring_up_to_date
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ def create_private(path: Path) -> None:
     Raises `UnknownFile` for something else in its place, and `QueueError`.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     except FileExistsError:
         if not path.is_file():

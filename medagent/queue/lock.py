@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medagent.errors import QueueError, QueueHeld
+from medagent.queue.folders import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class QueueLock:
     def try_acquire(self) -> bool:
         """Take the lock if nobody holds it. Raises `QueueError` if the folder cannot be used."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise QueueError(f"cannot use the state folder {self._path.parent}: {error.strerror}") from error

@@ -20,6 +20,7 @@ from medagent.queue import damage, statements
 from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
 from medagent.queue.counting import Counts, counted, depths_of, read_counts, states_of, write_counters
 from medagent.queue.file import QueueFile
+from medagent.queue.folders import make_folder
 from medagent.queue.high_water import HighWater
 from medagent.queue.hold import Hold
 from medagent.queue.insertion import Inserted, Registers, insert_batch
@@ -64,7 +65,7 @@ class SqliteStore:
     async def open(self) -> int:
         self._findings = []
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             self._storage.before_opening()
             if self.damage:
                 self._set_aside(self.damage)

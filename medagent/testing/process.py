@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -19,9 +19,17 @@ _LISTENS = re.compile(r"channel (\S+) listens on (\S+):(\d+)")
 class AgentProcess:
     """A running agent; an async context manager that ends it."""
 
-    def __init__(self, *arguments: str, environ: Mapping[str, str] | None = None, python: str = sys.executable) -> None:
-        """`arguments` are those of `medagent run`."""
-        self._command = [python, "-m", "medagent", "run", *arguments]
+    def __init__(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+        program: Sequence[str] = ("-m", "medagent"),
+        before: Sequence[str] = (),
+    ) -> None:
+        """`arguments` are those of `medagent run`; `program` tells Python what to run as `medagent`; `before` is a command
+        that runs another, such as a tracer, and takes its place."""
+        self._command = [*before, python, *program, "run", *arguments]
         self._environ = {**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None

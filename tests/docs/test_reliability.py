@@ -1,0 +1,62 @@
+"""docs/reliability.md names tests that exist, and shows the programs' own results. `UPDATE_EXPECTED=1` rewrites its table."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from medagent.testing.markdown import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+START, END = "<!-- generated: figures -->\n", "<!-- end: figures -->"
+PROGRAMS = {"kills": "crash-test", "power_cuts": "power-cut-test", "takeovers": "takeover-test"}
+"""The target of `make` by the name of its result."""
+ABOUT = ("date", "cpus", "python", "sqlite", "commit", "seed")
+
+
+def figures_table() -> str:
+    """A row for each program: what it found, when and where."""
+    rows = ["| Program | Result | Run |", "|---|---|---|"]
+    for name, target in PROGRAMS.items():
+        path = ROOT / "docs" / "reliability" / f"{name}.json"
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text(encoding="utf-8"))
+        result = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in found.items() if key not in ABOUT)
+        where = f"{found['cpus']} CPUs, Python {found['python']}, SQLite {found['sqlite']}, commit {found['commit']}"
+        rows.append(f"| `make {target}` | {result} | {found['date']}; {where} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_figures_are_those_recorded() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    expected = before + START + figures_table() + END + after
+    if os.environ.get("UPDATE_EXPECTED"):
+        PAGE.write_text(expected, encoding="utf-8")
+        text = expected
+    assert text == expected, "run: UPDATE_EXPECTED=1 pytest tests/docs/test_reliability.py"
+
+
+NAMED = sorted({span for span in Page(PAGE).code_spans if "::" in span})
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_test_that_is_named_exists(name: str) -> None:
+    path, _, test = name.partition("::")
+    assert re.search(rf"^(?:async )?def {test}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_every_invariant_and_every_target_is_on_the_page() -> None:
+    page, makefile = Page(PAGE), (ROOT / "Makefile").read_text(encoding="utf-8")
+    guarantees = page.section("The guarantees")
+    assert all(f"| I{number} |" in guarantees for number in range(1, 11))
+    for target in PROGRAMS.values():
+        assert f"make {target}" in page.text
+        assert re.search(rf"^{target}: install ##", makefile, re.MULTILINE)
