@@ -95,7 +95,10 @@ class ChannelContext:
     bind_any: bool
     """`--bind any`: listen on all interfaces, whatever host the Endpoint names."""
     registers: Mapping[str, int]
-    """What `InboundMessage.registers` of this channel's committed messages have left when the agent started, by name."""
+    """What `InboundMessage.registers` and the admissions of this channel's messages have left on disk, by name.
+
+    It is kept up to date: when `committed` or `refused` is called, it is as the commit has left it.
+    """
     max_body_bytes: int
     """A longer body can never be accepted, so a channel need not keep more than this of one."""
     log: logging.Logger

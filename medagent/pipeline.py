@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -47,7 +47,7 @@ class Pipeline:
         plugins: Plugins,
         store: QueueStore,
         last_seq: int,
-        registers: Mapping[str, Mapping[str, int]],
+        registers: dict[str, dict[str, int]],
         tokens: TokenSource | None,
         requested: Callable[[ServerRequest], None],
         clock: Clock = time,
@@ -59,7 +59,6 @@ class Pipeline:
         self._clock = clock
         self._config = config
         self._last_seq = last_seq
-        self._registers = registers
         self._tasks = Tasks()
         self._strategy_tasks = Tasks()
         self._channels: dict[str, HostedChannel] = {}
@@ -99,6 +98,7 @@ class Pipeline:
             max_body_bytes=max_body_bytes,
             observe=_observer(plugins, "medagent_messages_accepted", "messages"),
             clock=clock,
+            registers=registers,
         )
         self._strategy = _make_strategy(
             plugins,
@@ -125,7 +125,7 @@ class Pipeline:
         context = ChannelContext(
             config=channel,
             bind_any=bootstrap.bind_any,
-            registers=self._registers.get(channel.name, {}),
+            registers=self.intake.registers(channel.name),
             max_body_bytes=max_body_bytes,
             log=logging.getLogger(f"medagent.channel.{channel.name}"),
             accept=partial(self.intake.accept, channel.name),

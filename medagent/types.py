@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 
 class Duplicates(enum.Enum):
@@ -31,6 +33,35 @@ class AcceptanceRules:
 DEFAULT_RULES = AcceptanceRules()
 
 
+class Admission(Protocol):
+    """A channel's own decision on a message, made where it is known what is committed: in the store's transaction.
+
+    It is called on the store's thread, in the order of acceptance, and again if the transaction has failed and is tried again.
+    It may set on the message's `origin` what the acknowledgment needs, and must move nothing else.
+    """
+
+    def __call__(self, message: InboundMessage, registers: Mapping[str, int], twin: State | None) -> Decision:
+        """Decide. `registers` are the channel's, those included that messages before it in this transaction have set.
+
+        `twin`: where the newest stored message with the same control ID and bytes stands, None if there is none within the
+        duplicate window or the control ID is empty. A twin that the server did not refuse makes an admitted message a
+        duplicate, with `Duplicates.ACCEPT` too; otherwise it is stored.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an `Admission` says of a message."""
+
+    registers: tuple[tuple[str, int], ...] = ()
+    """Values to be kept, also with a refusal, when they must not rest on parts of the same batch: those are not stored."""
+    refusal: Refusal | None = None
+    """Why the message is not stored; a batch of which one part is refused is refused as a whole."""
+
+
+ADMITTED = Decision()
+
+
 @dataclass(slots=True, eq=False)
 class InboundMessage:
     """One message from a device, from the moment a channel has read it until it has ended.
@@ -51,15 +82,21 @@ class InboundMessage:
     rules: AcceptanceRules = DEFAULT_RULES
     sender: int = 0
     """Stands for who has sent it, if one channel has several senders that make control IDs by themselves: 63 bits."""
+    admission: Admission | None = None
+    """Asked in the transaction that would store the message; None for a message that nothing speaks against."""
     registers: tuple[tuple[str, int], ...] = ()
     """Values of the channel's own, by name, that are to be on disk exactly if this message is (`ChannelContext.registers`).
 
-    A message that a channel hands over without a body is nothing but its registers: `committed` says that they are on disk,
-    and it is not sent on.
+    A message that a channel hands over without a body is nothing but its registers and those of its `admission`: `committed`
+    says that they are on disk, and it is not sent on.
     """
     parts: tuple[InboundMessage, ...] = ()
     """If not empty, this stands for its parts, which are committed together or not at all; the parts are what is stored."""
 
+    whole: int = 0
+    """The same for all parts of one message, and of no other; 0 for what is no part."""
+    copy_of: int = 0
+    """The seq of the stored message that this one is a duplicate of, known when it is `committed`; 0 if it is none."""
     number: int | None = None
     """By `AcceptanceRules.numbered`."""
     channel: str = ""
@@ -126,6 +163,8 @@ class RefusalKind(enum.Enum):
     """It can never be accepted as it is (HL7: CR, or AR in original mode)."""
     DUPLICATE = "duplicate"
     """As above, because its control ID is that of another message (`Duplicates.REJECT`)."""
+    SEQUENCE = "sequence"
+    """As above, because its sequence number is not the one that its sender has to use next."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from medagent.clock import Clock
 from medagent.config.model import BatchConfig, Value
-from medagent.types import InboundMessage, State
+from medagent.types import InboundMessage, Refusal, State
 
 
 @dataclass(slots=True)
@@ -42,6 +42,10 @@ class Receipt:
     """Of the committed: those whose control ID is that of another message."""
     noted: list[InboundMessage] = field(default_factory=list)
     """Messages without a body, whose registers are on disk."""
+    refused: list[tuple[InboundMessage, Refusal]] = field(default_factory=list)
+    """Not stored, because their `InboundMessage.admission` or that of another part of their batch says so."""
+    registers: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What this commit has changed, by channel and name."""
 
 
 class Change:
@@ -114,7 +118,14 @@ class QueueStore(Protocol):
         `response_undelivered`. Returns the highest `seq` ever used. Raises `medagent.errors.QueueError`."""
 
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
-        """Write all of it in one transaction, or raise and write none of it."""
+        """Write all of it in one transaction, or raise and write none of it.
+
+        Each message is treated in its turn, with the registers as the ones before it have left them. One with an
+        `InboundMessage.admission` is stored, taken for a duplicate or refused as that decides; a duplicate and a rejected one
+        move no register of their own. Parts with the same `InboundMessage.whole` of which one has an admission are stored
+        all or not at all: if one of them is refused, or rejected for its control ID, all are in `Receipt.refused` (that one
+        in `Receipt.rejected`), and of their registers only those are kept that came with the refusal.
+        """
 
     async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
         """The next `received` messages of a channel with a seq above `after`, in order, bodies included; at least one

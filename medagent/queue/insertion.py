@@ -6,14 +6,17 @@ All of it runs on the store's thread, inside the transaction that the caller has
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import operator
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from medagent.queue.base import Duplicate
+from medagent.queue.registers import ChannelRegisters, Registers
 from medagent.queue.statements import crc_of, write_batch
-from medagent.types import Duplicates, InboundMessage, State
+from medagent.types import Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 
 INSERT_MESSAGE = """
 INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc)
@@ -36,8 +39,7 @@ JOIN = "UPDATE message SET remote = ?, link = ? WHERE seq = ?"
 NUMBER_REGISTER = "number"
 """The register that holds a channel's next number."""
 
-Registers = dict[tuple[str, str], int]
-"""Values by channel and name."""
+REFUSED_WITH_OTHERS = "it is refused with the other messages of its batch"
 
 _Row = tuple[int, str, str, int, int, float, str, str, str, int | None, int, int]
 
@@ -46,7 +48,7 @@ _Row = tuple[int, str, str, int, int, float, str, str, str, int | None, int, int
 class Inserted:
     """What became of the messages of one transaction."""
 
-    stored: Sequence[InboundMessage] = ()
+    stored: list[InboundMessage] = field(default_factory=list)
     duplicates: list[Duplicate] = field(default_factory=list)
     rejected: list[InboundMessage] = field(default_factory=list)
     """Not stored, because their control ID is used (`Duplicates.REJECT`)."""
@@ -54,8 +56,20 @@ class Inserted:
     """Stored, though their control ID is that of another message."""
     noted: list[InboundMessage] = field(default_factory=list)
     """Without a body: their registers are all there is of them."""
+    refused: list[tuple[InboundMessage, Refusal]] = field(default_factory=list)
+    """Not stored, because an admission says so."""
     registers: Registers = field(default_factory=dict)
     """What has changed."""
+
+    def add(self, other: Inserted) -> None:
+        """Take over what became of the messages after these."""
+        self.stored += other.stored
+        self.duplicates += other.duplicates
+        self.rejected += other.rejected
+        self.reused += other.reused
+        self.noted += other.noted
+        self.refused += other.refused
+        self.registers |= other.registers
 
 
 def digest_of(body: bytes) -> int:
@@ -65,21 +79,16 @@ def digest_of(body: bytes) -> int:
 
 def insert_batch(connection: sqlite3.Connection, messages: Sequence[InboundMessage], registers: Registers) -> Inserted:
     """Insert messages and bodies; `registers` are the values before, which are not changed here."""
-    noted = [message for message in messages if message.body is None and message.stored_state is None]
-    if noted:
-        messages = [message for message in messages if message not in noted]
-    if not messages:
-        inserted = Inserted()
-    elif any(message.rules.numbered or message.rules.duplicates is not Duplicates.IDEMPOTENT for message in messages):
-        inserted = _insert_singly(connection, messages, registers)
-    else:
-        inserted = _insert_together(connection, messages)
-    inserted.noted = noted
-    written = sorted([*inserted.stored, *noted], key=lambda message: message.seq) if noted else inserted.stored
-    for message in written:
-        for name, value in message.registers:
-            inserted.registers[message.channel, name] = value
-    return inserted
+    if any(
+        message.rules.numbered
+        or message.rules.duplicates is not Duplicates.IDEMPOTENT
+        or message.admission is not None
+        or message.body is None
+        or message.registers
+        for message in messages
+    ):
+        return _Turns(connection, registers).insert(messages)
+    return _insert_together(connection, messages)
 
 
 def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> Inserted:
@@ -88,7 +97,7 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
     rows = [_row(message, 0) for message in messages]
     before = connection.total_changes
     write_batch(connection, INSERT_MESSAGE, rows)
-    inserted = Inserted(messages)
+    inserted = Inserted(list(messages))
     if connection.total_changes - before != len(rows):
         seqs = [row[0] for row in rows]
         span = connection.execute("SELECT seq FROM message WHERE seq BETWEEN ? AND ?", (min(seqs), max(seqs)))
@@ -111,35 +120,109 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
     return inserted
 
 
-def _insert_singly(connection: sqlite3.Connection, messages: Sequence[InboundMessage], registers: Registers) -> Inserted:
-    """In order, each by its rules."""
-    stored: list[InboundMessage] = []
-    inserted = Inserted(stored)
-    for message in messages:
-        copy = message.seq
-        if message.control_id and message.rules.duplicates is not Duplicates.ACCEPT:
-            twin = _twin(connection, message)
-            if twin is None:
-                copy = 0
-            if (duplicate := _duplicate(connection, message, twin)) is not None:
-                inserted.duplicates.append(duplicate)
+class _Turns:
+    """Messages are stored one after the other, each by its rules and its admission."""
+
+    def __init__(self, connection: sqlite3.Connection, registers: Registers) -> None:
+        self._connection = connection
+        self._registers = registers
+
+    def insert(self, messages: Sequence[InboundMessage]) -> Inserted:
+        inserted = Inserted()
+        for whole, group in itertools.groupby(messages, operator.attrgetter("whole")):
+            some = list(group)
+            if whole and any(part.admission is not None for part in some):
+                self._insert_whole(some, inserted)
                 continue
-            since = message.accepted_at - message.rules.duplicate_window
-            if connection.execute(SELECT_USED_SINCE, (message.channel, message.control_id, message.sender, since)).fetchone()[
-                0
-            ]:
-                if message.rules.duplicates is Duplicates.REJECT and twin is None:
-                    inserted.rejected.append(message)
-                    continue
-                inserted.reused.append(message)
-        if message.rules.numbered:
-            key = (message.channel, NUMBER_REGISTER)
-            message.number = inserted.registers.get(key, registers.get(key, 0))
-            inserted.registers[key] = message.number + 1
-        connection.execute(INSERT_MESSAGE, _row(message, copy))
-        connection.execute(INSERT_BODY, (message.seq, message.body))
-        stored.append(message)
-    return inserted
+            for message in some:
+                decision = self._insert_one(message, inserted, {})
+                if decision is not None and decision.refusal is not None:
+                    inserted.refused.append((message, decision.refusal))
+                    _set(inserted.registers, message.channel, decision.registers)
+        return inserted
+
+    def _insert_whole(self, parts: Sequence[InboundMessage], inserted: Inserted) -> None:
+        """All of them, or none."""
+        trial = Inserted()
+        self._connection.execute("SAVEPOINT whole")
+        for part in parts:
+            decision = self._insert_one(part, trial, inserted.registers)
+            if decision is not None or trial.rejected:
+                self._connection.execute("ROLLBACK TO whole")
+                _refuse_whole(parts, part, decision, inserted)
+                break
+        else:
+            inserted.add(trial)
+        self._connection.execute("RELEASE whole")
+
+    def _insert_one(self, message: InboundMessage, inserted: Inserted, changed: Registers) -> Decision | None:
+        """Store a message, or say in `inserted` why not; the decision, if it is one that refuses.
+
+        `changed`: registers that have changed in this transaction before those of `inserted`.
+        """
+        rules, admission = message.rules, message.admission
+        registers = ChannelRegisters(message.channel, inserted.registers, changed, self._registers)
+        copy, twin, recent, reused = message.seq, None, None, False
+        if message.control_id and (admission is not None or rules.duplicates is not Duplicates.ACCEPT):
+            twin = _twin(self._connection, message)
+            copy = 0 if twin is None else message.seq
+            recent = _recent(message, twin)
+            if not _resent(recent) and rules.duplicates is not Duplicates.ACCEPT:
+                reused = self._is_used(message)
+        if reused and twin is None and rules.duplicates is Duplicates.REJECT:
+            inserted.rejected.append(message)
+            return None
+        if admission is not None:
+            decision = admission(message, registers, None if recent is None else State(recent[1]))
+            if decision.refusal is not None:
+                return decision
+            _set(inserted.registers, message.channel, decision.registers)
+        if recent is not None and _resent(recent):
+            inserted.duplicates.append(_join(self._connection, message, recent))
+            return None
+        _set(inserted.registers, message.channel, message.registers)
+        if message.body is None and message.stored_state is None:
+            inserted.noted.append(message)
+            return None
+        if reused:
+            inserted.reused.append(message)
+        if rules.numbered:
+            message.number = registers.get(NUMBER_REGISTER, 0)
+            inserted.registers[message.channel, NUMBER_REGISTER] = message.number + 1
+        self._connection.execute(INSERT_MESSAGE, _row(message, copy))
+        self._connection.execute(INSERT_BODY, (message.seq, message.body))
+        inserted.stored.append(message)
+        return None
+
+    def _is_used(self, message: InboundMessage) -> bool:
+        """Whether the sender has used its control ID within the window."""
+        since = message.accepted_at - message.rules.duplicate_window
+        used = (message.channel, message.control_id, message.sender, since)
+        return bool(self._connection.execute(SELECT_USED_SINCE, used).fetchone()[0])
+
+
+def _refuse_whole(
+    parts: Sequence[InboundMessage], cause: InboundMessage, decision: Decision | None, inserted: Inserted
+) -> None:
+    """Refuse all parts: the cause for its own reason, or for its used control ID if there was no decision."""
+    refusal = None if decision is None else decision.refusal
+    passing = refusal is not None and refusal.kind is RefusalKind.STORAGE
+    of_others = Refusal(RefusalKind.STORAGE if passing else RefusalKind.UNACCEPTABLE, REFUSED_WITH_OTHERS)
+    for part in parts:
+        part.number = None
+        if part is not cause:
+            inserted.refused.append((part, of_others))
+        elif refusal is None:
+            inserted.rejected.append(part)
+        else:
+            inserted.refused.append((part, refusal))
+    if decision is not None:
+        _set(inserted.registers, cause.channel, decision.registers)
+
+
+def _set(registers: Registers, channel: str, values: Sequence[tuple[str, int]]) -> None:
+    for name, value in values:
+        registers[channel, name] = value
 
 
 def _used_ids(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> set[tuple[str, str, int]]:
@@ -167,11 +250,23 @@ def _twin(connection: sqlite3.Connection, message: InboundMessage) -> _Twin | No
 
 def _duplicate(connection: sqlite3.Connection, message: InboundMessage, twin: _Twin | None) -> Duplicate | None:
     """What makes `message` a resend of its twin, if that is what it is: not of one that was refused, or is long ago."""
-    if twin is None:
-        return None
-    seq, state, response, accepted_at = twin
-    if state in (State.REJECTED, State.DEAD_LETTER) or accepted_at <= message.accepted_at - message.rules.duplicate_window:
-        return None
+    recent = _recent(message, twin)
+    return _join(connection, message, recent) if recent is not None and _resent(recent) else None
+
+
+def _recent(message: InboundMessage, twin: _Twin | None) -> _Twin | None:
+    """The twin, if it is inside the window."""
+    return twin if twin is not None and twin[3] > message.accepted_at - message.rules.duplicate_window else None
+
+
+def _resent(recent: _Twin | None) -> bool:
+    """Whether a message with this twin is the same again; after a refusal of the server it is a new try."""
+    return recent is not None and recent[1] not in (State.REJECTED, State.DEAD_LETTER)
+
+
+def _join(connection: sqlite3.Connection, message: InboundMessage, twin: _Twin) -> Duplicate:
+    """The copy takes the stored one's place as the one to be answered."""
+    seq, state, response, _ = twin
     if state < State.RESPONSE_SENT:
         connection.execute(JOIN, (message.remote, message.link, seq))
     return Duplicate(message, seq, State(state), response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -49,14 +50,17 @@ class Intake:
         dispatcher: Accepted,
         max_body_bytes: int,
         observe: Callable[[str, Sequence[InboundMessage]], None] | None = None,
+        registers: dict[str, dict[str, int]] | None = None,
         clock: Clock = time,
     ) -> None:
+        """`registers`: as they are on disk, by channel; kept up to date from now on."""
         self._callback_head = f"Agent/{agent_id}-{_run_id()}-"
         self._next_seq = first_seq
         self._channels = channels
         self._dispatcher = dispatcher
         self._max_body_bytes = max_body_bytes
         self._observe = observe
+        self._registers = registers if registers is not None else {}
         self._clock = clock
         self._strategy: QueueStrategy | None = None
         self._paused = False
@@ -74,6 +78,10 @@ class Intake:
         """Messages accepted, and neither acknowledged nor refused yet."""
         return len(self._undecided)
 
+    def registers(self, channel: str) -> Mapping[str, int]:
+        """The channel's registers as the last commit has left them, now and later."""
+        return self._registers.setdefault(channel, {})
+
     def use(self, strategy: QueueStrategy) -> None:
         """Hand accepted messages to `strategy` from now on."""
         self._strategy = strategy
@@ -81,7 +89,7 @@ class Intake:
     def accept(self, channel: str, messages: list[InboundMessage]) -> None:
         """Take the messages of one read, in order."""
         if self._strategy is None or not self.accepting:
-            self._refuse(channel, messages, STORAGE_REFUSAL)
+            self._refuse(channel, with_parts(messages), STORAGE_REFUSAL)
             return
         limit = self._max_body_bytes // MOST_BYTES_A_BYTE
         stored = with_parts(messages)
@@ -103,6 +111,10 @@ class Intake:
             message.received_at = monotonic
             self._undecided.add(seq)
             size += len(message.body or b"")
+        if stored is not messages:
+            for message in messages:
+                for part in message.parts:
+                    part.whole = message.parts[0].seq
         self.buffered_bytes += size
         try:
             self._strategy.put(messages)
@@ -155,20 +167,14 @@ class Intake:
         by_channel: dict[str, list[InboundMessage]] = {}
         for message in receipt.committed:
             by_channel.setdefault(message.channel, []).append(message)
-        acknowledged = by_channel
-        if receipt.duplicates or receipt.noted:
-            acknowledged = {}
-            others = [duplicate.message for duplicate in receipt.duplicates] + receipt.noted
-            for message in sorted([*receipt.committed, *others], key=lambda message: message.seq):
-                acknowledged.setdefault(message.channel, []).append(message)
-        for channel, messages in acknowledged.items():
-            self._leave(messages)
-            if channel in self._channels:
-                self._channels[channel].committed(messages)
+        for channel, values in receipt.registers.items():
+            self._registers.setdefault(channel, {}).update(values)
+        if receipt.duplicates or receipt.noted or receipt.rejected or receipt.refused:
+            self._tell_in_order(receipt)
+        else:
+            for channel, messages in by_channel.items():
+                self._acknowledge(channel, messages)
         reach("after_ack")
-        for message in receipt.rejected:
-            self._leave((message,))
-            self._refuse(message.channel, (message,), DUPLICATE_REFUSAL)
         if receipt.reused:
             self._note_reused(receipt.reused)
         for channel, messages in by_channel.items():
@@ -178,6 +184,29 @@ class Intake:
                 self._observe(channel, observed)
         for duplicate in receipt.duplicates:
             self._dispatcher.duplicate(duplicate)
+
+    def _acknowledge(self, channel: str, messages: Sequence[InboundMessage]) -> None:
+        self._leave(messages)
+        if channel in self._channels:
+            self._channels[channel].committed(messages)
+
+    def _tell_in_order(self, receipt: Receipt) -> None:
+        """Tell each channel what became of its messages, in the order in which it handed them over."""
+        outcomes: list[tuple[InboundMessage, Refusal | None]] = []
+        for duplicate in receipt.duplicates:
+            duplicate.message.copy_of = duplicate.seq
+            outcomes.append((duplicate.message, None))
+        outcomes += [(message, None) for message in (*receipt.committed, *receipt.noted)]
+        outcomes += [(message, DUPLICATE_REFUSAL) for message in receipt.rejected]
+        outcomes += receipt.refused
+        outcomes.sort(key=lambda outcome: (outcome[0].channel, outcome[0].seq))
+        for (channel, refusal), run in itertools.groupby(outcomes, lambda outcome: (outcome[0].channel, outcome[1])):
+            messages = [message for message, _ in run]
+            if refusal is None:
+                self._acknowledge(channel, messages)
+            else:
+                self._leave(messages)
+                self._refuse(channel, messages, refusal)
 
     def refuse_uncommitted(self, message: InboundMessage) -> None:
         """The store could not commit this message, or all of its parts."""

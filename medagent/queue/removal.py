@@ -8,7 +8,7 @@ from collections import Counter
 from medagent.failpoints import reach
 from medagent.queue.base import Removal, Removed
 from medagent.queue.counting import REMOVED_REGISTER, Counts, write_counters
-from medagent.queue.insertion import Registers
+from medagent.queue.registers import Registers
 from medagent.queue.statements import SET_REGISTER
 from medagent.types import State
 

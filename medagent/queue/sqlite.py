@@ -23,7 +23,8 @@ from medagent.queue.file import QueueFile
 from medagent.queue.folders import make_folder
 from medagent.queue.high_water import HighWater
 from medagent.queue.hold import Hold
-from medagent.queue.insertion import Inserted, Registers, insert_batch
+from medagent.queue.insertion import Inserted, insert_batch
+from medagent.queue.registers import Registers, by_channel
 from medagent.queue.removal import give_back, remove_ended, used_bytes
 from medagent.queue.reserve import Reserve
 from medagent.queue.storage import Storage
@@ -173,12 +174,21 @@ class SqliteStore:
         for change in changes:
             change.message.stored_state = change.state
         self._commits += 1
-        stored = list(inserted.stored)
+        stored = inserted.stored
         if stored:
             self._newest = max(self._newest, stored[-1].seq)
             if self._clock.monotonic() >= self._mark_due:
                 self._raise_mark()
-        return Receipt(self._commits, stored, inserted.duplicates, inserted.rejected, inserted.reused, inserted.noted)
+        return Receipt(
+            self._commits,
+            stored,
+            inserted.duplicates,
+            inserted.rejected,
+            inserted.reused,
+            inserted.noted,
+            inserted.refused,
+            by_channel(inserted.registers),
+        )
 
     def _note(self, error: BaseException) -> None:
         """Damage that shows while the queue is in use: it must be opened anew."""
@@ -256,10 +266,7 @@ class SqliteStore:
         return await self._read(lambda connection: connection.execute(statements.RETRIES, (channel,)).fetchall())
 
     async def registers(self) -> dict[str, dict[str, int]]:
-        found: dict[str, dict[str, int]] = {}
-        for (channel, name), value in self._registers.items():
-            found.setdefault(channel, {})[name] = value
-        return found
+        return by_channel(self._registers)
 
     async def depths(self) -> dict[str, ChannelDepth]:
         return await self._read(lambda connection: depths_of(connection, self._counts, self._registers))

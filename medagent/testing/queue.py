@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medagent.channel import Channel, ChannelContext, ChannelFactory
 from medagent.config.model import AgentConfig, BatchConfig, ChannelConfig, RetryConfig
 from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.queue.batched import BatchedStrategy
@@ -93,6 +96,7 @@ class QueueWorld:
         self.dispatcher.use(self.uplink)
         self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn, clock=self.clock))
         self._max_body_bytes = max_body_bytes
+        self._listening: list[Channel] = []
 
     async def __aenter__(self) -> QueueWorld:
         last_seq = await self.store.open()
@@ -102,6 +106,7 @@ class QueueWorld:
             channels=self._hosted,
             dispatcher=self.dispatcher,
             max_body_bytes=self._max_body_bytes,
+            registers=await self.store.registers(),
             clock=self.clock,
         )
         self.intake.use(self.strategy)
@@ -109,7 +114,27 @@ class QueueWorld:
             await self.dispatcher.add_lane(name, last_seq)
         return self
 
+    async def listen(self, make: ChannelFactory, config: ChannelConfig) -> Channel:
+        """Put a real channel in the place of the one of its name, and have it listen until the end."""
+        context = ChannelContext(
+            config=config,
+            bind_any=False,
+            registers=self.intake.registers(config.name),
+            max_body_bytes=self._max_body_bytes,
+            log=logging.getLogger(f"medagent.channel.{config.name}"),
+            accept=partial(self.intake.accept, config.name),
+            delivered=self.settlement.delivered,
+            spawn=self.tasks.spawn,
+        )
+        channel = make(context)
+        self._hosted[config.name] = HostedChannel(config, channel)
+        self._listening.append(channel)
+        await channel.start()
+        return channel
+
     async def __aexit__(self, *_: object) -> None:
+        for channel in self._listening:
+            await channel.close()
         await self.tasks.cancel()
         await self.committer.flush_changes()
         await self.store.close()

@@ -220,3 +220,15 @@ async def test_a_rejected_copy_is_named_in_the_error(world: World) -> None:
     assert b"\rMSA|CR|D1|" in refused
     assert b"\rERR||MSH^1^10|205^Duplicate key identifier^HL70357|E|" in refused
     assert b"two" not in refused
+
+
+async def test_two_senders_that_use_the_same_control_id(world: World) -> None:
+    # each counts by itself, so the second one's is not used
+    lab, pacs = message("D0001"), message("D0001").replace(b"|LAB|", b"|PACS|")
+    north = message("D0001").replace(b"|LAB|HOSP|", b"|LAB|NORTH|")
+    async with world.agent() as process:
+        for body in (lab, pacs, north):
+            assert await exchange(process, "reject", body, answers=2) == [("AA", "D0001"), ("CA", "D0001")]
+        other = message("D0001", "two").replace(b"|LAB|", b"|PACS|")
+        assert await exchange(process, "reject", other, answers=1) == [("CR", "D0001")]
+    assert world.served == ["D0001 one"] * 3

@@ -82,7 +82,6 @@ async def exchange(process: AgentProcess, channel: str, *bodies: bytes) -> list[
 async def test_a_gap_freezes_the_link_until_the_sender_starts_it_again(world: World) -> None:
     async with world.agent() as process:
         assert await exchange(process, "verified", message("A", "5"), message("B", "6")) == [("CA", "A", ""), ("CA", "B", "")]
-        # each read is answered in one go: what is refused at once comes before what must be stored first
         answers = await exchange(process, "verified", message("C", "8"), message("D", "7"))
         assert answers == [("CR", "C", "7"), ("CR", "D", "7")]
         assert len(await world.reasons()) == 1
@@ -115,13 +114,15 @@ async def test_original_mode_answers_what_only_asks_for_the_number(world: World)
         assert await exchange(process, "original", message("C", "5")) == [("AR", "C", "4")]
 
 
-async def test_the_last_message_again_is_a_retransmission(world: World) -> None:
+async def test_a_stored_message_again_is_a_retransmission(world: World) -> None:
     async with world.agent() as process:
         assert await exchange(process, "verified", message("A", "5"), message("A", "5")) == [("CA", "A", "")] * 2
+        assert await exchange(process, "verified", message("A2", "6")) == [("CA", "A2", "")]
         assert await exchange(process, "verified", message("A", "5")) == [("CA", "A", "")]
-        assert await exchange(process, "verified", message("B", "5")) == [("CR", "B", "6")], "another message is not"
+        assert await exchange(process, "verified", message("B", "5")) == [("CR", "B", "7")], "another message is not"
+        assert await exchange(process, "verified", message("A", "5")) == [("CA", "A", "")], "frozen or not"
         await process.drained(world.state_dir)
-    assert [control_id for control_id, _ in world.served] == ["A"]
+    assert [control_id for control_id, _ in world.served] == ["A", "A2"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ async def test_the_last_message_again_is_a_retransmission(world: World) -> None:
 )
 async def test_an_operator_releases_a_frozen_link(world: World, seq: list[str], next_number: str, code: str) -> None:
     async with world.agent() as process:
-        assert await exchange(process, "verified", message("A", "5"), message("B", "8")) == [("CR", "B", "6"), ("CA", "A", "")]
+        assert await exchange(process, "verified", message("A", "5"), message("B", "8")) == [("CA", "A", ""), ("CR", "B", "6")]
         [reason] = await world.reasons()
         assert "sequence number 6 is expected" in reason
         key = reason.split("link ")[1].split()[0]
@@ -148,7 +149,6 @@ async def test_an_operator_releases_a_frozen_link(world: World, seq: list[str], 
 
 @pytest.mark.parametrize(("failpoint", "stored"), [("before_commit", []), ("after_commit", ["A", "B", "C"])])
 async def test_number_and_message_are_on_disk_together(world: World, failpoint: str, stored: list[str]) -> None:
-    # what one read brings of a link is committed together, whatever the crash
     async with world.agent(f"{failpoint}:1") as process:
         async with await MllpClient.connect(*process.addresses["verified"]) as device:
             await device.send(message("A", "5"), message("B", "6"), message("C", "7"))
@@ -157,13 +157,24 @@ async def test_number_and_message_are_on_disk_together(world: World, failpoint: 
     assert [row.control_id for row in read_messages(world.state_dir / "queue.db")] == stored
     async with world.agent() as process:
         resent = [message("A", "5"), message("B", "6"), message("C", "7")]
-        if stored:
-            # only the last one can be told from a wrong number: that is how far the standard goes
-            resent = resent[-1:]
         answers = await exchange(process, "verified", *resent, message("D", "8"))
         assert {code for code, _, _ in answers} == {"CA"}
         await process.drained(world.state_dir)
     assert [control_id for control_id, _ in world.served] == ["A", "B", "C", "D"]
+
+
+async def test_after_a_failure_of_the_queue_the_sender_goes_on_in_order(world: World) -> None:
+    async with world.agent() as process:
+        await exchange(process, "verified", message("A", "5"))
+        queue, aside = world.state_dir / "queue.db", world.state_dir / "aside.db"
+        queue.rename(aside)
+        assert await exchange(process, "verified", message("B", "6")) == [("CE", "B", "")]
+        aside.rename(queue)
+        assert await exchange(process, "verified", message("C", "7")) == [("CE", "C", "")], "no gap: B is to come"
+        assert await world.reasons() == []
+        assert await exchange(process, "verified", message("B", "6"), message("C", "7")) == [("CA", "B", ""), ("CA", "C", "")]
+        await process.drained(world.state_dir)
+    assert [control_id for control_id, _ in world.served] == ["A", "B", "C"]
 
 
 async def test_a_frozen_link_stays_so_over_a_crash(world: World) -> None:

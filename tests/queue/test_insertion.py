@@ -70,6 +70,16 @@ async def test_a_used_control_id(sender: Sender, rules: AcceptanceRules, same_by
     assert outcome(await sender.send("a", "one", rules)) == same_bytes
 
 
+async def test_senders_use_control_ids_by_themselves(sender: Sender) -> None:
+    for rules in (REJECT, AcceptanceRules()):
+        name = rules.duplicates.value
+        one, other, again = (sender.make(name, body, rules) for body in ("one", "two", "three"))
+        one.sender, other.sender, again.sender = 1, 2, 2
+        assert outcome(await sender.store.commit([one], [])) == "stored"
+        assert outcome(await sender.store.commit([other], [])) == "stored"
+        assert outcome(await sender.store.commit([again], [])) == ("rejected" if rules is REJECT else "reused")
+
+
 @pytest.mark.parametrize("rules", [AcceptanceRules(duplicate_window=HOUR), AcceptanceRules(Duplicates.REJECT, HOUR)])
 async def test_after_the_window_a_control_id_is_new(sender: Sender, rules: AcceptanceRules) -> None:
     await sender.send("a", "one", rules)

@@ -8,6 +8,7 @@ A frame is a batch if it begins with FHS or BHS. Trailers may be missing, and ea
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from medagent.config.model import Value
 from medagent.config.settings import Parameter
 from medagent_hl7.message import BOM
 from medagent_hl7.schemes import SCHEMES
+
+MAX_MESSAGES = 10_000
 
 PARAMETERS = (
     Parameter(
@@ -33,11 +36,22 @@ PARAMETERS = (
         "how a batch is answered: message for a frame for each message, batch for one batch of acknowledgments",
         choices=("message", "batch"),
     ),
+    Parameter(
+        "maxBatchMessages",
+        SCHEMES,
+        int,
+        MAX_MESSAGES,
+        "messages that one frame may hold as a batch; one with more is refused by one answer",
+        minimum=1,
+        maximum=100_000,
+    ),
 )
 
 _HEADERS = (b"FHS", b"BHS")
 _SEGMENT = re.compile(rb"(?:^|(?<=[\r\n]))(FHS|BHS|BTS|FTS|MSH)")
 _LINE_END = re.compile(rb"[\r\n]")
+_FIELDS = 12
+"""The last field of a header that is read is BHS-12; BHS-1 is the separator itself."""
 _BLANK = b" \t\r\n\0"
 
 
@@ -47,11 +61,15 @@ class BatchSettings:
 
     reject_miscounts: bool = False
     answer_together: bool = False
+    max_messages: int = MAX_MESSAGES
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Value]) -> BatchSettings:
         """Read checked parameters."""
-        return cls(parameters.get("batchCounts") == "reject", parameters.get("batchAck") == "batch")
+        max_messages = parameters.get("maxBatchMessages", MAX_MESSAGES)
+        if not isinstance(max_messages, int):
+            raise TypeError("maxBatchMessages")
+        return cls(parameters.get("batchCounts") == "reject", parameters.get("batchAck") == "batch", max_messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +107,8 @@ class BatchFile:
     """Counts of trailers that are wrong."""
     missing: list[str] = field(default_factory=list)
     """Trailers that are not there."""
+    excess: bool = False
+    """There are too many segments of one kind; it was not read further."""
 
     @property
     def messages(self) -> list[bytes]:
@@ -100,10 +120,13 @@ def is_batch(body: bytes) -> bool:
     return body.removeprefix(BOM).startswith(_HEADERS)
 
 
-def split(body: bytes) -> BatchFile:
-    """Take a batch apart. Never raises: what is wrong is said in the result."""
+def split(body: bytes, max_messages: int = MAX_MESSAGES) -> BatchFile:
+    """Take a batch apart. Never raises: what is wrong is said in the result.
+
+    One with more than `max_messages` messages, or segments of an envelope of one kind, is read so far and no further.
+    """
     body = body.removeprefix(BOM)
-    return _Splitter(body).split()
+    return _Splitter(body).split(max_messages)
 
 
 class _Splitter:
@@ -115,11 +138,18 @@ class _Splitter:
         self._ended = False
         """FTS has come."""
 
-    def split(self) -> BatchFile:
-        found = list(_SEGMENT.finditer(self._body))
-        ends = [following.start() for following in found[1:]] + [len(self._body)]
-        for segment, end in zip(found, ends, strict=True):
+    def split(self, max_messages: int) -> BatchFile:
+        found = _SEGMENT.finditer(self._body)
+        following = next(found, None)
+        counts: Counter[str] = Counter()
+        while (segment := following) is not None:
+            following = next(found, None)
+            end = len(self._body) if following is None else following.start()
             name = segment[1].decode("ascii")
+            counts[name] += 1
+            if counts[name] > max_messages:
+                self._file.excess = True
+                return self._file
             if self._ended:
                 self._fault("FTS is not the last segment")
             if name == "MSH":
@@ -142,7 +172,7 @@ class _Splitter:
         if any(part.strip(_BLANK) for part in rest):
             self._fault(f"a segment that does not belong there follows {name}")
         separator = line[3:4].decode("latin-1")
-        fields = tuple(line.decode("latin-1").split(separator)) if separator else (name,)
+        fields = tuple(line.decode("latin-1").split(separator, _FIELDS)[:_FIELDS]) if separator else (name,)
         if name in ("FHS", "BHS"):
             self._take_header(BatchHeader(name, separator, fields))
         else:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from medagent.types import AcceptanceRules, Answer, Delivery, InboundMessage
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
 from medagent_hl7.batch import BatchFile, BatchSettings, split
-from medagent_hl7.batch_answers import BatchReply, build
+from medagent_hl7.batch_answers import BatchReply, Outline, build
+from medagent_hl7.identity import sender_of
 from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.notices import Notices
-from medagent_hl7.numbering import with_expected_number
 from medagent_hl7.origin import Tracked
 from medagent_hl7.owed import is_acknowledgment
 from medagent_hl7.replies import Replies
-from medagent_hl7.verification import SEQUENCE_NUMBER, UNEXPECTED_NUMBER, Verification
+from medagent_hl7.verification import Verification
 
 SEGMENT_SEQUENCE_ERROR = 100
+MOST_REFUSALS = 1000
+"""Messages of a refused batch that are answered: the answers may be longer than what came."""
 _REFUSED_WITH_OTHERS = "The batch is refused as a whole; send it again once it is mended"
 
 Answers = Sequence[tuple[InboundMessage, Answer]]
@@ -30,8 +34,6 @@ class Fault:
     text: str
     error_code: int
     error_field: int | None = None
-    expected: int | None = None
-    """For MSA-4."""
 
 
 Examine = Callable[[Header, bytes], Fault | None]
@@ -51,8 +53,12 @@ class Batches:
         examine: Examine,
         verification: Verification | None,
         notices: Notices,
+        is_open: Callable[[str], bool],
     ) -> None:
-        """`replies` are those to frames, `message_replies` those to messages inside one, without blocks of MLLP release 2."""
+        """`replies` are those to frames, `message_replies` those to messages inside one, without blocks of MLLP release 2.
+
+        `is_open`: whether the connection of a link is.
+        """
         self._settings = settings
         self._replies = replies
         self._message_replies = message_replies
@@ -60,19 +66,26 @@ class Batches:
         self._examine = examine
         self._verification = verification
         self._notices = notices
-        self._open: dict[str, list[BatchReply]] = {}
-        """Batches that wait for answers of the server, by link."""
+        self._is_open = is_open
+        self._open: dict[str, dict[BatchReply, None]] = {}
+        """Batches that wait for answers of the server, by link, in order."""
+        self._places: dict[int, list[tuple[BatchReply, int]]] = {}
+        """Where the answer of a stored message goes, by its seq: several places if it has come more than once."""
 
     def receive(self, body: bytes, remote: str, link: str) -> tuple[list[InboundMessage], list[bytes]]:
         """Take the data of a frame that is a batch; return what to hand over, and the frames to send at once."""
-        batch = split(body)
-        for text in batch.missing + batch.miscounts:
-            self._notices.add("batch", f"{text if text in batch.miscounts else text + ' is missing'}, from {remote}")
+        batch = split(body, self._settings.max_messages)
+        if batch.excess:
+            return [], self._refuse_excess(batch, body, remote)
+        self._note_envelope(batch, remote)
         indexes: list[int] = []
         parts: list[InboundMessage] = []
         headers: dict[int, Header] = {}
         faults: dict[int, Fault] = {}
-        for index, message in enumerate(batch.messages):
+        messages = batch.messages
+        for index, message in enumerate(messages):
+            if index >= MOST_REFUSALS and faults:
+                break
             try:
                 header = headers[index] = Header.parse(message)
             except Hl7Error as error:
@@ -86,27 +99,41 @@ class Batches:
             if (fault := self._examine(header, message)) is not None:
                 faults[index] = fault
             indexes.append(index)
-            parts.append(InboundMessage(message, header.control_id, remote, link, header, self._rules))
+            parts.append(
+                InboundMessage(message, header.control_id, remote, link, header, self._rules, sender=sender_of(header))
+            )
         common = self._fault_of(batch)
-        notes: list[InboundMessage] = []
-        if common is None and not faults and self._verification is not None:
-            unexpected = self._verification.screen_batch(parts)
-            if unexpected is not None:
-                position, expected, note = unexpected
-                faults[indexes[position]] = Fault(UNEXPECTED_NUMBER, INTERNAL_ERROR, SEQUENCE_NUMBER, expected)
-                notes.append(note)
         if common is not None or faults:
             first = common or next(iter(faults.values()))
-            self._notices.add("batch refused", f"{len(batch.messages)} messages: {first.text}, from {remote}")
-            return notes, self._refuse(batch, headers, faults, common or Fault(_REFUSED_WITH_OTHERS, INTERNAL_ERROR))
+            self._notices.add("batch refused", f"{len(messages)} messages: {first.text}, from {remote}")
+            return [], self._refuse(batch, headers, faults, common or Fault(_REFUSED_WITH_OTHERS, INTERNAL_ERROR))
         if not parts:
             return [], self._to_empty(batch)
-        reply = BatchReply(batch, [part.control_id for part in parts], indexes, together=self._settings.answer_together)
+        reply = BatchReply(Outline.of(batch), link, indexes, together=self._settings.answer_together)
         for index, part in zip(indexes, parts, strict=True):
-            tracked = part.origin if isinstance(part.origin, Tracked) else Tracked(headers[index])
-            tracked.batch, tracked.index = reply, index
-            part.origin = tracked
+            part.origin = Tracked(headers[index], batch=reply, index=index)
+            if self._verification is not None:
+                self._verification.prepare_part(part, part.origin)
         return [InboundMessage(None, "", remote, link, parts=tuple(parts))], []
+
+    def _note_envelope(self, batch: BatchFile, remote: str) -> None:
+        """What is odd about it, in a line or two."""
+        for name, count in Counter(batch.missing).items():
+            self._notices.add("batch", f"{name} is missing{f' {count} times' if count > 1 else ''}, from {remote}")
+        if batch.miscounts:
+            self._notices.add("batch", f"{batch.miscounts[0]}, from {remote}")
+
+    def _refuse_excess(self, batch: BatchFile, body: bytes, remote: str) -> list[bytes]:
+        """One answer, to the first header that can be found: one for each would be more than came."""
+        text = f"The batch holds more than {self._settings.max_messages} messages or batches (maxBatchMessages)"
+        self._notices.add("batch refused", f"{text}, from {remote}")
+        first = next((message for one in batch.batches for message in one.messages), body)
+        return self._refuse_one(Header.salvage(first), text)
+
+    def _refuse_one(self, header: Header | None, text: str) -> list[bytes]:
+        replies = self._replies
+        frame = replies.to_unreadable() if header is None else replies.to_unacceptable(header, text, INTERNAL_ERROR)
+        return [] if frame is None else [frame]
 
     def _fault_of(self, batch: BatchFile) -> Fault | None:
         if batch.fault:
@@ -116,24 +143,24 @@ class Batches:
         return None
 
     def _refuse(self, batch: BatchFile, headers: dict[int, Header], faults: dict[int, Fault], common: Fault) -> list[bytes]:
-        """Each message is answered: with its own fault, or the one that all share."""
+        """Each message is answered, but no more than `MOST_REFUSALS`: with its own fault, or the one that all share."""
         frames: dict[int, bytes] = {}
-        for index, header in headers.items():
+        for index, header in itertools.islice(headers.items(), MOST_REFUSALS):
             fault = faults.get(index, common)
             frame = self._message_replies.to_unacceptable(header, fault.text, fault.error_code, fault.error_field)
             if frame is not None:
-                frames[index] = frame if fault.expected is None else with_expected_number(frame, fault.expected)
+                frames[index] = frame
         block = self._replies.to_unreadable()
         blocks = [] if block is None else [block]
         if self._settings.answer_together and frames:
-            return [*blocks, build(batch, frames)]
+            return [*blocks, build(Outline.of(batch), frames)]
         return [*blocks, *frames.values()]
 
     def _to_empty(self, batch: BatchFile) -> list[bytes]:
         """The answer to a batch with no message to store."""
         block = self._replies.to_ignored()
         blocks = [] if block is None else [block]
-        return [*blocks, build(batch, {})] if self._settings.answer_together else blocks
+        return [*blocks, build(Outline.of(batch), {})] if self._settings.answer_together else blocks
 
     def to_commit(self, message: InboundMessage, tracked: Tracked, frame: bytes | None) -> bytes | None:
         """What to send now that this part is on disk, `frame` being its own acknowledgment."""
@@ -141,11 +168,11 @@ class Batches:
         block = None if reply.decided else self._replies.to_ignored()
         reply.decided = True
         if reply.together:
-            replies = self._open.setdefault(message.link, [])
-            if reply not in replies:
-                replies.append(reply)
-            if message.stored_state is None:
-                reply.copies.add(tracked.index)
+            if self._is_open(reply.link):
+                seq = _stored_seq(message)
+                self._open.setdefault(reply.link, {})[reply] = None
+                self._places.setdefault(seq, []).append((reply, tracked.index))
+                reply.seqs.add(seq)
             frame = reply.on_commit.add(tracked.index, frame)
         return _joined(block, frame)
 
@@ -173,29 +200,32 @@ class Batches:
         delivered: Callable[[Sequence[InboundMessage], Delivery], None],
     ) -> list[Delivery]:
         """As `Channel.answer`. `singly` answers what is no part of a waiting batch."""
-        places = [self._find(message) for message, _ in answers]
-        others = iter(singly([one for one, place in zip(answers, places, strict=True) if place is None]))
+        here = [self._waits_here(message) for message, _ in answers]
+        owns = [to_answer(*one) if waits else None for one, waits in zip(answers, here, strict=True)]
+        others = iter(singly([one for one, waits in zip(answers, here, strict=True) if not waits]))
         of_this_call = {id(message): position for position, (message, _) in enumerate(answers)}
         deliveries: list[Delivery] = []
-        complete: list[tuple[str, BatchReply, bytes | None]] = []
-        for (message, answer), place in zip(answers, places, strict=True):
-            if place is None:
+        complete: list[tuple[BatchReply, bytes | None]] = []
+        for (message, _), own, waits in zip(answers, owns, here, strict=True):
+            if not waits:
                 deliveries.append(next(others))
-                continue
-            reply, index = place
-            own = to_answer(message, answer)
-            if own is not None:
-                reply.answered.append(message)
-            deliveries.append(Delivery.NOT_OWED if own is None else Delivery.QUEUED)
-            for one, at in [place, *self._copies_of(message, reply, index)]:
-                frame = one.on_answer.add(at, own)
-                if not one.on_answer.pending:
-                    complete.append((message.link, one, frame))
-        for link, reply, frame in complete:
-            self._forget(link, reply)
+            else:
+                deliveries.append(Delivery.NOT_OWED if own is None else Delivery.QUEUED)
+            seq, kept = _stored_seq(message), False
+            for reply, index in self._places.pop(seq, ()):
+                reply.seqs.discard(seq)
+                # the device may have sent it again over another connection, which gets the answer
+                frame = reply.on_answer.add(index, own if reply.link == message.link else None)
+                if reply.link == message.link and own is not None and not kept:
+                    kept = True
+                    reply.answered.append(message)
+                if not reply.on_answer.pending:
+                    complete.append((reply, frame))
+        for reply, frame in complete:
+            self._forget(reply)
             if frame is None:
                 continue
-            delivery = send(link, frame, reply.answered)
+            delivery = send(reply.link, frame, reply.answered)
             early = []
             for message in reply.answered:
                 if id(message) in of_this_call:
@@ -206,36 +236,30 @@ class Batches:
                 delivered(early, delivery)
         return deliveries
 
+    def _waits_here(self, message: InboundMessage) -> bool:
+        """Whether a batch of the message's own connection waits for its answer."""
+        return any(reply.link == message.link for reply, _ in self._places.get(_stored_seq(message), ()))
+
     def closed(self, link: str) -> list[InboundMessage]:
         """The connection has gone; returns the messages whose answers waited for it."""
-        return [message for reply in self._open.pop(link, ()) for message in reply.answered]
+        answered = []
+        for reply in self._open.pop(link, ()):
+            answered += reply.answered
+            for seq in reply.seqs:
+                left = [place for place in self._places.pop(seq) if place[0] is not reply]
+                if left:
+                    self._places[seq] = left
+        return answered
 
-    def _find(self, message: InboundMessage) -> tuple[BatchReply, int] | None:
-        """The waiting batch that this answered message is a part of, and its place in it."""
-        replies = self._open.get(message.link, ())
-        origin = message.origin
-        if isinstance(origin, Tracked):
-            if origin.batch is None or origin.batch not in replies or not origin.batch.on_answer.waits_for(origin.index):
-                return None
-            return origin.batch, origin.index
-        # it was read back from disk
-        waiting = ((reply, at) for reply in replies for at in reply.called(message.control_id) if reply.on_answer.waits_for(at))
-        return next(waiting, None)
-
-    def _copies_of(self, message: InboundMessage, reply: BatchReply, index: int) -> list[tuple[BatchReply, int]]:
-        """The other places on this connection that wait for the same answer, since the message has come more than once."""
-        return [
-            (other, at)
-            for other in self._open.get(message.link, ())
-            for at in other.same_as(reply, index, message.control_id)
-            if other.on_answer.waits_for(at) and (at in other.copies or index in reply.copies)
-        ]
-
-    def _forget(self, link: str, reply: BatchReply) -> None:
-        replies = self._open[link]
-        replies.remove(reply)
+    def _forget(self, reply: BatchReply) -> None:
+        replies = self._open[reply.link]
+        del replies[reply]
         if not replies:
-            del self._open[link]
+            del self._open[reply.link]
+
+
+def _stored_seq(message: InboundMessage) -> int:
+    return message.copy_of or message.seq
 
 
 def _reply(tracked: Tracked) -> BatchReply:

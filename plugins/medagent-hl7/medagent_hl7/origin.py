@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medagent.types import InboundMessage
 from medagent_hl7.batch_answers import BatchReply
 from medagent_hl7.message import Header
-from medagent_hl7.sequence import Link
+from medagent_hl7.sequence import Verdict
 
 
 @dataclass(slots=True, eq=False)
@@ -17,9 +17,11 @@ class Tracked:
 
     header: Header
     link_key: str = ""
-    """Of the link whose sequence number it took; "" if it took none."""
-    link_before: Link | None = None
-    """Where that link stood before."""
+    """Of the link of its sequence number; "" if it is not numbered."""
+    number: int | None = None
+    """Its sequence number, if it is one."""
+    verdict: Verdict | None = None
+    """What the number was found to be when the message was to be stored."""
     expected: int | None = None
     """What its acknowledgments say in MSA-4, if anything."""
     batch: BatchReply | None = None
@@ -31,12 +33,18 @@ class Tracked:
 class Note:
     """`InboundMessage.origin` of one without a body, which only has registers kept."""
 
-    on_commit: bytes | None = None
-    """The frame for the device once they are on disk."""
     tracked: Tracked | None = None
-    """The message that asks for it, if one does: its link moves with it, and its sender hears of a failure."""
-    done: Callable[[bool], None] | None = None
-    """Called with whether they are on disk."""
+    """The message that asks for it, if one does: its sender is answered."""
+    done: Callable[[int | None], None] | None = None
+    """Called with the number of links that an operator has released; None if that could not be kept."""
+    released: tuple[str, ...] = ()
+    """Their keys, once it is on disk."""
+
+
+def tracked_of(message: InboundMessage) -> Tracked | None:
+    """What is remembered of a numbered message, or of one in a batch."""
+    origin = message.origin.tracked if isinstance(message.origin, Note) else message.origin
+    return origin if isinstance(origin, Tracked) else None
 
 
 def header_of(message: InboundMessage) -> Header:

@@ -17,8 +17,8 @@ PARAMETERS = (
         SCHEMES,
         str,
         Duplicates.IDEMPOTENT.value,
-        "a message under a used control ID: idempotent gives the same bytes the stored answer and accepts other bytes, reject "
-        "refuses other bytes with error 205, accept takes everything as new",
+        "a message under a control ID that its sender (MSH-3 and MSH-4) has used: idempotent gives the same bytes the stored "
+        "answer and accepts other bytes, reject refuses other bytes with error 205, accept takes everything as new",
         choices=tuple(behavior.value for behavior in Duplicates),
     ),
     Parameter(

@@ -7,113 +7,124 @@ the sender starts the link again (0), has it resynchronized (-1), or an operator
 from __future__ import annotations
 
 import enum
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+
+from medagent.types import State
 
 UNKNOWN = -1
 """Expected number (MSA-4) of a link that takes any positive one next."""
+MOST_LINKS = 10_000
+"""Links of one channel: senders choose their names."""
+LINKS = "links"
+"""The register that counts them."""
 _LONGEST = 18
 """Digits of a sequence number that fits a register."""
+_EXPECTED = "link-"
+_FROZEN = "frozen-"
 
 Registers = tuple[tuple[str, int], ...]
 """As in `medagent.types.InboundMessage.registers`."""
+Failed = tuple[int, int]
+"""The lowest and the highest number that was refused because it could not be stored."""
 
 
 class Verdict(enum.Enum):
     """What MSH-13 of a message means for its link."""
 
-    UNNUMBERED = enum.auto()
-    """Empty: the sender does not take part, and the message is accepted."""
     EXPECTED = enum.auto()
     """The next one."""
     REPEATED = enum.auto()
-    """The last one again, under the same control ID: a retransmission."""
+    """A message that is stored already, or that the server has refused: whatever its number, the link does not move."""
     START = enum.auto()
     """0: the sender (re)starts the link and asks for the expected number."""
     RESYNCHRONIZE = enum.auto()
     """-1: the next positive number counts, whatever it is."""
+    INTERRUPTED = enum.auto()
+    """One that comes after a message that could not be stored, and has to wait until that is sent again."""
     UNEXPECTED = enum.auto()
-    """Anything else: the link is frozen now."""
+    """Anything else: the link is frozen now, if there is one."""
     FROZEN = enum.auto()
     """The link was frozen before."""
 
     @property
-    def controls(self) -> bool:
-        """Whether the message is about the link, and need not hold more than its MSH."""
-        return self in (Verdict.START, Verdict.RESYNCHRONIZE)
-
-    @property
     def refuses(self) -> bool:
-        return self in (Verdict.UNEXPECTED, Verdict.FROZEN)
+        return self in (Verdict.INTERRUPTED, Verdict.UNEXPECTED, Verdict.FROZEN)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where a link stands. A value: a move makes a new one."""
+    """Where a link stands. A value: a move makes a new one. One that nobody has heard of is `Link()`."""
 
     expected: int = UNKNOWN
     """The next number, or `UNKNOWN`."""
-    last_id: int = 0
-    """Stands for the control ID of the last accepted message (see `short_hash`)."""
     frozen: bool = False
 
-    def receive(self, sequence_number: str, control_id: str) -> tuple[Verdict, Link]:
-        """What a message means, and where the link stands if the message is stored."""
-        if not sequence_number:
-            return Verdict.UNNUMBERED, self
-        number = _parse(sequence_number)
+    def receive(self, number: int | None, twin: State | None = None, failed: Failed | None = None) -> tuple[Verdict, Link]:
+        """What a message means, and where the link stands after it. `number` is None for what is no number.
+
+        `twin`: where a message with the same control ID and bytes stands, if one is stored.
+        """
+        tried = twin in (State.REJECTED, State.DEAD_LETTER)
+        if twin is not None and not tried:
+            return Verdict.REPEATED, self
         if number == 0:
-            return Verdict.START, Link(self.expected, self.last_id)
+            return Verdict.START, Link(self.expected)
         if number == -1:
             return Verdict.RESYNCHRONIZE, Link()
-        this_id = short_hash(control_id)
-        if number is not None and number > 0:
-            if self.expected != UNKNOWN and number == self.expected - 1 and this_id == self.last_id:
-                return Verdict.REPEATED, self
-            if not self.frozen and self.expected in (UNKNOWN, number):
-                return Verdict.EXPECTED, Link(number + 1, this_id)
+        if tried and number is not None and 0 < number < self.expected:
+            return Verdict.REPEATED, self
         if self.frozen:
             return Verdict.FROZEN, self
-        return Verdict.UNEXPECTED, Link(self.expected, self.last_id, frozen=True)
+        if number is not None and number > 0:
+            if failed is not None and self._waits(number, failed):
+                return Verdict.INTERRUPTED, self
+            if self.expected in (UNKNOWN, number):
+                return Verdict.EXPECTED, Link(number + 1)
+        return Verdict.UNEXPECTED, Link(self.expected, frozen=True)
+
+    def _waits(self, number: int, failed: Failed) -> bool:
+        lowest, highest = failed
+        if self.expected == UNKNOWN:
+            return number > lowest
+        return number > self.expected and self.expected <= highest
 
 
-@lru_cache(maxsize=1024)
-def key_of(sender: tuple[str, str, str, str]) -> str:
-    """The name of the link of this MSH-3 to MSH-6: 16 hexadecimal digits that tell nothing of them."""
-    return f"{short_hash(chr(31).join(sender)):016x}"
-
-
-def short_hash(text: str) -> int:
-    """63 bits that stand for a text, above 0."""
-    return (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1) | 1
-
-
-def to_registers(key: str, link: Link) -> Registers:
-    """A link's state as it is kept in the queue."""
-    return (
-        (f"link-{key}-expected", link.expected),
-        (f"link-{key}-last", link.last_id),
-        (f"link-{key}-frozen", int(link.frozen)),
-    )
-
-
-def from_registers(registers: Mapping[str, int]) -> dict[str, Link]:
-    """The links by their keys; registers that are not of links are passed over."""
-    keys = {name[5:-9] for name in registers if name.startswith("link-") and name.endswith("-expected")}
-    return {
-        key: Link(
-            registers[f"link-{key}-expected"],
-            registers.get(f"link-{key}-last", 0),
-            bool(registers.get(f"link-{key}-frozen", 0)),
-        )
-        for key in sorted(keys)
-    }
-
-
-def _parse(sequence_number: str) -> int | None:
+def parse_number(sequence_number: str) -> int | None:
     """A whole number as NM writes it; None for anything else."""
     digits = sequence_number.strip().removeprefix("+")
     plain = digits.removeprefix("-")
     return int(digits) if plain.isascii() and plain.isdigit() and len(plain) <= _LONGEST else None
+
+
+def is_known(registers: Mapping[str, int], key: str) -> bool:
+    """Whether there is a link of this key."""
+    return _EXPECTED + key in registers
+
+
+def read_link(registers: Mapping[str, int], key: str) -> Link:
+    """The link of this key, as the registers have it."""
+    return Link(registers.get(_EXPECTED + key, UNKNOWN), bool(registers.get(_FROZEN + key, 0)))
+
+
+def frozen_links(registers: Mapping[str, int]) -> list[str]:
+    """The keys of the frozen links."""
+    return sorted(name.removeprefix(_FROZEN) for name, value in registers.items() if value and name.startswith(_FROZEN))
+
+
+def to_registers(registers: Mapping[str, int], key: str, after: Link) -> Registers:
+    """What changes when a link moves to `after`; a new one is counted."""
+    before = read_link(registers, key)
+    changes = []
+    if after.expected != before.expected:
+        if not is_known(registers, key):
+            changes.append((LINKS, registers.get(LINKS, 0) + 1))
+        changes.append((_EXPECTED + key, after.expected))
+    return (*changes, *to_frozen(registers, key, frozen=after.frozen))
+
+
+def to_frozen(registers: Mapping[str, int], key: str, *, frozen: bool) -> Registers:
+    """The same of whether it is frozen; a link that nobody has heard of cannot be."""
+    if not is_known(registers, key) or frozen is read_link(registers, key).frozen:
+        return ()
+    return ((_FROZEN + key, int(frozen)),)

@@ -23,6 +23,7 @@ from medagent_hl7.connection import Connection
 from medagent_hl7.faults import note_fault
 from medagent_hl7.framing import Empty, Frame, FrameEvent, Oversize
 from medagent_hl7.guarding import Guard
+from medagent_hl7.identity import sender_of
 from medagent_hl7.keys import key_path, workers
 from medagent_hl7.limits import Limits
 from medagent_hl7.listening import format_address, open_sockets
@@ -82,8 +83,8 @@ class Hl7Channel:
             rules=self._rules,
             examine=self._examine,
             notices=self._notices,
-            log=context.log,
             channel=context.config.name,
+            is_open=self._connections.__contains__,
         )
 
     async def start(self) -> None:
@@ -127,12 +128,11 @@ class Hl7Channel:
         await self._tasks.cancel()
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
+        self._tracking.committed(messages)
         self._send((message.link, self._to_commit(message)) for message in messages)
-        if self._tracking.verification is not None and (notes := self._tracking.verification.committed(messages)):
-            self._context.accept(notes)
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
-        self._tracking.refused(messages)
+        self._tracking.refused(messages, refusal)
         self._send((message.link, self._tracking.to_refusal(message, refusal)) for message in messages)
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
@@ -202,12 +202,14 @@ class Hl7Channel:
         They expect `expected` next, or with None whatever number comes. Raises `ChannelError`.
         """
         done = asyncio.get_running_loop().create_future()
-        note = self._tracking.release(expected, link, lambda kept: None if done.done() else done.set_result(kept))
-        if note is None:
-            raise ChannelError(f"channel {self._context.config.name} has no {'link ' + link if link else 'frozen link'}")
-        self._context.accept([note])
-        if not await done:
-            raise ChannelError("the queue could not be written; try again")
+        note = self._tracking.release(expected, link, lambda count: None if done.done() else done.set_result(count))
+        if note is not None:
+            self._context.accept([note])
+            if (released := await done) is None:
+                raise ChannelError("the queue could not be written; try again")
+            if released:
+                return
+        raise ChannelError(f"channel {self._context.config.name} has no {'link ' + link if link else 'frozen link'}")
 
     # what follows is called by the connections
 
@@ -242,7 +244,7 @@ class Hl7Channel:
                     self._note_block(event.body, connection)
                     continue
                 if is_batch(event.body):
-                    accepted += self._screen(messages, rejections)
+                    accepted += self._tracking.prepare(messages)
                     messages = []
                     batch, frames = self._tracking.batches.receive(event.body, connection.remote, connection.link)
                     accepted += batch
@@ -261,10 +263,9 @@ class Hl7Channel:
                 self._notices.add("message not accepted", f"{objection.text}, from {connection.remote}")
                 rejections += self._reject(header, objection.text, objection.error_code, objection.error_field)
             else:
-                messages.append(
-                    InboundMessage(event.body, header.control_id, connection.remote, connection.link, header, self._rules)
-                )
-        accepted += self._screen(messages, rejections)
+                remote, link, sender = connection.remote, connection.link, sender_of(header)
+                messages.append(InboundMessage(event.body, header.control_id, remote, link, header, self._rules, sender))
+        accepted += self._tracking.prepare(messages)
         if accepted:
             self._context.accept(accepted)
         if rejections:
@@ -300,14 +301,6 @@ class Hl7Channel:
     def _update_reading(self) -> None:
         for connection in self._connections.values():
             connection.update_reading()
-
-    def _screen(self, messages: list[InboundMessage], rejections: list[bytes]) -> list[InboundMessage]:
-        """What is handed over of these messages; their sequence numbers are looked at if `verifySeqNo` asks for it."""
-        if self._tracking.verification is None:
-            return messages
-        screened, unexpected = self._tracking.verification.screen(messages)
-        rejections += unexpected
-        return screened
 
     def _examine(self, header: Header, body: bytes) -> Fault | None:
         """What is to be said against a message of a batch."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from medagent.config.model import Value
-from medagent.types import AcceptanceRules, Answer, InboundMessage, Refusal
+from medagent.types import AcceptanceRules, Answer, InboundMessage, Refusal, RefusalKind
+from medagent_hl7.acknowledgment import INTERNAL_ERROR
 from medagent_hl7.batch import BatchSettings
 from medagent_hl7.batches import Batches, Examine
 from medagent_hl7.message import Header
@@ -14,7 +15,9 @@ from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import with_expected_number
 from medagent_hl7.origin import Note, Tracked, header_of
 from medagent_hl7.replies import Replies
-from medagent_hl7.verification import Verification
+from medagent_hl7.verification import SEQUENCE_NUMBER, Verification
+
+_MOST_REASONS = 20
 
 
 class Tracking:
@@ -30,8 +33,8 @@ class Tracking:
         rules: AcceptanceRules,
         examine: Examine,
         notices: Notices,
-        log: logging.Logger,
         channel: str,
+        is_open: Callable[[str], bool],
     ) -> None:
         """As of `Batches`."""
         self._replies = replies
@@ -39,9 +42,7 @@ class Tracking:
         self.verification: Verification | None = None
         """None unless MSH-13 is verified."""
         if parameters.get("verifySeqNo") is True:
-            self.verification = Verification(
-                registers, refuse=replies.to_unacceptable, acknowledge=self._acknowledge, log=log, channel=channel
-            )
+            self.verification = Verification(registers, notices=notices, channel=channel)
         self.batches = Batches(
             BatchSettings.from_parameters(parameters),
             replies=replies,
@@ -50,6 +51,7 @@ class Tracking:
             examine=examine,
             verification=self.verification,
             notices=notices,
+            is_open=is_open,
         )
 
     def _acknowledge(self, header: Header) -> bytes:
@@ -61,8 +63,8 @@ class Tracking:
         origin = message.origin
         if isinstance(origin, Note):
             if origin.done is not None:
-                origin.done(True)
-            return origin.on_commit
+                origin.done(len(origin.released))
+            return None if origin.tracked is None else _with_expected(self._acknowledge(origin.tracked.header), origin.tracked)
         if not isinstance(origin, Tracked):
             return self._replies.to_commit(header_of(message))
         if origin.batch is None:
@@ -73,11 +75,13 @@ class Tracking:
         origin = message.origin
         if isinstance(origin, Note):
             if origin.done is not None:
-                origin.done(False)
-            return None if origin.tracked is None else self._replies.to_refusal(origin.tracked.header, refusal)
-        if not isinstance(origin, Tracked) or origin.batch is None:
+                origin.done(None)
+            return None if origin.tracked is None else _refuse(self._replies, origin.tracked, refusal)
+        if not isinstance(origin, Tracked):
             return self._replies.to_refusal(header_of(message), refusal)
-        return self.batches.to_refusal(origin, self._message_replies.to_refusal(origin.header, refusal))
+        if origin.batch is None:
+            return _refuse(self._replies, origin, refusal)
+        return self.batches.to_refusal(origin, _refuse(self._message_replies, origin, refusal))
 
     def to_answer(self, message: InboundMessage, answer: Answer) -> bytes | None:
         """The frame for the server's verdict; None if none is owed."""
@@ -87,22 +91,42 @@ class Tracking:
         frame = self._replies.to_answer(header, answer)
         return _with_expected(frame, message.origin) if isinstance(message.origin, Tracked) else frame
 
-    def refused(self, messages: Sequence[InboundMessage]) -> None:
-        """Undo what these have moved; call it before their frames are made."""
-        if self.verification is not None:
-            self.verification.refused(messages)
+    def prepare(self, messages: list[InboundMessage]) -> list[InboundMessage]:
+        """What is handed over of these messages: the numbered ones ask for their number to be verified, if that is on."""
+        if self.verification is None:
+            return messages
+        return [self.verification.prepare(message) for message in messages]
 
-    def release(self, expected: int | None, key: str, done: Callable[[bool], None]) -> InboundMessage | None:
-        """As `Verification.release`."""
+    def committed(self, messages: Sequence[InboundMessage]) -> None:
+        """These are on disk."""
+        if self.verification is not None:
+            self.verification.committed(messages)
+
+    def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
+        """These are not; call it before their frames are made."""
+        if self.verification is not None:
+            self.verification.refused(messages, refusal)
+
+    def release(self, expected: int | None, key: str, done: Callable[[int | None], None]) -> InboundMessage | None:
+        """As `Verification.release`; None unless MSH-13 is verified."""
         return None if self.verification is None else self.verification.release(expected, key, done)
 
     def reasons(self) -> list[str]:
         """The frozen links, for `medagent status`."""
         frozen = {} if self.verification is None else self.verification.frozen()
-        return [
+        reasons = [
             f"link {key} is frozen: sequence number {expected} is expected; release it with `medagent channel resync`"
-            for key, expected in frozen.items()
+            for key, expected in itertools.islice(frozen.items(), _MOST_REASONS)
         ]
+        return (
+            reasons if len(frozen) <= _MOST_REASONS else [*reasons, f"and {len(frozen) - _MOST_REASONS} more links are frozen"]
+        )
+
+
+def _refuse(replies: Replies, origin: Tracked, refusal: Refusal) -> bytes | None:
+    if refusal.kind is not RefusalKind.SEQUENCE:
+        return replies.to_refusal(origin.header, refusal)
+    return _with_expected(replies.to_unacceptable(origin.header, refusal.reason, INTERNAL_ERROR, SEQUENCE_NUMBER), origin)
 
 
 def _with_expected(frame: bytes | None, origin: Tracked) -> bytes | None:

@@ -1,23 +1,37 @@
-"""Verification of MSH-13 for one channel: what is accepted, what is answered at once, what is kept. Without I/O.
+"""Verification of MSH-13 for one channel. Without I/O.
 
-Expectations move when a message is handed over and are on disk exactly if the message is; they go back if it is refused. What
-one read brings of a link is committed together or not at all, so that no number is left out between two that are stored.
+A number is judged in the store's transaction, where it is known what is committed (`Verification.admit`, an
+`Admission`); what the links have become is read from the channel's registers. So memory holds nothing of a link but what is
+left of a failure of the store, until its sender has sent again what was refused.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from medagent.config.settings import Parameter
-from medagent.types import InboundMessage
-from medagent_hl7.acknowledgment import INTERNAL_ERROR
+from medagent.types import ADMITTED, Decision, InboundMessage, Refusal, RefusalKind, State
+from medagent_hl7.identity import link_of
 from medagent_hl7.message import Header
-from medagent_hl7.numbering import has_content, with_expected_number
-from medagent_hl7.origin import Note, Tracked
+from medagent_hl7.notices import Notices
+from medagent_hl7.numbering import has_content
+from medagent_hl7.origin import Note, Tracked, tracked_of
 from medagent_hl7.schemes import SCHEMES
-from medagent_hl7.sequence import UNKNOWN, Link, Verdict, from_registers, key_of, to_registers
+from medagent_hl7.sequence import (
+    LINKS,
+    MOST_LINKS,
+    UNKNOWN,
+    Failed,
+    Link,
+    Verdict,
+    frozen_links,
+    is_known,
+    parse_number,
+    read_link,
+    to_frozen,
+    to_registers,
+)
 
 PARAMETERS = (
     Parameter(
@@ -32,154 +46,128 @@ PARAMETERS = (
 
 SEQUENCE_NUMBER = 13
 UNEXPECTED_NUMBER = "The sequence number is not the expected one; the link is frozen"
-Refuse = Callable[[Header, str, int, int], bytes | None]
-"""Makes the frame that refuses a message: its header, text, error code and field of MSH."""
-Acknowledge = Callable[[Header], bytes]
-"""Makes the frame of a general acknowledgment."""
+NO_FIRST_NUMBER = "The sequence number is not one that a link can begin with"
+TOO_MANY_LINKS = f"There are {MOST_LINKS} links (MSH-3 to MSH-6) with sequence numbers, and no further one is possible"
+SEND_IN_ORDER = "A message before it could not be stored; send them again in order"
+_NONE = ("", '""')
+_CONTROLS = (0, -1)
 
 
 class Verification:
     """The links of one channel."""
 
-    def __init__(
-        self, registers: Mapping[str, int], *, refuse: Refuse, acknowledge: Acknowledge, log: logging.Logger, channel: str
-    ) -> None:
-        self._links = from_registers(registers)
-        self._refuse = refuse
-        self._acknowledge = acknowledge
-        self._log = log
+    def __init__(self, registers: Mapping[str, int], *, notices: Notices, channel: str) -> None:
+        """`registers`: the channel's, kept up to date."""
+        self._registers = registers
+        self._notices = notices
         self._channel = channel
+        self._failed: dict[str, Failed] = {}
+        """By link."""
 
-    def screen(self, messages: Sequence[InboundMessage]) -> tuple[list[InboundMessage], list[bytes]]:
-        """What of one read is handed over, notes included, and the frames that refuse the rest."""
-        accepted: list[InboundMessage] = []
-        rejections: list[bytes] = []
-        run: list[InboundMessage] = []
-        """Consecutive numbers of one link."""
+    def prepare(self, message: InboundMessage) -> InboundMessage:
+        """What to hand over in its place: itself with an admission if it is numbered, or a note that only asks for the link."""
+        header = message.origin
+        if not isinstance(header, Header) or (text := header.sequence_number.strip()) in _NONE:
+            return message
+        number = parse_number(text)
+        tracked = Tracked(header, link_of(header), number)
+        if number in _CONTROLS and not has_content(message.body or b""):
+            return InboundMessage(None, "", message.remote, message.link, Note(tracked), admission=self.admit)
+        return self._numbered(message, tracked)
+
+    def prepare_part(self, message: InboundMessage, tracked: Tracked) -> None:
+        """The same for a part of a batch, which is stored whatever it holds."""
+        text = tracked.header.sequence_number.strip()
+        if text not in _NONE:
+            tracked.link_key, tracked.number = link_of(tracked.header), parse_number(text)
+            self._numbered(message, tracked)
+
+    def _numbered(self, message: InboundMessage, tracked: Tracked) -> InboundMessage:
+        message.origin, message.admission = tracked, self.admit
+        return message
+
+    def admit(self, message: InboundMessage, registers: Mapping[str, int], twin: State | None) -> Decision:
+        """`medagent.types.Admission` of every numbered message."""
+        tracked = tracked_of(message)
+        if tracked is None:
+            return ADMITTED
+        key = tracked.link_key
+        verdict, after = read_link(registers, key).receive(tracked.number, twin, self._failed.get(key))
+        tracked.verdict, tracked.expected = verdict, None
+        if verdict is Verdict.INTERRUPTED:
+            return Decision(refusal=Refusal(RefusalKind.STORAGE, SEND_IN_ORDER))
+        if verdict.refuses:
+            tracked.expected = after.expected
+            text = UNEXPECTED_NUMBER if is_known(registers, key) else NO_FIRST_NUMBER
+            return Decision(to_frozen(registers, key, frozen=True), Refusal(RefusalKind.SEQUENCE, text))
+        if verdict is Verdict.EXPECTED and not is_known(registers, key) and registers.get(LINKS, 0) >= MOST_LINKS:
+            return Decision(refusal=Refusal(RefusalKind.UNACCEPTABLE, TOO_MANY_LINKS))
+        if tracked.number in _CONTROLS:
+            tracked.expected = after.expected
+        return Decision(to_registers(registers, key, after))
+
+    def committed(self, messages: Sequence[InboundMessage]) -> None:
+        """These are on disk: what was refused before them for a failure may have come again."""
+        if not self._failed:
+            return
         for message in messages:
-            verdict, tracked = self._receive(message)
-            if run and (verdict is not Verdict.EXPECTED or run[-1].registers[0][0] != message.registers[0][0]):
-                accepted.append(_together(run))
-                run = []
-            if verdict is Verdict.EXPECTED:
-                run.append(message)
-            elif verdict.refuses:
-                rejections += self._refusal(message, tracked)
-                if verdict is Verdict.UNEXPECTED:
-                    accepted.append(_note(message, self._registers(tracked.link_key), Note()))
-            elif verdict.controls and not has_content(message.body or b""):
-                frame = with_expected_number(self._acknowledge(tracked.header), self._expected(tracked.link_key))
-                accepted.append(_note(message, message.registers, Note(frame, tracked)))
-            else:
-                accepted.append(message)
-        if run:
-            accepted.append(_together(run))
-        return accepted, rejections
+            if isinstance(message.origin, Note):
+                for key in message.origin.released:
+                    self._failed.pop(key, None)
+            if (tracked := tracked_of(message)) is None or tracked.link_key not in self._failed:
+                continue
+            _, highest = self._failed[tracked.link_key]
+            started = tracked.verdict in (Verdict.START, Verdict.RESYNCHRONIZE)
+            if started or (tracked.number is not None and tracked.number >= highest):
+                del self._failed[tracked.link_key]
 
-    def screen_batch(self, parts: Sequence[InboundMessage]) -> tuple[int, int, InboundMessage] | None:
-        """Take the numbers of a batch; or take none, and return what is not as expected: the part's position, the number
-        that is expected, and a note to hand over."""
-        before = dict(self._links)
-        for position, part in enumerate(parts):
-            verdict, tracked = self._receive(part)
-            if verdict.refuses:
-                link = replace(before.get(tracked.link_key, Link()), frozen=True)
-                self._links = before | {tracked.link_key: link}
-                return position, link.expected, _note(part, self._registers(tracked.link_key), Note())
-        return None
+    def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
+        """These are not on disk."""
+        for message in messages:
+            tracked = tracked_of(message)
+            if tracked is None or not tracked.link_key:
+                continue
+            if refusal.kind is RefusalKind.STORAGE:
+                self._note_failure(tracked)
+                if tracked.verdict is Verdict.INTERRUPTED:
+                    text = f"{tracked.link_key}: what could not be stored has not come again, from {message.remote}"
+                    self._notices.add("link waits", text)
+            elif refusal.kind is RefusalKind.SEQUENCE:
+                if tracked.batch is not None:
+                    # the parts before it are not stored, so their numbers do not count
+                    tracked.expected = read_link(self._registers, tracked.link_key).expected
+                if tracked.verdict is Verdict.UNEXPECTED and is_known(self._registers, tracked.link_key):
+                    text = (
+                        f"{tracked.link_key}: {tracked.expected} expected, another sequence number came from "
+                        f"{message.remote}; release it with: medagent channel resync {self._channel}"
+                    )
+                    self._notices.add("link frozen", text, logging.ERROR)
 
-    def committed(self, messages: Sequence[InboundMessage]) -> list[InboundMessage]:
-        """Notes to hand over: registers that were not written with a message, since that was in the queue already."""
-        copies = [message for message in messages if message.registers and message.stored_state is None]
-        return [
-            _note(message, self._registers(message.origin.link_key), Note())
-            for message in copies
-            if isinstance(message.origin, Tracked)
-        ]
+    def _note_failure(self, tracked: Tracked) -> None:
+        number, key = tracked.number, tracked.link_key
+        if number is None or number <= 0:
+            return
+        lowest, highest = self._failed.get(key, (number, number))
+        if len(self._failed) >= MOST_LINKS and key not in self._failed:
+            del self._failed[next(iter(self._failed))]
+        self._failed[key] = (min(lowest, number), max(highest, number))
 
-    def refused(self, messages: Sequence[InboundMessage]) -> None:
-        """These are not on disk, so their links have not moved."""
-        for message in reversed(messages):
-            origin = message.origin.tracked if isinstance(message.origin, Note) else message.origin
-            if isinstance(origin, Tracked) and origin.link_before is not None:
-                self._links[origin.link_key] = origin.link_before
-
-    def release(self, expected: int | None, key: str, done: Callable[[bool], None]) -> InboundMessage | None:
-        """Release the frozen links, or the one of this key whether frozen or not; None if there are none.
+    def release(self, expected: int | None, key: str, done: Callable[[int | None], None]) -> InboundMessage:
+        """A note that releases the links that are frozen by then, or the one of this key, whether it is frozen, waits or runs.
 
         They expect `expected` next, or with None whatever positive number comes. `done` is called when that is on disk.
         """
-        keys = [name for name, link in self._links.items() if (name == key if key else link.frozen)]
-        if not keys:
-            return None
-        before = {name: self._links[name] for name in keys}
-        self._links |= dict.fromkeys(keys, Link(UNKNOWN if expected is None else expected))
-        registers = tuple(register for name in keys for register in self._registers(name))
+        note = Note(done=done)
 
-        def finish(kept: bool) -> None:
-            if not kept:
-                self._links |= before
-            done(kept)
+        def admit(message: InboundMessage, registers: Mapping[str, int], twin: State | None) -> Decision:
+            named = [key] if is_known(registers, key) or key in self._failed else []
+            keys = named if key else frozen_links(registers)
+            note.released = tuple(keys)
+            link = Link(UNKNOWN if expected is None else expected)
+            return Decision(tuple(change for each in keys for change in to_registers(registers, each, link)))
 
-        return InboundMessage(None, "", "", origin=Note(done=finish), registers=registers)
+        return InboundMessage(None, "", "", origin=note, admission=admit)
 
     def frozen(self) -> dict[str, int]:
         """The expected numbers of the frozen links, by key."""
-        return {key: link.expected for key, link in self._links.items() if link.frozen}
-
-    def _receive(self, message: InboundMessage) -> tuple[Verdict, Tracked]:
-        """Move the link as the message asks for; its registers and origin are then set."""
-        tracked = _tracked(message)
-        header = tracked.header
-        key = key_of((header.field(3), header.field(4), header.field(5), header.field(6)))
-        before = self._links.get(key, Link())
-        verdict, after = before.receive(header.sequence_number, header.control_id)
-        tracked.link_key = key
-        if after is not before:
-            self._links[key] = after
-        if verdict in (Verdict.EXPECTED, Verdict.START, Verdict.RESYNCHRONIZE):
-            tracked.link_before = before
-            message.registers = to_registers(key, after)
-            message.origin = tracked
-            if verdict.controls:
-                tracked.expected = after.expected
-        elif verdict is Verdict.UNEXPECTED:
-            self._log.error(
-                "channel %s: link %s is frozen: %s expected, another sequence number came from %s; release it with: "
-                "medagent channel resync %s",
-                self._channel,
-                key,
-                after.expected,
-                message.remote,
-                self._channel,
-            )
-        return verdict, tracked
-
-    def _refusal(self, message: InboundMessage, tracked: Tracked) -> list[bytes]:
-        frame = self._refuse(tracked.header, UNEXPECTED_NUMBER, INTERNAL_ERROR, SEQUENCE_NUMBER)
-        return [] if frame is None else [with_expected_number(frame, self._expected(tracked.link_key))]
-
-    def _expected(self, key: str) -> int:
-        return self._links.get(key, Link()).expected
-
-    def _registers(self, key: str) -> tuple[tuple[str, int], ...]:
-        return to_registers(key, self._links.get(key, Link()))
-
-
-def _tracked(message: InboundMessage) -> Tracked:
-    origin = message.origin
-    if isinstance(origin, Tracked):
-        return origin
-    if isinstance(origin, Header):
-        return Tracked(origin)
-    raise TypeError("a message without a header")
-
-
-def _note(message: InboundMessage, registers: tuple[tuple[str, int], ...], note: Note) -> InboundMessage:
-    return InboundMessage(None, "", message.remote, message.link, note, registers=registers)
-
-
-def _together(run: list[InboundMessage]) -> InboundMessage:
-    if len(run) == 1:
-        return run[0]
-    return InboundMessage(None, "", run[0].remote, run[0].link, parts=tuple(run))
+        return {key: read_link(self._registers, key).expected for key in frozen_links(self._registers)}

@@ -88,6 +88,14 @@ def test_what_cannot_be_taken_apart(body: bytes, fault: str) -> None:
     assert ONE in file.messages, "each message is to be answered"
 
 
+@pytest.mark.parametrize("segment", [b"MSH|^~\\&\r", b"BHS|^~\\&\r", b"BTS|\r", b"FHS|^~\\&\r", b"FTS|\r"])
+def test_reading_ends_at_the_limit(segment: bytes) -> None:
+    file = split(BHS + segment * 1000, 10)
+    assert file.excess
+    assert len(file.messages) + len(file.batches) + len(file.missing) + len(file.miscounts) < 40
+    assert not split(BHS + ONE * 10 + b"BTS|10\r", 10).excess
+
+
 def test_delimiters_of_their_own() -> None:
     file = split(b"FHS#*~\\&#LAB\rBHS$*~\\&$$$$$$$$$B7\r" + ONE + b"BTS$1\rFTS#1\r")
     assert file.header is not None

@@ -34,7 +34,7 @@ def test_codes_of_the_channels_modes() -> None:
     owed = [owed_by_channel(mode, AckCondition.AL) for mode in modes]
     assert [each.on_commit for each in owed] == [None, "CA", "AA"]
     refusals = [each.on_refusal(kind) for each in owed for kind in RefusalKind]
-    assert refusals == ["AE", "AR", "AR", "CE", "CR", "CR", "AE", "AR", "AR"]
+    assert refusals == ["AE", "AR", "AR", "AR", "CE", "CR", "CR", "CR", "AE", "AR", "AR", "AR"]
     assert [each.answers for each in owed] == [True, True, False]
 
 
