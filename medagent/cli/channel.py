@@ -17,6 +17,10 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="channel")
 
 
+MOST = 999_999_999_999_999_999
+"""The queue file holds it, and the number after it."""
+
+
 def _channel() -> None:
     """Make `resync` a subcommand although it is the only one."""
 
@@ -24,7 +28,8 @@ def _channel() -> None:
 def resync(
     name: Annotated[str, typer.Argument(help="The channel's name in the Agent.")],
     seq: Annotated[
-        int | None, typer.Option("--seq", min=1, help="The number that is expected next; without it any number is taken.")
+        int | None,
+        typer.Option("--seq", min=1, max=MOST, help="The number that is expected next; without it any number is taken."),
     ] = None,
     link: Annotated[
         str, typer.Option("--link", help="Only this link, by its key in `medagent status`; without it all that are frozen.")

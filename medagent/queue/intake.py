@@ -26,6 +26,9 @@ HIGH_WATER_MESSAGES = 4000
 """Above one of these, in messages accepted and not committed yet, channels read nothing more until half of it is left."""
 
 DUPLICATE_REFUSAL = Refusal(RefusalKind.DUPLICATE, "its control ID is that of another message (duplicateBehavior=reject)")
+TOGETHER_REFUSAL = Refusal(
+    RefusalKind.UNACCEPTABLE, "the batch is refused as a whole, since another of its messages cannot be accepted"
+)
 SECONDS_BETWEEN_NOTES = 10.0
 STORAGE_REFUSAL = Refusal(RefusalKind.STORAGE, "the message could not be stored; send it again")
 
@@ -132,11 +135,15 @@ class Intake:
     def _without_too_large(self, channel: str, messages: list[InboundMessage]) -> list[InboundMessage]:
         fitting = []
         for message in messages:
-            reasons = (self._reason_against(channel, each) for each in with_parts((message,)))
-            if reason := next(filter(None, reasons), ""):
-                self._refuse(channel, with_parts((message,)), Refusal(RefusalKind.UNACCEPTABLE, reason))
-            else:
+            parts = with_parts((message,))
+            reasons = [self._reason_against(channel, each) for each in parts]
+            if not any(reasons):
                 fitting.append(message)
+                continue
+            # the last one first: who keeps where its senders stand goes back step by step
+            for part, reason in zip(reversed(parts), reversed(reasons), strict=True):
+                refusal = Refusal(RefusalKind.UNACCEPTABLE, reason) if reason else TOGETHER_REFUSAL
+                self._refuse(channel, (part,), refusal)
         return fitting
 
     def _reason_against(self, channel: str, message: InboundMessage) -> str:

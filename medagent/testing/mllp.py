@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import struct
 from types import TracebackType
 from typing import Self
 
@@ -89,6 +91,12 @@ class MllpClient:
         self._writer.close()
         with contextlib.suppress(ConnectionError):  # the peer was faster
             await self._writer.wait_closed()
+
+    def reset(self) -> None:
+        """Cut the connection so that the peer sees a reset, and not an end that may be half a one."""
+        linger = struct.pack("ii", 1, 0)  # socket(7): on, for no time
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.abort()
 
     def abort(self) -> None:
         """Cut the connection at once; the peer sees a reset or an end without more."""

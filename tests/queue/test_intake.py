@@ -14,7 +14,7 @@ from medagent.queue import intake as intake_module
 from medagent.queue.immediate import ImmediateStrategy
 from medagent.queue.intake import encoded_size
 from medagent.testing.queue import QueueWorld, message
-from medagent.types import RefusalKind, State
+from medagent.types import InboundMessage, RefusalKind, State
 
 
 async def test_every_message_gets_a_key_of_its_own_that_it_keeps(tmp_path: Path) -> None:
@@ -169,3 +169,21 @@ async def test_a_channel_that_fails_does_not_keep_another_from_its_acknowledgmen
         assert [one.control_id for one in world.channels["oru"].acknowledged] == ["b"]
         await world.sent(1)
         assert world.uplink.bodies == ["body of b"]
+
+
+async def test_a_batch_with_one_message_too_long_says_so_of_that_one_only(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path, max_body_bytes=600) as world:
+        whole = InboundMessage(None, "", "", parts=(message("a"), message("large", "x" * 700), message("c")))
+        await world.accept(whole, message("d"))
+        reasons = {one.control_id: refusal.reason for one, refusal in world.channel.refusals}
+        assert "700 bytes" in reasons.pop("large")
+        assert reasons.keys() == {"a", "c"}
+        assert all("the batch is refused as a whole" in reason for reason in reasons.values())
+        assert [one.control_id for one in world.channel.acknowledged] == ["d"]
+
+
+async def test_not_accepting_it_refuses_each_part(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.intake.accepting = False
+        await world.accept(InboundMessage(None, "", "", parts=(message("a"), message("b"))))
+        assert [one.control_id for one, _ in world.channel.refusals] == ["a", "b"]

@@ -94,6 +94,8 @@ class Acceptor:
                 await asyncio.sleep(0)
 
     def _take(self, client: socket.socket, address: tuple[str, int]) -> None:
+        if len(self._taken) >= self._max_connections:
+            self._make_room()
         refusal = ""
         if self._peers is not None and address[0] not in self._peers:
             refusal = "not in allow"
@@ -111,6 +113,13 @@ class Acceptor:
         task = self._tasks.spawn(self._open(client, connection, format_address(address)), "opening a connection")
         # a task that is cancelled before its first step closes nothing by itself
         task.add_done_callback(lambda opened: client.close() if opened.cancelled() else None)
+
+    def _make_room(self) -> None:
+        """A device that has left looks like one that still reads: it may not keep another one out, or itself."""
+        leaving = next((connection for connection in self._taken if connection.half_closed), None)
+        if leaving is not None:
+            self._taken.discard(leaving)
+            leaving.abort()
 
     async def _open(self, client: socket.socket, connection: Connection, remote: str) -> None:
         loop = asyncio.get_running_loop()

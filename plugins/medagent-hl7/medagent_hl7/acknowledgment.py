@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 
+from medagent_hl7.framing import END, START
 from medagent_hl7.message import Header
 
 REQUIRED_FIELD_MISSING = 101
@@ -27,6 +28,8 @@ _TEXT_BY_ERROR = {
 }
 """Table 0357."""
 _DEFAULT_VERSION = "2.5"
+_ISO_2022 = b"\x0e\x0f\x1b"
+_CONTROLS = bytes(each for each in range(32) if each not in _ISO_2022 + b"\r")
 _TRUNCATION = 4
 """Where MSH-2 has the truncation character, from version 2.7 on."""
 
@@ -43,7 +46,7 @@ def build(
     codec: str = "ascii",
     short_type: bool = False,
 ) -> bytes:
-    """Build the acknowledgment of the message with this `header`, in the sender's delimiters, every echoed byte kept.
+    """Build the acknowledgment of the message with this `header`, in the sender's delimiters, echoed fields byte for byte.
 
     `text` holds no patient data and is written in `codec`; `now` is for MSH-7 (see `timestamp`); `control_id_of_ack` is for
     MSH-10, at most 20 characters; `error_code`, of table 0357, adds an ERR segment in the form of the message's version, which
@@ -77,8 +80,24 @@ def build(
     segments = [separator.join(fields), separator.join(("MSA", code, header.control_id, written))]
     if error_code is not None:
         segments.append(_error_segment(header, version, error_code, error_field, written))
-    data = ("\r".join(segments) + "\r").encode("latin-1")
-    return data if wide is None else data.decode("utf-8", errors="replace").encode(wide)
+    data = without_controls(("\r".join(segments) + "\r").encode("latin-1"))
+    return data if wide is None else _widen(data.decode("utf-8", errors="replace"), wide)
+
+
+def without_controls(segments: bytes) -> bytes:
+    """Segments, each with its carriage return, whose fields hold no control characters any more.
+
+    These can hold the bytes of the blocks of MLLP. Those that switch character sets (ISO 2022) stay.
+    """
+    return segments.translate(None, _CONTROLS)
+
+
+def _widen(text: str, codec: str) -> bytes:
+    """In UTF-16 or UTF-32; if characters come to hold the bytes of a block, all that are not ASCII become question marks."""
+    data = text.encode(codec)
+    if START in data or END in data:
+        data = text.encode("ascii", errors="replace").decode("ascii").encode(codec)
+    return data
 
 
 @lru_cache(maxsize=1)

@@ -179,7 +179,7 @@ class _Splitter:
             self._take_trailer(name, fields[1].strip() if len(fields) > 1 else "")
 
     def _take_header(self, header: BatchHeader) -> None:
-        if not header.separator or header.separator.isalnum() or not header.get(2):
+        if header.separator <= " " or header.separator.isalnum() or not header.get(2):
             self._fault(f"{header.name}-1 and {header.name}-2 do not hold the delimiters")
         self._close_batch()
         if header.name == "BHS":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medagent.types import InboundMessage
-from medagent_hl7.acknowledgment import timestamp
+from medagent_hl7.acknowledgment import timestamp, without_controls
 from medagent_hl7.batch import BatchFile, BatchHeader
 from medagent_hl7.framing import END, START, encode_frame
 
@@ -67,8 +67,12 @@ class BatchReply:
         self.on_answer = Gathering(outline, indexes)
         self.answered: list[InboundMessage] = []
         """Those whose answer of the server waits for the others'."""
-        self.decided = False
-        """Whether the first of them has been committed or refused."""
+        self.undecided = len(indexes)
+        """How many have been neither committed nor refused."""
+        self.stored = False
+        """Whether any of them is on disk."""
+        self.behind_block: dict[int, bytes] = {}
+        """In MLLP release 2: acknowledgments that follow the block, which waits until all are decided."""
         self.seqs: set[int] = set()
         """Of the stored messages whose answers are waited for."""
 
@@ -111,11 +115,11 @@ def _header(original: BatchHeader, now: str) -> bytes:
         str(next(_control_ids)),
         original.get(11),
     ]
-    return original.separator.join(fields).encode("latin-1") + b"\r"
+    return without_controls(original.separator.join(fields).encode("latin-1") + b"\r")
 
 
 def _trailer(name: str, header: BatchHeader, count: int) -> bytes:
-    return f"{name}{header.separator}{count}\r".encode("latin-1")
+    return without_controls(f"{name}{header.separator}{count}\r".encode("latin-1"))
 
 
 def _body(frame: bytes) -> bytes:

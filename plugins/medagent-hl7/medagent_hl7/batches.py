@@ -87,15 +87,17 @@ class Batches:
             if index >= MOST_REFUSALS and faults:
                 break
             try:
-                header = headers[index] = Header.parse(message)
+                header = Header.parse(message)
             except Hl7Error as error:
                 faults[index] = Fault(str(error), error.code)
-                if (salvaged := Header.salvage(message)) is not None:
+                salvaged = Header.salvage(message)
+                if salvaged is not None and not self._is_ignored(salvaged, message):
                     headers[index] = salvaged
                 continue
-            if is_acknowledgment(header, message) and not self._message_replies.takes(header):
+            if self._is_ignored(header, message):
                 self._notices.add("acknowledgment ignored", f"in a batch from {remote}")
                 continue
+            headers[index] = header
             if (fault := self._examine(header, message)) is not None:
                 faults[index] = fault
             indexes.append(index)
@@ -108,13 +110,16 @@ class Batches:
             self._notices.add("batch refused", f"{len(messages)} messages: {first.text}, from {remote}")
             return [], self._refuse(batch, headers, faults, common or Fault(_REFUSED_WITH_OTHERS, INTERNAL_ERROR))
         if not parts:
-            return [], self._to_empty(batch)
+            return [], self._to_empty()
         reply = BatchReply(Outline.of(batch), link, indexes, together=self._settings.answer_together)
         for index, part in zip(indexes, parts, strict=True):
             part.origin = Tracked(headers[index], batch=reply, index=index)
             if self._verification is not None:
                 self._verification.prepare_part(part, part.origin)
         return [InboundMessage(None, "", remote, link, parts=tuple(parts))], []
+
+    def _is_ignored(self, header: Header, message: bytes) -> bool:
+        return is_acknowledgment(header, message) and not self._message_replies.takes(header)
 
     def _note_envelope(self, batch: BatchFile, remote: str) -> None:
         """What is odd about it, in a line or two."""
@@ -156,17 +161,14 @@ class Batches:
             return [*blocks, build(Outline.of(batch), frames)]
         return [*blocks, *frames.values()]
 
-    def _to_empty(self, batch: BatchFile) -> list[bytes]:
-        """The answer to a batch with no message to store."""
+    def _to_empty(self) -> list[bytes]:
+        """The answer to a batch with no message: none of HL7, since two such channels would answer each other for ever."""
         block = self._replies.to_ignored()
-        blocks = [] if block is None else [block]
-        return [*blocks, build(Outline.of(batch), {})] if self._settings.answer_together else blocks
+        return [] if block is None else [block]
 
     def to_commit(self, message: InboundMessage, tracked: Tracked, frame: bytes | None) -> bytes | None:
         """What to send now that this part is on disk, `frame` being its own acknowledgment."""
         reply = _reply(tracked)
-        block = None if reply.decided else self._replies.to_ignored()
-        reply.decided = True
         if reply.together:
             if self._is_open(reply.link):
                 seq = _stored_seq(message)
@@ -174,17 +176,26 @@ class Batches:
                 self._places.setdefault(seq, []).append((reply, tracked.index))
                 reply.seqs.add(seq)
             frame = reply.on_commit.add(tracked.index, frame)
-        return _joined(block, frame)
+        reply.stored = True
+        return self._behind_block(reply, tracked.index, frame)
 
     def to_refusal(self, tracked: Tracked, frame: bytes | None) -> bytes | None:
         """What to send now that this part is refused, `frame` being its own acknowledgment."""
         reply = _reply(tracked)
-        block = None if reply.decided else self._replies.to_unreadable()
-        reply.decided = True
         if reply.together:
             reply.on_answer.add(tracked.index, None)
             frame = reply.on_commit.add(tracked.index, frame)
-        return _joined(block, frame)
+        return self._behind_block(reply, tracked.index, frame)
+
+    def _behind_block(self, reply: BatchReply, index: int, frame: bytes | None) -> bytes | None:
+        """In MLLP release 2 one block goes before all acknowledgments: 06 if any part of the frame is stored, else 15."""
+        reply.undecided -= 1
+        block = self._replies.to_ignored() if reply.stored else self._replies.to_unreadable()
+        if block is None:
+            return frame
+        if frame is not None:
+            reply.behind_block[index] = frame
+        return None if reply.undecided else block + b"".join(frame for _, frame in sorted(reply.behind_block.items()))
 
     @property
     def waiting(self) -> bool:
@@ -266,7 +277,3 @@ def _reply(tracked: Tracked) -> BatchReply:
     if tracked.batch is None:
         raise TypeError("no part of a batch")
     return tracked.batch
-
-
-def _joined(block: bytes | None, frame: bytes | None) -> bytes | None:
-    return (block or b"") + (frame or b"") or None

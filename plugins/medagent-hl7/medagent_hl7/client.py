@@ -14,9 +14,14 @@ from medagent_hl7.answers import Acknowledgment, AnswerTimeout, ConnectionLost, 
 from medagent_hl7.listening import format_address
 from medagent_hl7.message import Header, msa
 from medagent_hl7.outbound import Connection, connect
+from medagent_hl7.owed import ANSWER_CODES
 from medagent_hl7.release2 import COMMITTED, NOT_COMMITTED, StopAndWait, is_transport_block
 
 CONNECT_TIMEOUT = 10.0
+MOST_REMEMBERED = 10_000
+"""Control IDs that a connection remembers, the newest."""
+MOST_ANSWERS = 8
+"""Acknowledgments kept of one message, one of each code; more only of codes that HL7 has."""
 
 
 class _Pending:
@@ -30,6 +35,11 @@ class _Pending:
     @property
     def codes(self) -> list[str]:
         return [answer.code for answer in self.answers]
+
+    def keeps(self, code: str) -> bool:
+        """Whether another answer with this code is worth its memory."""
+        codes = self.codes
+        return code not in codes and (code in ANSWER_CODES or len(codes) < MOST_ANSWERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,12 @@ class Client:
 
     def __init__(self) -> None:
         self._pending: dict[str, _Pending] = {}
-        self._late: set[str] = set()
-        """Control IDs of messages that wait no more, and whose acknowledgment may still come."""
+        self._used: dict[str, None] = {}
+        """Control IDs of messages that wait no more: an acknowledgment of them may still come, or come again."""
         self._connection: Connection | None = None
         self._release2: StopAndWait | None = None
         self.unmatched = 0
-        """Answers whose MSA-2 named no message that was waiting, or that had no MSA segment."""
+        """Answers that came again, whose MSA-2 named no message that was waiting, or that had no MSA segment."""
 
     @classmethod
     async def connect(cls, remote: Remote, timeout: float = CONNECT_TIMEOUT) -> Client:
@@ -76,7 +86,12 @@ class Client:
 
     def can_send(self, control_id: str) -> bool:
         """Whether `usable`, and no acknowledgment of an earlier message could be taken for that of one with this control ID."""
-        return self.usable and control_id not in self._pending and control_id not in self._late
+        return self.usable and control_id not in self._pending and control_id not in self._used
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has sent as many messages as it remembers."""
+        return len(self._used) >= MOST_REMEMBERED
 
     async def send(
         self, body: bytes, expect: Expect = Expect.FIRST, timeout: float = 30.0, linger: float = 0.0
@@ -86,8 +101,8 @@ class Client:
         `timeout`: seconds to wait for what is expected, and in MLLP release 2 for the block after each of three attempts.
         `linger`: seconds to wait on for an application acknowledgment that may follow a CA, and whose absence is no failure.
 
-        Raises `AnswerTimeout`, `ConnectionLost`, `NotCommitted`, `SendFailed` if an answer to an earlier message of the same
-        control ID may still come, and `medagent_hl7.message.Hl7Error` if `body` has no usable MSH segment.
+        Raises `AnswerTimeout`, `ConnectionLost`, `NotCommitted`, `SendFailed` if the connection has carried this control ID
+        before, whose answer may come late or twice, and `medagent_hl7.message.Hl7Error` if `body` has no usable MSH segment.
         """
         control_id = Header.parse(body).control_id
         if not self.usable:
@@ -99,15 +114,13 @@ class Client:
             await self._write(body, pending, timeout)
             await self._wait(pending, expect, timeout)
             if linger and pending.codes == ["CA"]:
-                self._late.add(control_id)
                 with suppress(SendFailed):
                     await self._wait(pending, Expect.APPLICATION, linger)
-                    self._late.discard(control_id)
-        except BaseException:
-            self._late.add(control_id)
-            raise
         finally:
             del self._pending[control_id]
+            if self.worn:
+                del self._used[next(iter(self._used))]
+            self._used[control_id] = None
         return pending.answers
 
     async def _write(self, body: bytes, pending: _Pending, timeout: float) -> None:
@@ -165,7 +178,7 @@ class Client:
             if self._release2 is not None and self._connection is not None:
                 self._connection.write((COMMITTED if found else NOT_COMMITTED,))
             pending = self._pending.get(found[1]) if found else None
-            if found is None or pending is None:
+            if found is None or pending is None or not pending.keeps(found[0]):
                 self.unmatched += 1
             else:
                 pending.answers.append(Acknowledgment(found[0], body, now - pending.sent_at))

@@ -13,7 +13,11 @@ from medagent.types import Delivery, InboundMessage
 from medagent_hl7.framing import FrameDecoder, FrameEvent
 from medagent_hl7.limits import LENIENT_END_SECONDS, Limits, Overdue
 from medagent_hl7.listening import format_address
+from medagent_hl7.ordering import Order
 from medagent_hl7.pacing import Pacer
+
+HALF_CLOSED_SECONDS = 30.0
+"""How long a connection stays open at most for what a device that sends no more is owed; `writeTimeoutMs` may be less."""
 
 
 class ConnectionOwner(Protocol):
@@ -61,6 +65,9 @@ class Connection(asyncio.Protocol):
         self._unwritten = 0
         self._finishing = False
         self._aborted = False
+        self._half_closed = False
+        """The device sends no more, and may still read."""
+        self._half_closed_timer: asyncio.TimerHandle | None = None
         self._waiting: list[bytes] = []
         self._waiting_messages: list[InboundMessage] = []
         self.link = secrets.token_hex(8)
@@ -71,11 +78,17 @@ class Connection(asyncio.Protocol):
         """Bytes kept of an unfinished frame."""
         self.junk_bytes = 0
         """Bytes outside frames since the last frame; the owner counts them."""
+        self.order = Order()
 
     @property
     def inside_frame(self) -> bool:
         """Whether a frame has begun and not ended."""
         return self._decoder.inside
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether the device sends no more, or has left: it is only waited for what it is owed."""
+        return self._half_closed
 
     @property
     def needs_watch(self) -> bool:
@@ -104,6 +117,17 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
         return Delivery.SENT
 
+    def tell(self, frames: Sequence[bytes]) -> None:
+        """Write frames that are due; a connection that the device has half closed ends with the last one."""
+        if frames:
+            self.send(b"".join(frames))
+        self._finish_if_done()
+
+    def answered(self) -> None:
+        """The server's answer to one of its messages has been dealt with."""
+        self.order.answered()
+        self._finish_if_done()
+
     def update_reading(self) -> None:
         """Read, or stop reading, as the owner, the device's own reading and its pace ask for."""
         wanted = self._may_handle
@@ -112,7 +136,7 @@ class Connection(asyncio.Protocol):
                 delay = self._pacer.delay(time.monotonic())
                 self._release_timer = asyncio.get_running_loop().call_later(delay, self._release)
             wanted = False
-        if wanted == self._reading or self._transport.is_closing():
+        if self._half_closed or wanted == self._reading or self._transport.is_closing():
             return
         self._reading = wanted
         if wanted:
@@ -158,6 +182,16 @@ class Connection(asyncio.Protocol):
         self._active_at = time.monotonic()
         self._handle(self._decoder.feed(data))
 
+    def eof_received(self) -> bool:
+        """The device sends no more: stay open for what it is owed, for a limited time. TLS cannot be half closed."""
+        if self._transport.get_extra_info("sslcontext") is not None or not self.order.owes:
+            return False
+        self._half_closed = True
+        self._reading = False
+        seconds = min(HALF_CLOSED_SECONDS, self._limits.write)
+        self._half_closed_timer = asyncio.get_running_loop().call_later(seconds, self.finish)
+        return True
+
     def pause_writing(self) -> None:
         self._writing_paused = True
         self._blocked_at = time.monotonic()
@@ -179,14 +213,19 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._release_timer is not None:
-            self._release_timer.cancel()
+        for timer in (self._release_timer, self._half_closed_timer):
+            if timer is not None:
+                timer.cancel()
         self._owner.held_changed(-self.held)
         self._owner.closed(self)
         if self._waiting_messages:
             self._owner.delivered(self._waiting_messages, Delivery.GONE)
 
     # inner workings
+
+    def _finish_if_done(self) -> None:
+        if self._half_closed and not self.order.owes:
+            self.finish()
 
     @property
     def _may_handle(self) -> bool:

@@ -21,8 +21,12 @@ _WIDE_MARKS = (
 )
 _WIDE_CODECS = tuple(codec for _, codec in _WIDE_MARKS)
 _ANY_MSH = re.compile(rb"(?:^|[\r\n])(?:\xef\xbb\xbf)?[ \t\0]*MSH", re.IGNORECASE)
-_SEARCHED_BYTES = 4096
+SEARCHED_BYTES = 4096
+"""How far into a body that is no message things are looked for."""
 _MSA_CONTROL_ID = 2
+_PADDING = "\ufeff\xef\xbb\xbf \t\r\n\0"
+_ANY_MSA = re.compile(r"[\r\n][ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
+_SECOND_MSA = re.compile(r"[^\r\n]*[\r\n]+[ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
 
 
 class Hl7Error(MedagentError):
@@ -36,6 +40,8 @@ class Hl7Error(MedagentError):
 
 _FIELDS_OF_MSH = 25
 """The last field of any version is MSH-25 (2.8 and later); MSH-1 is the separator itself."""
+_MOST_PARTS = 25
+"""More components or repetitions than any field of MSH has."""
 
 
 class Header:
@@ -98,14 +104,14 @@ class Header:
 
         Only the first 4096 bytes are looked at.
         """
-        found = _ANY_MSH.search(body, 0, _SEARCHED_BYTES)
+        found = _ANY_MSH.search(body, 0, SEARCHED_BYTES)
         wide = _wide_codec(body) if found is None else None
         try:
             if wide is not None:
-                return cls._parse_wide(body[:_SEARCHED_BYTES], wide, "replace")
+                return cls._parse_wide(body[:SEARCHED_BYTES], wide, "replace")
             if found is None:
                 return None
-            head = body[found.end() : _SEARCHED_BYTES]
+            head = body[found.end() : SEARCHED_BYTES]
             try:
                 return cls.parse(b"MSH" + head)
             except Hl7Error:
@@ -121,12 +127,13 @@ class Header:
         return self._fields[number - 1] if number <= len(self._fields) else ""
 
     def components(self, number: int) -> list[str]:
-        """The components of the first repetition of MSH-`number`."""
+        """The components of the first repetition of MSH-`number`, 25 at most."""
         field = self.field(number)
         repetition = self.repetition_separator
         if repetition in field:
             field = field.split(repetition, 1)[0]
-        return field.split(self.encoding_characters[0])
+        # bounded: a field may be as long as a message
+        return field.split(self.encoding_characters[0], _MOST_PARTS)[:_MOST_PARTS]
 
     def component(self, number: int, position: int) -> str:
         """Component `position` (from 1) of the first repetition of MSH-`number`; "" if it is missing."""
@@ -215,8 +222,9 @@ class Header:
 
     @property
     def sequence_number(self) -> str:
-        """MSH-13."""
-        return self.field(13)
+        """MSH-13; "" also for the explicit null."""
+        number = self.field(13)
+        return "" if number == '""' else number
 
     @property
     def accept_acknowledgment_type(self) -> str:
@@ -231,7 +239,7 @@ class Header:
     @property
     def character_sets(self) -> list[str]:
         """The repetitions of MSH-18; the first is the message's default."""
-        return self.field(18).split(self.repetition_separator)
+        return self.field(18).split(self.repetition_separator, _MOST_PARTS)[:_MOST_PARTS]
 
 
 def _wide_codec(body: bytes) -> str | None:
@@ -252,8 +260,18 @@ def msa(message: str | bytes) -> tuple[str, str] | None:
     if found is None:
         return None
     begin, end = found
-    _, code, control_id, *_ = [*text[begin:end].split(text[begin + 3]), ""]
+    _, code, control_id, *_ = [*text[begin:end].split(text[begin + 3], _MSA_CONTROL_ID + 1), ""]
     return code, control_id
+
+
+def msa_code(message: str | bytes, *, second: bool = False) -> str | None:
+    """MSA-1 of the first MSA segment, read leniently: padded, in any case, after whatever; None if there is no MSA segment.
+
+    `second`: only of one that follows the first segment. For questions where an acknowledgment may not be overlooked.
+    """
+    text = message.decode("latin-1") if isinstance(message, bytes) else message
+    found = _SECOND_MSA.match(text.lstrip(_PADDING)) if second else _ANY_MSA.search(text)
+    return None if found is None else found[2].split(found[1], 1)[0].strip().upper()
 
 
 def with_msa_control_id(message: bytes, control_id: str) -> bytes:
@@ -264,7 +282,7 @@ def with_msa_control_id(message: bytes, control_id: str) -> bytes:
         return message
     begin, end = found
     separator = text[begin + 3]
-    fields = text[begin:end].split(separator)
+    fields = text[begin:end].split(separator, _MSA_CONTROL_ID + 1)
     if len(fields) <= _MSA_CONTROL_ID:
         return message
     fields[_MSA_CONTROL_ID] = control_id

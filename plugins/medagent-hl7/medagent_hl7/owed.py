@@ -6,21 +6,33 @@ import enum
 from dataclasses import dataclass
 
 from medagent.types import RefusalKind
-from medagent_hl7.message import Header, msa
+from medagent_hl7.message import SEARCHED_BYTES, Header, msa, msa_code
 
 APPLICATION_CODES = ("AA", "AE", "AR")
 COMMIT_CODES = ("CA", "CE", "CR")
 
 
-def is_acknowledgment(header: Header, body: bytes) -> bool:
-    """Whether a message is an ACK, or a commit acknowledgment under another message type: neither is ever acknowledged.
+def has_acknowledgment_type(header: Header) -> bool:
+    """Whether MSH-9 says ACK, in any case and padded."""
+    return header.message_type.strip().upper() == "ACK"
 
-    A response with an application code, such as ORR or RSP, is a message like any other.
+
+def is_acknowledgment(header: Header, body: bytes) -> bool:
+    """Whether a message, or a body that cannot be read as one, acknowledges another: then it is never acknowledged.
+
+    That is an ACK; a commit acknowledgment under another message type; and without a message type whatever has an
+    acknowledgment code in an MSA that follows its MSH. A response with an application code, such as ORR or RSP, is a message.
     """
-    if header.message_type == "ACK":
+    if has_acknowledgment_type(header):
         return True
-    acknowledged = msa(body) if b"MSA" in body else None
-    return acknowledged is not None and acknowledged[0] in COMMIT_CODES
+    if header.wide_codec is not None:
+        body = body.decode(header.wide_codec, errors="replace").encode()
+    elif b"MSA" not in body and b"msa" not in body:
+        return False
+    head = body[:SEARCHED_BYTES]
+    if msa_code(head) in COMMIT_CODES or ((far := msa(body)) is not None and far[0] in COMMIT_CODES):
+        return True
+    return not header.message_type.strip() and msa_code(head, second=True) in APPLICATION_CODES
 
 
 class Mode(enum.Enum):
@@ -63,7 +75,7 @@ class AckCondition(enum.Enum):
 
 
 _NEGATIVE_CODES = ("AE", "AR", "CE", "CR")
-_ANSWER_CODES = ("", *APPLICATION_CODES, *COMMIT_CODES)
+ANSWER_CODES = ("", *APPLICATION_CODES, *COMMIT_CODES)
 """What MSA-1 of a server's answer may be; "" if it has no MSA."""
 _CONDITIONS: dict[str, AckCondition] = {condition.value: condition for condition in AckCondition}
 
@@ -82,6 +94,11 @@ class Owed:
     """The server's answer is for the device, unless its code is withheld."""
     withheld: frozenset[str] = frozenset()
     """Codes (MSA-1) of the server that the device is not to hear."""
+
+    @property
+    def answers_only(self) -> bool:
+        """Whether the server's answer is the only acknowledgment of a message that is stored."""
+        return self.answers and self.on_commit is None
 
     def on_refusal(self, kind: RefusalKind) -> str | None:
         return self.on_error if kind is RefusalKind.STORAGE else self.on_rejection
@@ -107,7 +124,7 @@ def owed_by_conditions(accept: AckCondition, application: AckCondition) -> Owed:
     not accepted by AE or AR. After CE or CR no application acknowledgment follows.
     """
 
-    withheld = frozenset(code for code in _ANSWER_CODES if not application.asks_for(code))
+    withheld = frozenset(code for code in ANSWER_CODES if not application.asks_for(code))
     answers = application is not AckCondition.NE
     return Owed(
         on_commit="CA" if accept.asks_for("CA") else None,
@@ -141,6 +158,6 @@ class OwedByMessage:
     def __call__(self, header: Header) -> Owed:
         """A value that table 0155 does not have counts as not given. An ACK gets a commit acknowledgment or none."""
         accept = _CONDITIONS.get(header.accept_acknowledgment_type.strip().upper())
-        if header.message_type == "ACK":
+        if has_acknowledgment_type(header):
             return self._owed_to_acknowledgment[accept]
         return self._owed[accept, _CONDITIONS.get(header.application_acknowledgment_type.strip().upper())]

@@ -1,7 +1,8 @@
 """Sending to devices over shared connections: a pool for each remote, with one message at a time on each connection.
 
 One at a time, because a device that works message by message may answer nothing else, and because a connection that dies then
-fails one message only. A connection on which a message failed is closed: what comes late on it can answer nothing else.
+fails one message only. A connection on which a message failed is closed: what comes late on it can answer nothing else. A
+control ID goes over a connection once, since a receiver may repeat its answer.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Pool:
             raise ConnectionLost("the sender has been closed")
 
     def _keep(self, client: Client) -> None:
-        if self._closed or not client.usable:
+        if self._closed or not client.usable or client.worn:
             client.begin_close()
             return
         timer = None

@@ -8,13 +8,18 @@ import time
 from medagent.types import Answer, Refusal, RefusalKind
 from medagent_hl7 import acknowledgment, charset
 from medagent_hl7.framing import END, START, encode_frame
-from medagent_hl7.message import Header, msa, with_msa_control_id
-from medagent_hl7.owed import NOTHING, AckMode, Owed, OwedByMessage, owed_by_channel
+from medagent_hl7.message import Header, Hl7Error, msa_code, with_msa_control_id
+from medagent_hl7.owed import ANSWER_CODES, NOTHING, AckMode, Owed, OwedByMessage, has_acknowledgment_type, owed_by_channel
 from medagent_hl7.samples import with_control_id
 from medagent_hl7.settings import Hl7Settings
 
 _TEXT_OF_POSITIVE = {"CA": "Commit Accept", "AA": "OK"}
+_REFUSED = "The server refused the message"
+_NOT_POSITIVE = "The server did not accept the message; its answer cannot be passed on"
+_BLANK = "\ufeff \t\r\n\0"
+"""What may stand before the MSH of a server's answer; dropped."""
 _CONTROL_ID = 10
+_SHORTEST_MSH = len("MSH|^")
 
 # one sequence for all channels; the clock's start keeps it apart from those of earlier runs, 16 digits
 _control_ids = itertools.count(time.time_ns() // 1000)
@@ -29,9 +34,18 @@ class Replies:
         by_message = settings.ack_mode is AckMode.MESSAGE
         self._owed_by_message = OwedByMessage(settings.mode, settings.missing_ack_type) if by_message else None
 
+    @property
+    def may_answer_only(self) -> bool:
+        """Whether `is_answered_only` may be true of a message."""
+        return self._owed_by_message is not None or self._owed_by_channel.answers_only
+
+    def is_answered_only(self, header: Header) -> bool:
+        """Whether the server's answer is the only acknowledgment of this message, as in original mode."""
+        return self._owed(header).answers_only
+
     def takes(self, header: Header) -> bool:
         """Whether an ACK that a device sends is to be accepted, since it asks for a commit acknowledgment."""
-        if self._owed_by_message is None or header.message_type != "ACK":
+        if self._owed_by_message is None or not has_acknowledgment_type(header):
             return False
         return self._owed_by_message(header) != NOTHING
 
@@ -51,7 +65,7 @@ class Replies:
 
     def to_unacceptable(self, header: Header, text: str, error_code: int, error_field: int | None = None) -> bytes | None:
         """For a frame that the channel itself cannot accept; `error_code` is of table 0357, `error_field` of MSH."""
-        if self._owed_by_message is None and header.message_type == "ACK":
+        if self._owed_by_message is None and has_acknowledgment_type(header):
             return None
         code = self._owed(header).on_rejection
         if code == "AR" and error_code == acknowledgment.REQUIRED_FIELD_MISSING:
@@ -73,29 +87,41 @@ class Replies:
         return owed.answers and not (owed.withheld and _code(answer) in owed.withheld)
 
     def to_answer(self, header: Header, answer: Answer) -> bytes:
-        """The server's acknowledgment, or one made here if it refused or answered with something else.
+        """The server's acknowledgment, or one made here if it refused or answered with what cannot be passed on.
 
-        It is unchanged, but for MSA-2, which is given back byte for byte if it is not ASCII, and with `ackMode=message` for
-        MSH-10, if it is missing or that of the message: an application acknowledgment is a message of its own.
+        It is unchanged, but for blanks and a byte order mark before it, MSA-2, which is given back byte for byte if it is not
+        ASCII, and with `ackMode=message` MSH-10, if it is missing or that of the message: an application acknowledgment is a
+        message of its own.
         """
-        if not answer.accepted:
-            return self._build(header, "AE", "The server refused the message", acknowledgment.INTERNAL_ERROR)
-        if not _is_message(answer.body):
-            return self._positive(header, "AA")
-        if header.wide_codec is not None:
-            return self._to_wide_answer(header, answer.body)
-        data = charset.encode(answer.body, charset.codec_of(header, self._settings.codec))
-        return encode_frame(self._with_own_ids(header, data, header.control_id))
+        text = answer.body.lstrip(_BLANK)
+        if not answer.accepted or not _begins_with_msh(text):
+            return self.to_own_answer(header, answer)
+        try:
+            data = self._encoded(header, text)
+        except Hl7Error:
+            return self.to_own_answer(header, answer)
+        # bytes that MLLP takes for its own blocks
+        if START in data or END in data or data.endswith(END[:1]):
+            return self.to_own_answer(header, answer)
+        return encode_frame(data)
 
-    def _to_wide_answer(self, header: Header, text: str) -> bytes:
-        """In UTF-16 or UTF-32; one that would hold the bytes of the blocks gives way to one made here with its code."""
+    def to_own_answer(self, header: Header, answer: Answer) -> bytes:
+        """An acknowledgment made here with the code of the server's, and a fixed text; AA if it accepted without a code."""
+        if not answer.accepted:
+            return self._build(header, "AE", _REFUSED, acknowledgment.INTERNAL_ERROR)
+        code = _code(answer) or "AA"
+        if code in _TEXT_OF_POSITIVE:
+            return self._positive(header, code)
+        # what is no code is not taken for a positive one
+        return self._build(header, code if code in ANSWER_CODES else "AE", _NOT_POSITIVE, acknowledgment.INTERNAL_ERROR)
+
+    def _encoded(self, header: Header, text: str) -> bytes:
+        """The server's acknowledgment in the character set of the message. Raises `Hl7Error`."""
         codec = charset.codec_of(header, self._settings.codec)
+        if header.wide_codec is None:
+            return self._with_own_ids(header, charset.encode(text, codec), header.control_id)
         data = self._with_own_ids(header, text.encode("utf-8", errors="replace"), header.control_id)
-        wide = charset.encode(data.decode("utf-8", errors="replace"), codec)
-        if START in wide or END in wide:
-            found = msa(text)
-            return self._build(header, found[0] if found else "AA", "")
-        return encode_frame(wide)
+        return charset.encode(data.decode("utf-8", errors="replace"), codec)
 
     def _with_own_ids(self, header: Header, data: bytes, control_id: str) -> bytes:
         if not control_id.isascii():
@@ -128,14 +154,15 @@ class Replies:
 
 
 def _code(answer: Answer) -> str:
+    """MSA-1 of the server's answer, however it is padded; "AA" if it is no HL7, "" if it has no MSA."""
     if not answer.accepted:
         return "AE"
-    if not _is_message(answer.body):
-        return "AA"
-    acknowledged = msa(answer.body)
-    return acknowledged[0] if acknowledged else ""
+    code = msa_code(answer.body)
+    if code is None:
+        return "" if _begins_with_msh(answer.body.lstrip(_BLANK)) else "AA"
+    return code
 
 
-def _is_message(body: str) -> bool:
-    """Whether the server's answer is HL7 that can be framed."""
-    return body.startswith("MSH") and "\x0b" not in body and "\x1c" not in body
+def _begins_with_msh(text: str) -> bool:
+    """Whether an answer without blanks before it may be HL7: what is more than the name of the segment."""
+    return text.startswith("MSH") and len(text) > _SHORTEST_MSH and not text[3].isalnum()

@@ -30,6 +30,7 @@ from medagent_hl7.listening import format_address, open_sockets
 from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import WIDEST, with_sequence_number
+from medagent_hl7.ordering import Placed, undecided
 from medagent_hl7.origin import Tracked, header_of
 from medagent_hl7.owed import is_acknowledgment
 from medagent_hl7.reading import TextReader
@@ -129,18 +130,28 @@ class Hl7Channel:
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         self._tracking.committed(messages)
-        self._send((message.link, self._to_commit(message)) for message in messages)
+        if self._replies.may_answer_only:
+            for message in messages:
+                if message.link in self._connections and self._tracking.is_answered_only(message):
+                    self._connections[message.link].order.unanswered += 1
+        self._tell((message, self._to_commit(message)) for message in messages)
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
         self._tracking.refused(messages, refusal)
-        self._send((message.link, self._tracking.to_refusal(message, refusal)) for message in messages)
+        self._tell((message, self._tracking.to_refusal(message, refusal)) for message in messages)
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         if not self._tracking.batches.waiting:
-            return self._answer_singly(answers)
-        return self._tracking.batches.answer(
-            answers, self._answer_singly, self._tracking.to_answer, self._send_answers, self.delivered
-        )
+            deliveries = self._answer_singly(answers)
+        else:
+            deliveries = self._tracking.batches.answer(
+                answers, self._answer_singly, self._tracking.to_answer, self._send_answers, self.delivered
+            )
+        if self._replies.may_answer_only:
+            for message, _ in answers:
+                if message.link in self._connections:
+                    self._connections[message.link].answered()
+        return deliveries
 
     def _answer_singly(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         deliveries: list[Delivery] = []
@@ -229,12 +240,12 @@ class Hl7Channel:
     def received(self, connection: Connection, events: Sequence[FrameEvent]) -> None:
         accepted: list[InboundMessage] = []
         messages: list[InboundMessage] = []
-        rejections: list[bytes] = []
+        frames: list[Placed] = []
         for event in events:
             if connection.aborted:
                 break
             if not isinstance(event, Frame):
-                rejections += self._handle_fault(connection, event)
+                frames += _placed(messages, self._handle_fault(connection, event))
                 continue
             connection.junk_bytes = 0
             try:
@@ -242,34 +253,36 @@ class Hl7Channel:
             except Hl7Error as error:
                 if is_transport_block(event.body):
                     self._note_block(event.body, connection)
-                    continue
-                if is_batch(event.body):
-                    accepted += self._tracking.prepare(messages)
-                    messages = []
-                    batch, frames = self._tracking.batches.receive(event.body, connection.remote, connection.link)
+                elif is_batch(event.body):
+                    accepted += self._prepare(connection, messages, frames)
+                    messages, frames = [], []
+                    batch, refusals = self._tracking.batches.receive(event.body, connection.remote, connection.link)
                     accepted += batch
-                    rejections += frames
-                    continue
-                self._notices.add("frame without an HL7 message", f"{error}, from {connection.remote}")
-                rejections += self._reject(Header.salvage(event.body), str(error), error.code)
+                    parts = undecided(batch)
+                    connection.order.add(parts, [(len(parts), frame) for frame in refusals])
+                else:
+                    self._notices.add("frame without an HL7 message", f"{error}, from {connection.remote}")
+                    frames += _placed(messages, self._reject(event.body, str(error), error.code))
                 continue
             if self._allowed_senders is not None and header not in self._allowed_senders:
                 self._notices.add("sender not allowed", f"from {connection.remote}")
-                rejections += self._reject(header, _NOT_ALLOWED, INTERNAL_ERROR)
+                reply = self._replies.to_unacceptable(header, _NOT_ALLOWED, INTERNAL_ERROR)
             elif is_acknowledgment(header, event.body) and not self._replies.takes(header):
                 self._notices.add("acknowledgment ignored", f"from {connection.remote}", logging.DEBUG)
-                rejections += _frames(self._replies.to_ignored())
+                reply = self._replies.to_ignored()
             elif (objection := self._acceptance.objection(header, event.body)) is not None:
                 self._notices.add("message not accepted", f"{objection.text}, from {connection.remote}")
-                rejections += self._reject(header, objection.text, objection.error_code, objection.error_field)
+                reply = self._replies.to_unacceptable(header, objection.text, objection.error_code, objection.error_field)
             else:
                 remote, link, sender = connection.remote, connection.link, sender_of(header)
                 messages.append(InboundMessage(event.body, header.control_id, remote, link, header, self._rules, sender))
-        accepted += self._tracking.prepare(messages)
+                continue
+            frames += _placed(messages, reply)
+        accepted += self._prepare(connection, messages, frames)
         if accepted:
             self._context.accept(accepted)
-        if rejections:
-            connection.send(b"".join(rejections))
+        if due := connection.order.due():
+            connection.send(b"".join(due))
 
     def held_changed(self, change: int) -> None:
         self._guard.held_changed(change)
@@ -302,6 +315,12 @@ class Hl7Channel:
         for connection in self._connections.values():
             connection.update_reading()
 
+    def _prepare(self, connection: Connection, messages: list[InboundMessage], frames: list[Placed]) -> list[InboundMessage]:
+        """What is handed over of these messages; `frames` have their places among them."""
+        prepared = self._tracking.prepare(messages)
+        connection.order.add(prepared, frames)
+        return prepared
+
     def _examine(self, header: Header, body: bytes) -> Fault | None:
         """What is to be said against a message of a batch."""
         if self._allowed_senders is not None and header not in self._allowed_senders:
@@ -317,22 +336,23 @@ class Hl7Channel:
         connection = self._connections.get(link)
         return Delivery.GONE if connection is None else connection.send(data, answered)
 
-    def _send(self, replies: Iterable[tuple[str, bytes | None]]) -> None:
-        """Send each frame to the connection of its link, in order, with one write a connection."""
-        by_link: dict[str, list[bytes]] = {}
-        for link, frame in replies:
-            if frame is not None and link in self._connections:
-                by_link.setdefault(link, []).append(frame)
-        for link, frames in by_link.items():
-            self._connections[link].send(b"".join(frames))
+    def _tell(self, replies: Iterable[tuple[InboundMessage, bytes | None]]) -> None:
+        """Send each frame to the connection of its message, in the order of what came in, with one write a connection."""
+        by_link: dict[str, list[tuple[InboundMessage, bytes | None]]] = {}
+        for reply in replies:
+            by_link.setdefault(reply[0].link, []).append(reply)
+        for link, decided in by_link.items():
+            if link in self._connections:
+                connection = self._connections[link]
+                connection.tell(connection.order.decide(decided))
 
-    def _handle_fault(self, connection: Connection, event: FrameEvent) -> list[bytes]:
+    def _handle_fault(self, connection: Connection, event: FrameEvent) -> bytes | None:
         """Note what is no frame; return the answer to it, if there can be one."""
         limit = self._context.max_body_bytes
         note_fault(event, connection, self._notices, limit)
         if isinstance(event, Oversize):
-            return self._reject(Header.salvage(event.head), f"The message is longer than {limit} bytes", INTERNAL_ERROR)
-        return _frames(self._replies.to_unreadable()) if isinstance(event, Empty) else []
+            return self._reject(event.head, f"The message is longer than {limit} bytes", INTERNAL_ERROR)
+        return self._replies.to_unreadable() if isinstance(event, Empty) else None
 
     def _note_block(self, block: bytes, connection: Connection) -> None:
         """0x06 or 0x15 has come: of MLLP release 2, about an acknowledgment that was sent; never a message."""
@@ -342,12 +362,15 @@ class Hl7Channel:
         elif block == NOT_COMMITTED:
             self._notices.add("device did not store an acknowledgment", f"it sent 0x15, from {connection.remote}")
 
-    def _reject(self, header: Header | None, text: str, error_code: int, error_field: int | None = None) -> list[bytes]:
-        """The answer to an unacceptable message; none if none is owed, or without a header."""
+    def _reject(self, body: bytes, text: str, error_code: int) -> bytes | None:
+        """The answer to what cannot be read; none if none is owed, or without a header."""
+        header = Header.salvage(body)
         if header is None:
-            return _frames(self._replies.to_unreadable())
-        return _frames(self._replies.to_unacceptable(header, text, error_code, error_field))
+            return self._replies.to_unreadable()
+        if is_acknowledgment(header, body) and not self._replies.takes(header):
+            return self._replies.to_ignored()
+        return self._replies.to_unacceptable(header, text, error_code)
 
 
-def _frames(frame: bytes | None) -> list[bytes]:
-    return [frame] if frame is not None else []
+def _placed(before: Sequence[InboundMessage], frame: bytes | None) -> list[Placed]:
+    return [] if frame is None else [(len(before), frame)]

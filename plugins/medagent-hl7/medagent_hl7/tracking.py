@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from medagent.config.model import Value
@@ -37,6 +38,7 @@ class Tracking:
         is_open: Callable[[str], bool],
     ) -> None:
         """As of `Batches`."""
+        self._notices = notices
         self._replies = replies
         self._message_replies = message_replies
         self.verification: Verification | None = None
@@ -86,9 +88,14 @@ class Tracking:
     def to_answer(self, message: InboundMessage, answer: Answer) -> bytes | None:
         """The frame for the server's verdict; None if none is owed."""
         header = header_of(message)
-        if not self._replies.is_owed(header, answer):
-            return None
-        frame = self._replies.to_answer(header, answer)
+        try:
+            if not self._replies.is_owed(header, answer):
+                return None
+            frame = self._replies.to_answer(header, answer)
+        # an answer of the server that nobody foresaw must not take those beside it with it
+        except Exception as error:  # noqa: BLE001  as said above
+            self._notices.add("answer of the server not passed on", type(error).__name__, logging.ERROR)
+            frame = self._replies.to_own_answer(header, answer)
         return _with_expected(frame, message.origin) if isinstance(message.origin, Tracked) else frame
 
     def prepare(self, messages: list[InboundMessage]) -> list[InboundMessage]:
@@ -96,6 +103,10 @@ class Tracking:
         if self.verification is None:
             return messages
         return [self.verification.prepare(message) for message in messages]
+
+    def is_answered_only(self, message: InboundMessage) -> bool:
+        """Whether the server's answer is the only acknowledgment of this message."""
+        return not isinstance(message.origin, Note) and self._replies.is_answered_only(header_of(message))
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         """These are on disk."""

@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from medagent.testing.channel import RecordingCore, running
 from medagent.testing.mllp import MllpClient
 from medagent.testing.process import AgentProcess
 from medagent.testing.resources import agent_resource, endpoint_resource
+from medagent.types import Refusal, RefusalKind
+from medagent_hl7 import server
 from medagent_hl7.accepting import Acceptor
+from medagent_hl7.connection import Connection
 from medagent_hl7.listening import open_sockets
 from medagent_hl7.notices import Notices
 from medagent_hl7.server import Hl7Channel
@@ -53,7 +57,7 @@ async def test_connection_above_the_most_is_refused_until_another_ends(caplog: p
                 assert await third.closed() == b""
             for device in (first, second):
                 await device.send(MESSAGE)
-            await core.accepted(2)
+            channel.refused(await core.accepted(2), Refusal(RefusalKind.STORAGE, "no"))
         async with asyncio.timeout(10):
             while channel.connections == 2:
                 await asyncio.sleep(0)
@@ -126,3 +130,26 @@ async def test_without_free_file_descriptors_accepting_pauses_and_the_others_go_
         assert len([line for line in process.log if "accepting paused" in line]) < 3
         assert not [line for line in process.log if "Traceback" in line]
         assert await process.stop() == 0
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_small_answers_are_not_held_back(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    options: list[int] = []
+
+    class Seen(Connection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            opened = transport.get_extra_info("socket")
+            options.extend(opened.getsockopt(socket.IPPROTO_TCP, each) for each in (socket.TCP_NODELAY, socket.TCP_KEEPIDLE))
+
+    async def scenario(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server, "Connection", Seen)
+        core = RecordingCore()
+        async with running(channel_of(core)) as address, await MllpClient.connect(*address) as device:
+            await device.send(MESSAGE)
+            await core.accepted(1)
+
+    with pytest.MonkeyPatch.context() as monkeypatch, asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(scenario(monkeypatch))
+    assert options[0] != 0
+    assert options[1] == 60

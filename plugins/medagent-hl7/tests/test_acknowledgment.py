@@ -10,6 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medagent_hl7.acknowledgment import build, timestamp
+from medagent_hl7.batch import split
+from medagent_hl7.batch_answers import Outline
+from medagent_hl7.batch_answers import build as build_batch
+from medagent_hl7.framing import Frame, FrameDecoder, encode_frame
 from medagent_hl7.message import Header, msa
 
 NOW = "20260105101500+0100"
@@ -142,9 +146,10 @@ def test_acknowledgment_of_a_wide_message_is_wide(codec: str) -> None:
     st.binary(max_size=20).filter(lambda data: not set(data) & set(b"|\r\n")),
     st.text(st.sampled_from("Ab |^~\\&\r\n\x0b\x1cé€"), max_size=40),
 )
-def test_control_id_byte_for_byte_and_no_segment_from_text(control_id: bytes, text: str) -> None:
+def test_control_id_but_for_control_characters_and_no_segment_from_text(control_id: bytes, text: str) -> None:
     header = Header.parse(b"MSH|^~\\&|||||||ADT^A01|" + control_id + b"|P|2.5\r")
     body = build(header, "AE", text, now=NOW, control_id_of_ack="77")
+    control_id = bytes(byte for byte in control_id if byte >= ord(" ") or byte in b"\x0e\x0f\x1b")
     assert msa(body) == ("AE", control_id.decode("latin-1"))
     assert body.count(b"\r") == 2
     assert not set(body.split(b"\r")[1].removeprefix(b"MSA|AE|" + control_id)) & set(b"\n\x0b\x1c")
@@ -155,3 +160,38 @@ def test_timestamp_has_offset() -> None:
     text = timestamp(1_767_604_500)
     assert re.fullmatch(r"\d{14}[+-]\d{4}", text)
     assert time.mktime(time.strptime(text[:14], "%Y%m%d%H%M%S")) == 1_767_604_500
+
+
+FIELDS = st.lists(st.binary(max_size=6).filter(lambda data: not set(data) & set(b"|\r\n")), min_size=18, max_size=18)
+
+
+@given(FIELDS, st.sampled_from(["", "No"]), st.sampled_from([None, 101]))
+def test_whatever_the_fields_hold_it_is_one_frame(fields: list[bytes], text: str, error_code: int | None) -> None:
+    header = Header.parse(b"MSH|^~\\&|" + b"|".join(fields) + b"\nPID|1\r")
+    body = build(header, "AE", text, now=NOW, control_id_of_ack="77", error_code=error_code)
+    assert_one_frame(body, "AE")
+
+
+@given(st.lists(st.text(st.sampled_from("Ab\x0b\x1c\u0b13\u130b\u1c0d\u0d1c\U00010b1c"), max_size=4), min_size=18, max_size=18))
+def test_so_is_a_wide_one(fields: list[str]) -> None:
+    for codec in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        header = Header.parse(("MSH|^~\\&|" + "|".join(fields) + "\rPID|1\r").encode(codec))
+        body = build(header, "CA", "", now=NOW, control_id_of_ack="77")
+        assert_one_frame(body, "CA", codec)
+
+
+@given(FIELDS)
+def test_so_is_a_batch_of_them(fields: list[bytes]) -> None:
+    body = b"FHS|^~\\&|" + b"|".join(fields) + b"\nBHS|^~\\&|" + b"|".join(reversed(fields)) + b"\nMSH|^~\\&|LAB\r"
+    frame = encode_frame(build(Header.parse(b"MSH|^~\\&|LAB"), "CA", "", now=NOW, control_id_of_ack="77"))
+    [event] = FrameDecoder(100_000).feed(build_batch(Outline.of(split(body)), {0: frame}))
+    assert isinstance(event, Frame)
+    assert [segment[:3] for segment in event.body.split(b"\r")[:-1]] == [b"FHS", b"BHS", b"MSH", b"MSA", b"BTS", b"FTS"]
+
+
+def assert_one_frame(body: bytes, code: str, codec: str = "latin-1") -> None:
+    [event] = FrameDecoder(100_000).feed(encode_frame(body))
+    assert event == Frame(body)
+    found = msa(body.decode(codec))
+    assert found is not None
+    assert found[0] == code

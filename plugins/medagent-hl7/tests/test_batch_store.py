@@ -117,7 +117,7 @@ async def test_a_device_that_hangs_up_before_the_commit_leaves_nothing(tmp_path:
         async with asyncio.timeout(10):
             while not site.world.intake.buffered:
                 await asyncio.sleep(0)
-            device.abort()
+            device.reset()
             while site.channel.connections:
                 await asyncio.sleep(0)
         site.world.store.gate.set()

@@ -94,7 +94,8 @@ async def test_nothing_is_acknowledged_before_it_is_on_disk() -> None:
         await at.accepted(message("M1"))
         await at.accepted(message("M2", msh_15_16="NE|NE"))
         at.channel.refused(at.core.messages[1:], Refusal(RefusalKind.STORAGE, "the disk is full"))
-        assert await at.receive(1) == [NAK]
+        at.channel.committed(at.core.messages[:1])
+        assert await at.receive(2) == [ACK, NAK]
 
 
 async def test_the_answer_of_the_server_is_a_block_of_its_own_and_the_block_for_it_is_no_message() -> None:
@@ -148,3 +149,48 @@ async def test_release_1_sends_no_block_and_takes_one_for_no_message(caplog: pyt
         assert await at.receive(1) == [("CA", "M1")]
     assert "block of MLLP release 2 ignored" in caplog.text
     assert "mllpRelease=2" in caplog.text
+
+
+def batch(*messages: bytes) -> bytes:
+    return b"BHS|^~\\&|LAB\r" + b"".join(messages) + b"BTS\r"
+
+
+USED = Refusal(RefusalKind.DUPLICATE, "used")
+
+
+@pytest.mark.parametrize("together", ["message", "batch"])
+@pytest.mark.parametrize(("refused", "block"), [((), ACK), ((0,), ACK), ((1,), ACK), ((0, 1), NAK)])
+async def test_a_batch_has_one_block_which_says_whether_anything_is_stored(
+    refused: tuple[int, ...], block: bytes, together: str
+) -> None:
+    async with site(enhanced="true", batchAck=together) as at:
+        await at.accepted(batch(message("M1"), message("M2")))
+        [whole] = at.core.messages
+        at.channel.committed([part for place, part in enumerate(whole.parts) if place not in refused])
+        for place in refused:
+            at.channel.refused([whole.parts[place]], USED)
+        assert await at.receive(1) == [block]
+        frames = [await at.device.receive() for _ in range(1 if together == "batch" else 2)]
+        told = [segment for segment in b"\r".join(frames).split(b"\r") if segment.startswith(b"MSA|")]
+        expected = [b"MSA|CR|M%d" if place in refused else b"MSA|CA|M%d" for place in range(2)]
+        assert [segment[:9] for segment in told] == [text % number for number, text in enumerate(expected, 1)]
+
+
+async def test_a_batch_has_its_block_when_nothing_else_is_owed() -> None:
+    async with site(ackMode="message") as at:
+        await at.accepted(batch(message("M1", msh_15_16="NE|NE"), message("M2", msh_15_16="NE|NE")))
+        [whole] = at.core.messages
+        at.channel.refused(whole.parts[:1], USED)
+        at.channel.committed(whole.parts[1:])
+        await at.accepted(message("M3", msh_15_16="AL|NE"))
+        at.channel.committed(at.core.messages[1:])
+        assert await at.receive(3) == [ACK, ACK, ("CA", "M3")]
+
+
+@pytest.mark.parametrize("body", [batch(), batch(message(message_type="ACK"))])
+async def test_a_batch_without_messages_has_its_block_and_nothing_else(body: bytes) -> None:
+    async with site(enhanced="true", batchAck="batch") as at:
+        await at.device.send(body)
+        await at.accepted(message())
+        at.channel.committed(at.core.messages)
+        assert await at.receive(3) == [ACK, ACK, ("CA", "M1")]

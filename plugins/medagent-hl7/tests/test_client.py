@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
 
 from medagent.testing.mllp_server import MllpServer, acknowledge
+from medagent_hl7 import client as client_module
 from medagent_hl7.answers import AnswerTimeout, ConnectFailed, ConnectionLost, Expect, SendFailed
-from medagent_hl7.client import Client, Remote
+from medagent_hl7.client import CONNECT_TIMEOUT, MOST_ANSWERS, Client, Remote
 from medagent_hl7.message import Hl7Error
 
 SHORT = 0.05
@@ -90,7 +92,7 @@ async def test_lingers_for_an_application_acknowledgment_that_need_not_come() ->
     async with answering("CA", "AA") as server, await connect(server) as client:
         assert [answer.code for answer in await client.send(message(), linger=10)] == ["CA", "AA"]
         server.respond = lambda body: acknowledge(body, "CA")
-        assert [answer.code for answer in await client.send(message(), linger=SHORT)] == ["CA"]
+        assert [answer.code for answer in await client.send(message("M2"), linger=SHORT)] == ["CA"]
 
 
 async def test_a_control_id_that_still_waits_is_not_used_again() -> None:
@@ -102,7 +104,9 @@ async def test_a_control_id_that_still_waits_is_not_used_again() -> None:
         server.connections[0].send(*acknowledge(message(), "AA"))
         await waiting
         server.respond = lambda body: acknowledge(body, "AA")
-        assert len(await client.send(message())) == 1
+        with pytest.raises(SendFailed, match="same control ID"):
+            await client.send(message())
+        assert len(await client.send(message("M2"))) == 1
 
 
 async def test_a_control_id_whose_answer_did_not_come_is_not_used_again_on_the_connection() -> None:
@@ -152,3 +156,50 @@ async def test_closes_although_the_receiver_reads_nothing() -> None:
         await client.close()
         with pytest.raises(ConnectionLost):
             await waiting
+
+
+async def test_a_flood_of_answers_is_not_kept_and_the_last_one_counts() -> None:
+    codes = ["CA"] * 500 + [f"X{number}" for number in range(100)]
+    async with answering(*codes) as server, await connect(server) as client:
+        waiting = asyncio.ensure_future(client.send(message(), Expect.APPLICATION))
+        await server.wait_for(1)
+        server.connections[0].send(*acknowledge(message(), "AA", "AA"))
+        answers = [answer.code for answer in await waiting]
+        assert (answers[0], answers[-1]) == ("CA", "AA")
+        assert len(answers) <= MOST_ANSWERS + 1
+        assert client.unmatched > 500
+
+
+async def test_who_does_not_answer_the_connect_is_given_up() -> None:
+    assert CONNECT_TIMEOUT == 10.0
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        with contextlib.ExitStack() as stack:
+            # the system takes these without the program; then it answers no more
+            for _ in range(8):
+                filling = stack.enter_context(socket.socket())
+                filling.setblocking(False)
+                filling.connect_ex(("127.0.0.1", port))
+            with pytest.raises(ConnectFailed, match=f"no answer within {SHORT} s"):
+                await Client.connect(Remote("127.0.0.1", port), SHORT)
+
+
+@pytest.mark.parametrize("expect", [Expect.FIRST, Expect.APPLICATION])
+async def test_a_second_copy_of_an_answer_settles_no_other_message(expect: Expect) -> None:
+    async with answering("AA", "AA") as server, await connect(server) as client:
+        await client.send(message(), expect)
+        assert not client.can_send("M1")
+        with pytest.raises(SendFailed, match="same control ID"):
+            await client.send(message(), expect)
+        assert not client.worn
+
+
+async def test_a_connection_remembers_so_many_control_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MOST_REMEMBERED", 2)
+    async with answering("AA") as server, await connect(server) as client:
+        for name in ("M1", "M2", "M3"):
+            await client.send(message(name))
+        assert client.worn
+        assert [client.can_send(name) for name in ("M1", "M2", "M3")] == [True, False, False]

@@ -1,4 +1,4 @@
-"""One connection: a device that does not read its answers."""
+"""One connection: a device that does not read its answers, and one that sends no more and reads on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
-from medagent.config.model import ChannelConfig
-from medagent.testing.channel import RecordingCore
+from medagent.config.model import ChannelConfig, Value
+from medagent.testing.channel import RecordingCore, running
 from medagent.testing.mllp import MllpClient, framed
-from medagent.types import Answer, Delivery
+from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
+from medagent_hl7.message import msa
 from medagent_hl7.server import Hl7Channel
 
 MESSAGE = b"MSH|^~\\&|LAB||EHR||20260105||ADT^A01|%d|P|2.5\rPID|1\r"
@@ -93,3 +95,103 @@ async def test_answers_that_wait_are_written_before_closing(site: Site) -> None:
         received = await site.reader.read(-1)
     assert received == frame * site.sent
     assert [delivery for _, delivery in site.core.outcomes] == [Delivery.SENT]
+
+
+class HalfClosed:
+    """A device that has sent messages and sends no more, and still reads."""
+
+    def __init__(self, **parameters: Value) -> None:
+        self.core = RecordingCore()
+        self.channel = Hl7Channel(self.core.context(ChannelConfig("lab", "mllp", "127.0.0.1", 0, "", parameters=parameters)))
+        self.accepted: list[InboundMessage] = []
+        self.full = "maxConnections" in parameters
+        self.reader: asyncio.StreamReader
+        self.writer: asyncio.StreamWriter
+
+    async def __aenter__(self) -> HalfClosed:
+        await self.channel.start()
+        self.reader, self.writer = await asyncio.open_connection(*self.channel.address.split(":"))
+        self.writer.write(framed(MESSAGE % 1) + framed(MESSAGE % 2))
+        self.writer.write_eof()
+        self.accepted = (await self.core.accepted(2))[:2]
+        if self.full:
+            return self
+        # what another one sends later is handed over: the end of this one's sending has been read by then
+        host, port = self.channel.address.split(":")
+        async with await MllpClient.connect(host, int(port)) as other:
+            await other.send(MESSAGE % 3)
+            self.channel.refused((await self.core.accepted(3))[2:], Refusal(RefusalKind.STORAGE, "full"))
+            await other.receive()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.close()
+        await self.channel.close()
+
+    async def received(self) -> list[tuple[str, str] | None]:
+        """What comes until the channel closes."""
+        async with asyncio.timeout(10):
+            received = await self.reader.read()
+        return [msa(frame.removeprefix(b"\x0b")) for frame in received.split(b"\x1c\r") if frame]
+
+
+async def test_a_device_that_sends_no_more_gets_its_commit_acknowledgments() -> None:
+    async with HalfClosed(enhanced="true") as device:
+        first, second = device.accepted
+        device.channel.committed([first])
+        device.channel.refused([second], Refusal(RefusalKind.STORAGE, "full"))
+        assert await device.received() == [("CA", "1"), ("CE", "2")]
+        assert device.channel.answer([(first, Answer(True, ""))]) == [Delivery.GONE]
+
+
+async def test_and_in_original_mode_the_answers() -> None:
+    async with HalfClosed() as device:
+        device.channel.committed(device.accepted)
+        for message in device.accepted:
+            assert device.channel.answer([(message, Answer(True, ""))]) == [Delivery.SENT]
+        assert await device.received() == [("AA", "1"), ("AA", "2")]
+
+
+async def test_but_not_for_ever() -> None:
+    # reading is not taken up again by what others do, and no idle time-out ends it early
+    async with HalfClosed(writeTimeoutMs=200, idleTimeoutMs=1, frameIdleTimeoutMs=1) as device:
+        device.channel.committed(device.accepted)
+        device.channel.answer([(device.accepted[0], Answer(True, ""))])
+        device.channel.pause_reading()
+        device.channel.resume_reading()
+        assert await device.received() == [("AA", "1")]
+
+
+async def test_what_the_pace_holds_is_still_handed_over() -> None:
+    async with HalfClosed(enhanced="true", messagesPerMin=600) as device:
+        device.channel.committed(device.accepted)
+        assert await device.received() == [("CA", "1"), ("CA", "2")]
+
+
+async def test_a_device_that_is_owed_nothing_is_closed_at_once() -> None:
+    core = RecordingCore()
+    channel = Hl7Channel(core.context(ChannelConfig("lab", "mllp", "127.0.0.1", 0, "", parameters={"enhanced": "true"})))
+    async with running(channel) as (host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(framed(MESSAGE % 1))
+        channel.committed(await core.accepted(1))
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            assert msa((await reader.read())[1:-2]) == ("CA", "1")
+        writer.close()
+
+
+async def test_who_is_waited_for_makes_room_for_the_next() -> None:
+    async with HalfClosed(maxConnections=1) as device:
+        host, port = device.channel.address.split(":")
+        async with await MllpClient.connect(host, int(port)) as other:
+            await other.send(MESSAGE % 3)
+            assert len(await device.core.accepted(3)) == 3
+        assert await device.received() == []
+
+
+def test_half_closed_with_uvloop() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_a_device_that_sends_no_more_gets_its_commit_acknowledgments())
+        runner.run(test_and_in_original_mode_the_answers())
+        runner.run(test_but_not_for_ever())

@@ -198,3 +198,11 @@ def test_unfinished_frame_in_words() -> None:
     assert decoder.describe_pending() == f"17 {place}, begins with MSH, ends with CR"
     decoder.feed(b"x" * 20_000)
     assert decoder.describe_pending() == f"20017 {place}, begins with MSH"
+
+
+def test_the_bytes_of_the_end_inside_data_end_the_frame() -> None:
+    begin, rest = b"MSH|^~\\&|LAB\rOBX|1|ED|||a", b"b\rOBX|2\r"
+    events = FrameDecoder(1000).feed(encode_frame(begin + b"\x1c\r" + rest))
+    assert events[0] == Frame(begin)
+    # the rest stands outside a frame, the second end block with it
+    assert [(type(event), event.size) for event in events[1:] if isinstance(event, Junk)] == [(Junk, len(rest) - 2 + 1)]

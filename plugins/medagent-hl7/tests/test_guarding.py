@@ -10,7 +10,7 @@ import pytest
 from medagent.config.model import ChannelConfig, Value
 from medagent.testing.channel import RecordingCore, running
 from medagent.testing.mllp import MllpClient, framed
-from medagent.types import Answer, Delivery
+from medagent.types import Answer, Delivery, Refusal, RefusalKind
 from medagent_hl7.server import Hl7Channel
 
 LARGE = "MSH|^~\\&|EHR||LAB||20260105||ACK^A01|9|P|2.5\rMSA|AA|1|" + "x" * 500_000
@@ -64,7 +64,8 @@ async def test_half_frame_of_a_device_that_hangs_up_is_dropped(core: RecordingCo
     async with running(channel) as address:
         async with await MllpClient.connect(*address) as device:
             await device.send_raw(framed(message("1")) + b"\x0b" + message("2"))
-            await core.accepted(1)
+            accepted = await core.accepted(1)
+            channel.refused(accepted, Refusal(RefusalKind.STORAGE, "no"))
         async with asyncio.timeout(10):
             while channel.connections:
                 await asyncio.sleep(0)
@@ -164,6 +165,15 @@ async def test_messages_per_minute(core: RecordingCore) -> None:
         assert [each.control_id for each in accepted] == ["0", "1", "2", "3"]
         # each was handed over by itself, although they came in one read
         assert [len(read) for read in core.reads] == [1, 1, 1, 1]
+
+
+async def test_a_batch_counts_as_one_message(core: RecordingCore) -> None:
+    async with running(channel_of(core, messagesPerMin=1)) as address, await MllpClient.connect(*address) as device:
+        await device.send(b"BHS|^~\\&|LAB\r" + b"".join(message(str(number)) for number in range(4)), message("4"))
+        [batch] = await core.accepted(1)
+        assert len(batch.parts) == 4
+        # the next one has to wait a minute
+        assert core.messages == [batch]
 
 
 async def test_paced_device_is_not_read_from(core: RecordingCore) -> None:

@@ -28,7 +28,10 @@ async def test_host_is_reached(host: str | None, reached: list[str]) -> None:
     peers: asyncio.Queue[str] = asyncio.Queue()
 
     def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        accepted = writer.get_extra_info("socket")
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        assert [accepted.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [60, 15, 4]
         peers.put_nowait(format_address(writer.get_extra_info("peername")))
         writer.close()
 

@@ -178,3 +178,15 @@ def test_a_header_without_encoding_characters_is_answered() -> None:
     header = Header.salvage(b"MSH||LAB|HOSP|EHR|HOSP|20260101||ADT^A01|M1|P|2.5\r")
     assert header is not None
     assert header.control_id == "M1"
+
+
+def test_an_explicit_null_is_no_sequence_number() -> None:
+    assert [Header.parse(b"MSH|^~\\&|||||||ADT|1|P|2.5|" + field).sequence_number for field in (b'""', b"7")] == ["", "7"]
+
+
+def test_long_fields_are_not_taken_apart_to_the_end() -> None:
+    header = Header.parse(b"MSH|^~\\&|||||||ADT^A01" + b"^" * 100_000 + b"|1|P|2.5||||||" + b"~" * 100_000)
+    assert len(header.components(9)) == len(header.character_sets) == 25
+    assert (header.message_type, header.trigger_event) == ("ADT", "A01")
+    assert msa(b"MSH|^~\\&\rMSA|AA|7" + b"|" * 100_000) == ("AA", "7")
+    assert with_msa_control_id(b"MSH|^~\\&\rMSA|AA|7|a|b|c", "8") == b"MSH|^~\\&\rMSA|AA|8|a|b|c"

@@ -134,9 +134,20 @@ def test_an_acknowledgment_gets_the_commit_acknowledgment_that_it_asks_for(
         ("RSP^K22", "MSA|AA|1\r", False),
         ("ORR^O02", "MSA|AE|1\r", False),
         ("MDM^T02", "OBX|1|TX|MSA|CA|1\r", False),
+        ("ack", "", True),
+        ("ACK ^A01", "", True),
+        ("", "MSA|AA|1\r", True),
+        (" ", "MSA|AR|1\r", True),
+        ("", "MSA|XX|1\r", False),
+        ("", "PID|1\rMSA|AA|1\r", False),
+        ("ORR^O02", " msa| ca |1\r", True),
+        ("ADT^A01", "NTE|1||" + "x" * 5000 + "\rMSA|CE|1\r", True),
         ("ADT^A01", "", False),
     ],
 )
 def test_what_is_an_acknowledgment(message_type: str, tail: str, expected: bool) -> None:
     body = f"MSH|^~\\&|LAB||EHR||20260105||{message_type}|1|P|2.5\r{tail}".encode()
     assert is_acknowledgment(Header.parse(body), body) is expected
+    for codec in ("utf-16-le", "utf-32-be"):
+        wide = body.decode().encode(codec)
+        assert is_acknowledgment(Header.parse(wide), wide) is expected

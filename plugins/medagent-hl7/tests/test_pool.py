@@ -8,6 +8,7 @@ import random
 import pytest
 
 from medagent.testing.mllp_server import MllpServer, acknowledge
+from medagent_hl7 import client as client_module
 from medagent_hl7.answers import AnswerTimeout, Busy, ConnectFailed, ConnectionLost, Expect
 from medagent_hl7.client import Client, Remote
 from medagent_hl7.message import Header, Hl7Error
@@ -265,3 +266,45 @@ async def test_ten_thousand_messages_on_one_connection_answered_in_any_order() -
         answers = await asyncio.gather(*sending)
         assert [found[1].code for found in answers] == list(owed.values())
         assert client.unmatched >= count
+
+
+async def test_a_second_copy_of_an_answer_settles_no_later_message_of_the_same_control_id() -> None:
+    async with MllpServer() as server:
+        pool = Pool(remote(server), keep_alive=True)
+        assert [answer.code for answer in await pool.send(message("X"), Expect.FIRST)] == ["AA"]
+        server.respond = silent
+        again = asyncio.ensure_future(pool.send(message("X", "AL"), Expect.FIRST))
+        await server.wait_for(2)
+        assert len(server.connections) == 2
+        server.connections[0].send(*acknowledge(message("X"), "AA"))
+        server.connections[1].send(*acknowledge(message("X"), "AE"))
+        assert [answer.code for answer in await again] == ["AE"]
+        await pool.close()
+
+
+async def test_a_connection_that_can_remember_no_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MOST_REMEMBERED", 2)
+    async with MllpServer() as server:
+        pool = Pool(remote(server), keep_alive=True)
+        for number in range(5):
+            await pool.send(message(f"M{number}"))
+        assert len(server.connections) == 3
+        await pool.close()
+
+
+async def test_who_waits_for_a_connection_is_served_in_order() -> None:
+    async with MllpServer(silent) as server:
+        pool = Pool(remote(server), max_clients=1)
+        sending = [asyncio.ensure_future(pool.send(message(f"M{number}"))) for number in range(6)]
+        for number in range(6):
+            await server.wait_for(number + 1)
+            assert server.received[-1] == message(f"M{number}")
+            # one that comes later does not go before those that wait
+            sending.append(asyncio.ensure_future(pool.send(message(f"L{number}"))))
+            server.connections[0].send(*acknowledge(message(f"M{number}"), "AA"))
+        server.respond = lambda body: acknowledge(body, "AA")
+        await server.wait_for(7)
+        server.connections[0].send(*acknowledge(message("L0"), "AA"))
+        await asyncio.gather(*sending)
+        assert server.received[6:] == [message(f"L{number}") for number in range(6)]
+        await pool.close()

@@ -105,7 +105,7 @@ async def test_an_hl7_acknowledgment_is_no_commit_block() -> None:
     async with Receiver(aa, aa, aa) as server, await server.connect() as client:
         with pytest.raises(NotCommitted) as caught:
             await client.send(message(), timeout=SHORT)
-        assert [answer.code for answer in caught.value.answers] == ["AA"] * 3
+        assert [answer.code for answer in caught.value.answers] == ["AA"], "one of a kind is kept"
 
 
 async def test_what_is_no_acknowledgment_is_refused_by_0x15() -> None:

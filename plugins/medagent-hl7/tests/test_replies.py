@@ -6,6 +6,7 @@ import pytest
 
 from medagent.config.model import Value
 from medagent.types import Answer, Refusal, RefusalKind
+from medagent_hl7.framing import Frame, FrameDecoder
 from medagent_hl7.message import Header, msa
 from medagent_hl7.replies import Replies
 from medagent_hl7.settings import Hl7Settings
@@ -140,4 +141,60 @@ def test_wide_answer_with_the_bytes_of_a_block_is_made_here() -> None:
     answer = Answer(True, server_answer("AE").body.replace("OK", "\u0b13"))
     frame = replies().to_answer(wide, answer)
     assert frame.count(b"\x0b") == 1
-    assert "\rMSA|AE|1|\r" in unframed(frame).decode("utf-16-le")
+    assert "\rMSA|AE|1|The server did not accept the message" in unframed(frame).decode("utf-16-le")
+
+
+ANSWER = server_answer("%s").body
+
+
+@pytest.mark.parametrize("code", ["AE", "AR", "CE", "CR", "ae", " AE ", "??"])
+@pytest.mark.parametrize("parameters", [{}, {"enhanced": "true"}, {"ackMode": "message"}])
+@pytest.mark.parametrize(
+    "dress",
+    [
+        "%s",
+        "\n%s",
+        "\r\n \ufeff%s",
+        "\ufeff\n%s",
+        "%s\x0b",
+        "%s\x1c",
+        "%sNTE|1||a\x1c\rb\r",
+        "FHS|^~\\&\r%s",
+        "> %s",
+    ],
+)
+def test_a_negative_answer_never_turns_into_a_positive_one(code: str, parameters: dict[str, Value], dress: str) -> None:
+    answer = Answer(True, dress.replace("%s", ANSWER.replace("%s", code)))
+    frame = replies(**parameters).to_answer(header(), answer)
+    [event] = FrameDecoder(100_000).feed(frame)
+    assert isinstance(event, Frame)
+    assert event.body.startswith(b"MSH|")
+    found = msa(event.body)
+    assert found is not None
+    assert found[0].strip().upper() in (code.strip().upper(), "AE")
+    assert found[1] == "1"
+
+
+def test_only_negative_answers_count_as_negative_however_they_are_dressed() -> None:
+    errors_only = replies(enhanced="true", appLevelAck="ER")
+    for dress in ("\n%s", "%s\x0b", "\ufeff%s"):
+        assert errors_only.is_owed(header(), Answer(True, dress % (ANSWER % "AR")))
+        assert not errors_only.is_owed(header(), Answer(True, dress % (ANSWER % "AA")))
+    assert not errors_only.is_owed(header(), Answer(True, "<html>"))
+
+
+def test_an_answer_is_passed_on_unchanged_but_for_what_stands_before_it() -> None:
+    body = (ANSWER % "AE").replace("OK", "OK \x1c text")
+    assert unframed(replies().to_answer(header(), Answer(True, "\ufeff\r\n" + body))) == body.encode()
+
+
+@pytest.mark.parametrize("body", ["", "OK", "MSH", "MSH|", "MSHA|^~", "MSH\r", "{}"])
+@pytest.mark.parametrize("parameters", [{}, {"ackMode": "message"}])
+def test_what_is_no_acknowledgment_gives_way_to_one_made_here(body: str, parameters: dict[str, Value]) -> None:
+    assert msa(unframed(replies(**parameters).to_answer(header(), Answer(True, body)))) == ("AA", "1")
+
+
+def test_a_header_that_cannot_be_read_costs_nothing_in_message_mode() -> None:
+    by_message = replies(ackMode="message")
+    assert msa(unframed(by_message.to_answer(header(), Answer(True, "MSH|A|\rMSA|AR|1")))) == ("AR", "1")
+    assert msa(unframed(by_message.to_answer(header(), Answer(True, "MSH|A|\r")))) == ("AA", "1")

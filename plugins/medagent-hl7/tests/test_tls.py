@@ -331,3 +331,34 @@ def test_encrypted_key_is_refused_and_no_password_asked_for(server_files: tuple[
     )
     with pytest.raises(ChannelError, match="the key is encrypted"):
         tls.load(tls.TlsSettings.from_parameters(config_of((certificate, encrypted)).parameters))
+
+
+async def test_tls_cannot_be_half_closed(
+    authority: Authority, server_files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    core = RecordingCore()
+    async with listening(core, server_files) as (channel, address):
+        async with await MllpClient.connect(*address, tls=authority.client_context()) as device:
+            await device.send(MESSAGE)
+            await core.accepted(1)
+        async with asyncio.timeout(10):
+            while channel.connections:
+                await asyncio.sleep(0)
+    assert "eof_received" not in caplog.text
+
+
+async def test_a_handshake_under_way_counts_as_a_connection(authority: Authority, server_files: tuple[Path, Path]) -> None:
+    core = RecordingCore()
+    async with listening(core, server_files, maxConnections=1) as (channel, address):
+        _, silent = await asyncio.open_connection(*address)
+        async with await MllpClient.connect(*address) as refused:
+            assert await refused.closed() == b""
+        assert channel.connections == 0
+        silent.close()
+        await silent.wait_closed()
+        async with asyncio.timeout(10):
+            while not core.messages:
+                with contextlib.suppress(OSError, EOFError):
+                    async with await MllpClient.connect(*address, tls=authority.client_context()) as device:
+                        await device.send(MESSAGE)
+                        await core.accepted(1)

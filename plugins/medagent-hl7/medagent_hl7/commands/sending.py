@@ -70,9 +70,8 @@ async def send_all(
     """Send messages on one connection, each when the one before has its answer, and yield what became of each.
 
     A message without answer does not stop those after it, and another connection is opened for them if this one is lost or a
-    late answer on it could be taken for another's. Without `expect`
-    the first answer counts, and an application acknowledgment that follows a CA within `LINGER` is waited for, until a
-    message shows that none does.
+    late or second answer on it could be taken for another's. Without `expect` the first answer counts, and an application
+    acknowledgment that follows a CA within `LINGER` is waited for, until a message shows that none does.
 
     Raises `medagent_hl7.answers.ConnectFailed` if the first connection fails, and `medagent_hl7.message.Hl7Error` for a
     message without usable MSH segment.
