@@ -22,7 +22,7 @@ from medagent.plugins import Plugins, awaited
 from medagent.queue.base import QueueStore, StoreContext
 from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite import QUEUE_NAME, SqliteStore
-from medagent.report import Report, add_statistics, queue_report, statistics_line
+from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
 from medagent.status import status_report
 from medagent.tasks import Tasks
 from medagent.uplink.base import ServerRequest
@@ -207,6 +207,7 @@ class Agent:
             return queue_report(await store.depths())
         await pipeline.flush_states()
         report = add_statistics(queue_report(await store.depths()), pipeline.statistics, self.uptime)
+        add_notices(report, {channel.config.name: channel.notices for channel in pipeline.supervisor.channels})
         extra: dict[str, float] = {}
         self.plugins.call_each("medagent_metrics", registry=extra)
         figures = {name: value for name, value in extra.items() if isinstance(name, str) and isinstance(value, int | float)}

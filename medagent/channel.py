@@ -87,6 +87,15 @@ class Resynchronizable(Protocol):
         """
 
 
+@runtime_checkable
+class Noticing(Protocol):
+    """A channel that counts what is wrong with its devices, its own refusals included, for `medagent status`."""
+
+    @property
+    def notices(self) -> Mapping[str, int]:
+        """How often since the start, by kind in a few words, such as `message too long`. Nothing of a message's content."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelContext:
     """What the core gives a channel."""

@@ -58,6 +58,13 @@ def add_statistics(report: Report, statistics: Statistics, uptime: float) -> Rep
     return report
 
 
+def add_notices(report: Report, notices: Mapping[str, Mapping[str, int]]) -> None:
+    """Add what the channels have noted about their devices: by channel, then by kind."""
+    for name, counts in notices.items():
+        if counts:
+            report["channels"].setdefault(name, _depth_report({}, None, 0.0))["notices"] = dict(counts)
+
+
 def statistics_line(report: Report) -> str:
     """One line for the log: `Agent stats durableQueueReceived=0 ... lab: depth=0 ...`."""
     parts = [f"{_CAMEL[state]}={report['states'][state.name.lower()]}" for state in State]

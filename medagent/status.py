@@ -19,7 +19,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
 
     `of_queue`: why the queue is not well.
     """
-    problems = [str(problem) for problem in agent.problems if problem.severity is Severity.ERROR]
+    problems = [str(problem) for problem in agent.problems if problem.severity is Severity.ERROR and not problem.passing]
     reasons = [agent.waiting_for] if agent.waiting_for else []
     reasons += [f"plugin {info.name}: {info.error}" for info in agent.plugins.infos if info.error]
     reasons += [f"queue: {reason}" for reason in of_queue]
@@ -53,6 +53,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
                     "address": channel.address or channel.config.address,
                     "connections": channel.connections,
                     "faults": channel.faults,
+                    "notices": channel.notices,
                 }
             )
             if channel.state != "listening":

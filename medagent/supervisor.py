@@ -1,7 +1,8 @@
 """Hosting of channels: their life cycle, and a guard between a plugin's faults and the core.
 
 A channel is `starting`, then `listening`; when it cannot listen it is `waiting` and tried again with back-off, for ever: a
-port that is taken now is free later. At the end it is `stopped`.
+port that is taken now is free later. At the end it is `stopped`. One that `ChannelConfig.barred` keeps from listening is
+`waiting` too, and not tried.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
-from medagent.channel import Channel, Keyed
+from medagent.channel import Channel, Keyed, Noticing
 from medagent.config.model import ChannelConfig
 from medagent.errors import PLUGIN_FAULTS, ChannelError
 from medagent.tasks import Tasks
@@ -40,7 +41,11 @@ class HostedChannel:
         self._channel = channel
 
     async def start(self) -> None:
-        """Listen, however often it takes."""
+        """Listen, however often it takes; never, if the configuration bars it."""
+        if self.config.barred:
+            self.state, self.reason = "waiting", f"barred until the agent is started with this mended: {self.config.barred}"
+            log.error("channel %s does not listen: %s; it would let everybody in", self.config.name, self.config.barred)
+            return
         delay = FIRST_RETRY
         while True:
             try:
@@ -128,6 +133,16 @@ class HostedChannel:
     @property
     def address(self) -> str:
         return self._guard("address", lambda: self._channel.address, "")
+
+    @property
+    def notices(self) -> dict[str, int]:
+        """What the channel has noted about its devices, by kind; empty if it counts nothing."""
+
+        def counts() -> dict[str, int]:
+            noticing = self._channel
+            return {str(kind): int(count) for kind, count in noticing.notices.items()} if isinstance(noticing, Noticing) else {}
+
+        return self._guard("notices", counts, {})
 
     def _guard(self, what: str, call: Callable[[], T], otherwise: T) -> T:
         try:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
@@ -49,6 +52,40 @@ async def test_a_channel_is_tried_until_it_listens(fault: str, caplog: pytest.Lo
     await supervisor.close()
     assert host.state == "stopped"
     assert channel.calls[-2:] == ["stop_accepting", "close"]
+
+
+async def test_a_channel_that_the_configuration_bars_is_never_told_to_listen(caplog: pytest.LogCaptureFixture) -> None:
+    channel, other = RecordingChannel(), RecordingChannel()
+    host = HostedChannel(replace(CONFIG, barred="alow: unknown parameter; did you mean allow?"), channel)
+    supervisor = Supervisor([host, hosted(other)])
+    supervisor.start()
+    await other.until(lambda: "start" in other.calls)
+    assert host.state == "waiting"
+    assert "alow: unknown parameter; did you mean allow?" in host.reason
+    assert "channel adt does not listen: alow: unknown parameter" in caplog.text
+    await supervisor.stop_accepting()
+    await supervisor.close()
+    assert "start" not in channel.calls
+
+
+class NoticingChannel(RecordingChannel):
+    counts: Mapping[str, int] | None = MappingProxyType({"message too long": 2})
+
+    @property
+    def notices(self) -> Mapping[str, int]:
+        if self.counts is None:
+            raise RuntimeError("of the plugin")
+        return self.counts
+
+
+async def test_notices_of_a_channel_that_has_some() -> None:
+    assert hosted(RecordingChannel()).notices == {}
+    channel = NoticingChannel()
+    host = hosted(channel)
+    assert host.notices == {"message too long": 2}
+    channel.counts = None
+    assert host.notices == {}
+    assert host.faults == 1
 
 
 @pytest.mark.usefixtures("_fast")

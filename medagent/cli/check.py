@@ -15,6 +15,7 @@ from medagent.cli.output import Format, print_json
 from medagent.config.describe import describe, describe_problems
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.config.problems import Problem, Severity
+from medagent.config.settings import Registry
 from medagent.config.wording import show
 from medagent.errors import ConfigError
 
@@ -39,31 +40,32 @@ def check(
     here: Annotated[bool, typer.Option(help="Check hosts against this machine's addresses.")] = True,
 ) -> None:
     """List every problem of an Agent resource and show what would run. Exits 78 if anything is wrong."""
-    config, problems = examine(files, local=here)
+    config, problems, registry = examine(files, local=here)
     if format is Format.JSON:
         described = None if config is None else describe(config)
         document = {"well": not _errors(problems), "configuration": described, "problems": describe_problems(problems)}
         print_json(document)
     else:
         color = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
-        for line in itertools.chain(_problem_lines(problems), _config_lines(config), [_verdict(problems)]):
+        for line in itertools.chain(_problem_lines(problems), _config_lines(config, problems, registry), [_verdict(problems)]):
             typer.echo(line, color=color)
     if _errors(problems):
         raise typer.Exit(ConfigError.exit_code)
 
 
-def examine(files: Sequence[Path], *, local: bool) -> tuple[AgentConfig | None, list[Problem]]:
-    """Read files as the agent would, without a server. An unusable file is a problem too."""
+def examine(files: Sequence[Path], *, local: bool) -> tuple[AgentConfig | None, list[Problem], Registry]:
+    """Read files as the agent would, without a server, and tell what is declared. An unusable file is a problem too."""
     # these cost 0.5 s together, which `medagent --help` should not
     from medagent.configure import configure
     from medagent.fhir.source import from_files
     from medagent.plugins import Plugins
 
+    plugins = Plugins()
     try:
         source = asyncio.run(from_files(files))
     except ConfigError as error:
-        return None, [Problem("files", str(error))]
-    return configure(source, Plugins(), bind_any=False, local=local)
+        return None, [Problem("files", str(error))], plugins.registry
+    return *configure(source, plugins, bind_any=False, local=local), plugins.registry
 
 
 def _errors(problems: Sequence[Problem]) -> int:
@@ -85,14 +87,18 @@ def _group(problem: Problem) -> int:
     return next(index for index, (_, prefix) in enumerate(GROUPS) if problem.where.startswith(prefix))
 
 
-def _config_lines(config: AgentConfig | None) -> Iterator[str]:
+def _config_lines(config: AgentConfig | None, problems: Sequence[Problem], registry: Registry) -> Iterator[str]:
     if config is None:
         return
     what = "no channel would listen" if config.status == "off" else "what would run"
     yield typer.style(f"Agent {show(config.name)}, status {config.status}: {what}", bold=True)
     width = max((len(show(channel.name)) for channel in config.channels), default=0)
+    stopped = {problem.channel for problem in problems} | {channel.name for channel in config.channels if channel.barred}
     for channel in config.channels:
-        yield f"  channel {show(channel.name):{width}}  {_channel_line(channel)}"
+        mark = "" if channel.enabled else "  (off: does not listen)"
+        if channel.enabled and channel.name in stopped:
+            mark = typer.style("  (does not listen: see the errors above)", fg="red")
+        yield f"  channel {show(channel.name):{width}}  {_channel_line(channel, registry)}{mark}"
     if not config.channels:
         yield "  no channel"
     batch = config.batch
@@ -105,13 +111,16 @@ def _config_lines(config: AgentConfig | None) -> Iterator[str]:
     yield ""
 
 
-def _channel_line(channel: ChannelConfig) -> str:
+def _channel_line(channel: ChannelConfig, registry: Registry) -> str:
+    """Where it listens, and what differs from the defaults."""
     host = f"[{channel.host}]" if ":" in channel.host else channel.host
+    defaults = {name: parameter.default for name, parameter in registry.parameters(channel.scheme).items()}
     parameters = ", ".join(
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in channel.parameters.items()
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in channel.parameters.items()
+        if value != defaults.get(name)
     )
-    off = "" if channel.enabled else "  (off: does not listen)"
-    return f"{channel.scheme}://{host}:{channel.port}  {parameters}{off}"
+    return f"{channel.scheme}://{host}:{channel.port}  {parameters}".rstrip()
 
 
 def _verdict(problems: Sequence[Problem]) -> str:

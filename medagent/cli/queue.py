@@ -63,8 +63,15 @@ def show(report: Any) -> None:
         columns = ["channel", "in /s", "out /s", "commit ms p50, p99", "answer ms p50, p99"]
         rows = [_measured_row(name, since, unusual) for name, since in measured.items()]
         table("Since the agent's start", [*columns, *(UNUSUAL[what] for what in unusual)], rows)
+    for what, text in UNUSUAL_FOR_ALL.items():
+        if report.get(what):
+            typer.echo(f"{text} since the agent's start: {report[what]}")
 
 
+UNUSUAL_FOR_ALL = {
+    "refused": "Messages that the queue refused",
+    "reused_control_ids": "Messages accepted under the control ID of another",
+}
 UNUSUAL = {"timed_out_attempts": "timed out", "failed_attempts": "failed", "duplicates": "resent by device"}
 
 

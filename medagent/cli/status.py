@@ -44,4 +44,7 @@ def status(
     if report["channels"]:
         rows = [[c["name"], c["state"], c["address"], c["connections"]] for c in report["channels"]]
         table("Channels", ["name", "state", "address", "connections"], rows)
+        noted = [[c["name"], kind, count] for c in report["channels"] for kind, count in c["notices"].items()]
+        if noted:
+            table("Noted about devices since the agent's start", ["channel", "what", "times"], noted)
     queue.show(report["queue"])

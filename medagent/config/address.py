@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -68,29 +68,71 @@ def _port(parts: SplitResult, where: str, problems: list[Problem]) -> int | None
     return port
 
 
-def parse_parameters(query: str, where: str, known: Mapping[str, Parameter], problems: list[Problem]) -> dict[str, Value]:
-    """Typed values by name, defaults filled in; a parameter that has neither is left out. The first of a name counts."""
+BARS = "nothing: the channel does not listen until that is mended: it would let everybody in"
+"""`Problem.used` of a mistake in a parameter that says who may connect or send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What the query of an address says."""
+
+    values: dict[str, Value]
+    """Typed, by name."""
+    barred: str
+    """Why nobody may listen there, as of `ChannelConfig.barred`."""
+
+
+def parse_parameters(
+    query: str, where: str, known: Mapping[str, Parameter], others: Iterable[Parameter], problems: list[Problem]
+) -> Parameters:
+    """Typed values by name, defaults filled in; a parameter that has neither is left out. The first of a name counts.
+
+    `known` are the parameters of the address's scheme, `others` those of all schemes. A mistake in one that guards bars the
+    channel: so does a name that may be meant for it.
+    """
     values: dict[str, Value] = {}
     seen: set[str] = set()
+    # of several with one name, one that guards counts
+    elsewhere = {item.name: item for item in sorted(others, key=lambda item: item.guards) if item.name not in known}
+    barred: list[str] = []
     for name, text in parse_qsl(query, keep_blank_values=True):
         location = f"{where}?{printable(name)}"
         parameter = known.get(name)
         if name in seen:
             problems.append(Problem(location, "given again", "the first"))
         elif parameter is None:
-            guess = nearest(name, known)
-            problems.append(Problem(location, "unknown parameter" + (f"; did you mean {guess}?" if guess else "")))
+            meant, message = _meant(name, known, elsewhere)
+            if meant is not None and meant.guards:
+                barred.append(f"{printable(name)}: {message}")
+            problems.append(Problem(location, message, BARS if meant is not None and meant.guards else ""))
         elif (value := from_text(text, parameter)) is None:
-            problems.append(
-                Problem(location, f"found {show(text)}, wanted is {parameter.allowed}", default_used(parameter.default))
-            )
+            message = f"found {show(text)}, wanted is {parameter.allowed}"
+            if parameter.guards:
+                barred.append(f"{name}: {message}")
+            problems.append(Problem(location, message, BARS if parameter.guards else default_used(parameter.default)))
         else:
             values[name] = value
             if not parameter.effective:
                 note = f"{name} is known, but has no effect ({parameter.help.rstrip('.')})"
                 problems.append(Problem(location, note, severity=Severity.NOTE))
         seen.add(name)
-    return {name: item.default for name, item in known.items() if item.default is not None} | values
+    values = {name: item.default for name, item in known.items() if item.default is not None} | values
+    return Parameters(values, "; ".join(barred))
+
+
+def _meant(name: str, known: Mapping[str, Parameter], elsewhere: Mapping[str, Parameter]) -> tuple[Parameter | None, str]:
+    """The parameter that an unknown name is most likely meant for, and what to say of it."""
+    guards = {other: item for other, item in elsewhere.items() if item.guards}
+    meant = elsewhere.get(name) or {item.name.lower(): item for item in guards.values()}.get(name.lower())
+    if meant is None:
+        guess = nearest(name, [*known, *guards])
+        if guess is None:
+            return None, "unknown parameter"
+        meant = known.get(guess) or guards[guess]
+    if meant.name in known:
+        return meant, f"unknown parameter; did you mean {meant.name}?"
+    spelled = "" if meant.name == name else f"{meant.name} is "
+    return meant, f"unknown parameter; {spelled}only for {', '.join(meant.schemes)}"
 
 
 def host_notes(host: str, where: str, *, local: bool) -> list[Problem]:

@@ -99,7 +99,8 @@ EFFECTIVE = (
         "maxFrameBytes",
         int,
         _AGENT.max_frame_bytes,
-        "Largest frame that the server takes, bytes of the whole JSON text; longer messages are refused.",
+        "Largest frame that the server takes, bytes of the whole JSON text; longer messages are refused. With the default "
+        "about 1,044,480 bytes are left for a frame of a device.",
         minimum=1024,
     ),
     *RETRY,

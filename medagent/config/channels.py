@@ -65,6 +65,7 @@ def _config(name: str, listener: Listener) -> ChannelConfig:
         address=listener.address,
         parameters=listener.parameters,
         enabled=listener.enabled,
+        barred=listener.barred,
     )
 
 

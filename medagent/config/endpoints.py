@@ -39,6 +39,8 @@ class Listener:
     """As spelled."""
     parameters: Mapping[str, Value]
     enabled: bool
+    barred: str
+    """As of `ChannelConfig.barred`."""
 
 
 # decoded JSON that nobody has validated yet
@@ -67,8 +69,10 @@ def parse_endpoint(raw: Mapping[str, Any], name: str, rules: EndpointRules, prob
         return None
     if enabled and not rules.bind_any:
         problems += host_notes(parsed.host, where, local=rules.local)
-    parameters = parse_parameters(parsed.query, where, rules.registry.parameters(parsed.scheme), problems)
-    return Listener(parsed.scheme, parsed.host, parsed.port, address, MappingProxyType(parameters), enabled)
+    registry = rules.registry
+    parameters = parse_parameters(parsed.query, where, registry.parameters(parsed.scheme), registry.all_parameters(), problems)
+    values = MappingProxyType(parameters.values)
+    return Listener(parsed.scheme, parsed.host, parsed.port, address, values, enabled, parameters.barred)
 
 
 def _enabled(status: object, name: str, problems: list[Problem]) -> bool:

@@ -94,6 +94,8 @@ class ChannelConfig:
     """Typed values of the address's query parameters, defaults filled in, by name."""
     enabled: bool = True
     """False when Endpoint.status is `off`."""
+    barred: str = ""
+    """Why it does not listen although it is enabled: a mistake that would let everybody in; "" if it may listen."""
 
 
 @dataclass(frozen=True, slots=True)

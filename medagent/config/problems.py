@@ -26,6 +26,10 @@ class Problem:
     used: str = ""
     """What is used instead, such as `the default, 100`; "" if nothing is."""
     severity: Severity = Severity.ERROR
+    channel: str = ""
+    """The channel that does not listen because of it; "" if none does not."""
+    passing: bool = False
+    """The channel looks at this again by itself, and then says in its own state how it is: `medagent status` leaves it out."""
 
     def __str__(self) -> str:
         used = f"; using {self.used}" if self.used else ""

@@ -58,6 +58,8 @@ class Parameter:
     """For strings: the allowed values, compared without regard to case; the value is used as spelled here."""
     effective: bool = True
     declared_by: str = ""
+    guards: bool = False
+    """It says who may connect or send: a mistake in it must not open the channel, so the channel does not listen."""
 
     @property
     def allowed(self) -> str:

@@ -25,12 +25,12 @@ HIGH_WATER_BYTES = 16 * 1024 * 1024
 HIGH_WATER_MESSAGES = 4000
 """Above one of these, in messages accepted and not committed yet, channels read nothing more until half of it is left."""
 
-DUPLICATE_REFUSAL = Refusal(RefusalKind.DUPLICATE, "its control ID is that of another message (duplicateBehavior=reject)")
+DUPLICATE_REFUSAL = Refusal(RefusalKind.DUPLICATE, "The control ID is that of another message")
 TOGETHER_REFUSAL = Refusal(
-    RefusalKind.UNACCEPTABLE, "the batch is refused as a whole, since another of its messages cannot be accepted"
+    RefusalKind.UNACCEPTABLE, "The batch is refused as a whole, since another of its messages cannot be accepted"
 )
 SECONDS_BETWEEN_NOTES = 10.0
-STORAGE_REFUSAL = Refusal(RefusalKind.STORAGE, "the message could not be stored; send it again")
+STORAGE_REFUSAL = Refusal(RefusalKind.STORAGE, "The message could not be stored; send it again")
 
 
 class Accepted(Protocol):
@@ -141,33 +141,36 @@ class Intake:
                 fitting.append(message)
                 continue
             # the last one first: who keeps where its senders stand goes back step by step
-            for part, reason in zip(reversed(parts), reversed(reasons), strict=True):
+            for part, found in zip(reversed(parts), reversed(reasons), strict=True):
+                reason, changed_by = found or ("", "")
                 refusal = Refusal(RefusalKind.UNACCEPTABLE, reason) if reason else TOGETHER_REFUSAL
-                self._refuse(channel, (part,), refusal)
+                self._refuse(channel, (part,), refusal, changed_by)
         return fitting
 
-    def _reason_against(self, channel: str, message: InboundMessage) -> str:
-        """Why a long message cannot be sent to the server; "" if it can."""
+    def _reason_against(self, channel: str, message: InboundMessage) -> tuple[str, str] | None:
+        """Why a long message cannot be sent to the server, and the setting that it is about, if any; None if it can."""
         try:
             size = encoded_size(self._channels[channel].forward(message))
         # a channel may be a plugin's and raise anything on one message; the others go on
         except Exception as error:  # noqa: BLE001  as said above
-            return f"the message cannot be forwarded ({type(error).__name__})"
+            return f"The message cannot be forwarded ({type(error).__name__})", ""
         if size <= self._max_body_bytes:
-            return ""
-        return f"the message is {size} bytes as JSON text, and the server takes {self._max_body_bytes} (maxFrameBytes)"
+            return None
+        return f"The message is {size} bytes as JSON text, and the server takes {self._max_body_bytes}", "maxFrameBytes"
 
-    def _refuse(self, channel: str, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
+    def _refuse(self, channel: str, messages: Sequence[InboundMessage], refusal: Refusal, changed_by: str = "") -> None:
+        """`changed_by`: the setting or parameter that it is about, for the log; a device is told of none."""
         self.refused += len(messages)
-        self._note_refusal(channel, refusal)
+        self._note_refusal(channel, refusal, changed_by)
         self._channels[channel].refused(messages, refusal)
 
-    def _note_refusal(self, channel: str, refusal: Refusal) -> None:
+    def _note_refusal(self, channel: str, refusal: Refusal, changed_by: str) -> None:
         """One line in ten seconds for each channel and kind: a full disk must not fill with lines about it."""
         key, now = (channel, refusal.kind), self._clock.monotonic()
         if now >= self._silent_until.get(key, 0.0):
             self._silent_until[key] = now + SECONDS_BETWEEN_NOTES
-            log.warning("channel %s: messages are refused (%d so far): %s", channel, self.refused, refusal.reason)
+            reason = f"{refusal.reason} ({changed_by})" if changed_by else refusal.reason
+            log.warning("channel %s: messages are refused (%d so far): %s", channel, self.refused, reason)
 
     def committed(self, receipt: Receipt) -> None:
         """The store's word: acknowledge exactly what the receipt names, in order, and pass it on."""

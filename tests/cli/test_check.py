@@ -57,6 +57,30 @@ def test_a_faulty_agent(app: typer.Typer, tmp_path: Path) -> None:
     assert "3 errors, 0 notes" in lines[-1]
 
 
+def test_only_what_differs_from_the_defaults_is_shown(app: typer.Typer, tmp_path: Path) -> None:
+    agent = write(tmp_path, "agent.json", agent_resource({"adt": "ep"}))
+    endpoint = write(tmp_path, "endpoint.json", endpoint_resource("ep", "mllp://0.0.0.0:2575?enhanced=false&lenientEnd=true"))
+    lines = CliRunner().invoke(app, ["check", agent, endpoint]).output.splitlines()
+    assert '  channel "adt"  mllp://0.0.0.0:2575  lenientEnd=true' in lines
+
+
+def test_channels_that_will_not_listen_are_marked(app: typer.Typer, tmp_path: Path) -> None:
+    addresses = {
+        "open": "mllp://0.0.0.0:2575?alow=10.1.0.0/16",
+        "files": "mllps://0.0.0.0:2576?certFile=/missing.pem&keyFile=/missing.key",
+        "nameless": "mllps://0.0.0.0:2577?certFile=/missing.pem",
+        "well": "mllp://0.0.0.0:2578?allow=1.2.3",
+    }
+    agent = write(tmp_path, "agent.json", agent_resource({name: name for name in addresses}))
+    endpoints = [write(tmp_path, name, endpoint_resource(name, address)) for name, address in addresses.items()]
+    result = CliRunner().invoke(app, ["check", agent, *endpoints])
+    assert result.exit_code == 78
+    lines = [line for line in result.output.splitlines() if line.startswith("  channel ")]
+    assert ["does not listen: see the errors above" in line for line in lines] == [True, True, True, False]
+    assert "?alow: unknown parameter; did you mean allow?; using nothing: the channel does not listen" in result.output
+    assert "using no entry: nobody can connect" in result.output
+
+
 def test_json(app: typer.Typer, tmp_path: Path, endpoint: str) -> None:
     agent = write(tmp_path, "agent.json", agent_resource({"adt": "ep"}, [setting("batchSize", 0)]))
     result = CliRunner().invoke(app, ["check", "--format", "json", agent, endpoint])

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from medagent.cli import state
-from medagent.queue.base import Change
+from medagent.cli import queue, state
+from medagent.queue.base import Change, ChannelDepth
 from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite import SqliteStore
+from medagent.report import queue_report
 from medagent.testing.command_line import run_main
 from medagent.testing.process import AgentProcess
 from medagent.testing.queue import message
@@ -79,6 +80,17 @@ def test_a_file_that_is_no_queue(tmp_path: Path) -> None:
     done = run_main("queue", "stats", "--state-dir", str(tmp_path))
     assert done.exit_code == 1
     assert done.stderr.startswith("medagent: cannot read the queue")
+
+
+@pytest.mark.parametrize(("refused", "reused"), [(0, 0), (3, 0), (3, 2)])
+def test_refusals_and_reused_control_ids_are_shown_unless_there_are_none(
+    capsys: pytest.CaptureFixture[str], refused: int, reused: int
+) -> None:
+    report = queue_report({"adt": ChannelDepth({State.RECEIVED: 1}, 1.0)})
+    queue.show(report | {"refused": refused, "reused_control_ids": reused})
+    shown = capsys.readouterr().out
+    assert ("Messages that the queue refused since the agent's start: 3" in shown) is bool(refused)
+    assert ("Messages accepted under the control ID of another since the agent's start: 2" in shown) is bool(reused)
 
 
 async def test_the_running_agent_is_asked(folder: Path) -> None:

@@ -121,11 +121,36 @@ async def test_a_wrong_count(world: World, channel: str, code: str, stored: list
     async with world.agent() as process:
         frames = await exchange(process, channel, batch(*ABC, count=4), 3)
         assert [outcomes(frame) for frame in frames] == [[(code, name)] for name in "ABC"]
-        assert await process.logged("BTS-1 is not the number of messages, 3")
+        assert await process.logged("BTS-1 is wrong: the batch has 3 messages")
         await process.stop()
     assert world.stored == stored
+    assert sum("BTS-1 is wrong" in line for line in process.log) == 1
     if code == "CR":
         assert b"|207^" in frames[0]
+
+
+@pytest.mark.parametrize("line_end", [b"\r", b"\n", b"\r\n"])
+async def test_messages_without_headers_are_a_batch(world: World, line_end: bytes) -> None:
+    # HL7 v2.5.1, chapter 2.10.3: BHS and FHS are optional
+    body = b"".join(ABC).replace(b"\r", line_end)
+    async with world.agent() as process:
+        frames = await exchange(process, "message", body, 6)
+        assert [outcomes(frame) for frame in frames[:3]] == [[("CA", "A")], [("CA", "B")], [("CA", "C")]]
+        commit, application = await exchange(process, "batch", body, 2)
+        assert outcomes(commit) == [("CA", "A"), ("CA", "B"), ("CA", "C")]
+        assert outcomes(application) == [("AA", "A"), ("AA", "B"), ("AA", "C")]
+        assert commit.startswith(b"MSH|"), "no header, as it came"
+        await process.drained(world.state_dir)
+    assert world.stored == ["A", "B", "C"] * 2, "a message each, once a channel"
+
+
+async def test_one_bad_message_of_a_batch_without_headers_refuses_them_all(world: World) -> None:
+    bad = message("B").replace(b"MSH|^~\\&|", b"MSH|A|")
+    async with world.agent() as process:
+        frames = await exchange(process, "message", ABC[0] + bad + ABC[2], 3)
+        assert sorted(outcomes(frame)[0] for frame in frames) == [("CR", "A"), ("CR", "B"), ("CR", "C")]
+        await process.stop()
+    assert world.stored == []
 
 
 async def test_one_bad_message_refuses_them_all(world: World) -> None:

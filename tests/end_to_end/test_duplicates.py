@@ -217,7 +217,7 @@ async def test_a_rejected_copy_is_named_in_the_error(world: World) -> None:
         await device.receive()
         await device.send(message("D1", "two"))
         refused = await device.receive()
-    assert b"\rMSA|CR|D1|" in refused
+    assert b"\rMSA|CR|D1|The control ID is that of another message\r" in refused
     assert b"\rERR||MSH^1^10|205^Duplicate key identifier^HL70357|E|" in refused
     assert b"two" not in refused
 

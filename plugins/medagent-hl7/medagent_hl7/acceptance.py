@@ -24,10 +24,12 @@ class Objection:
     """Of table 0357."""
     error_field: int
     """Of MSH."""
+    detail: str = ""
+    """What the log has to say beside the text."""
 
 
 _NO_CONTROL_ID = Objection("The message has no control ID", REQUIRED_FIELD_MISSING, _CONTROL_ID)
-_INVALID_TEXT = Objection("The message is not valid in its character set", DATA_TYPE_ERROR, _CHARACTER_SET)
+_INVALID_TEXT = "The message is not valid in its character set"
 _NOT_WIDE = Objection("The message is declared UTF-16 or UTF-32 and is neither", DATA_TYPE_ERROR, _CHARACTER_SET)
 
 
@@ -49,6 +51,6 @@ class Acceptance:
             return _NO_CONTROL_ID
         if header.evident_codec is None and charset.declared(header) is Unusable.WIDE:
             return None if charset.is_valid(body, self._codec) else _NOT_WIDE
-        if self._reject_invalid_text and not charset.is_valid(body, charset.codec_of(header, self._codec)):
-            return _INVALID_TEXT
+        if self._reject_invalid_text and not charset.is_valid(body, codec := charset.codec_of(header, self._codec)):
+            return Objection(_INVALID_TEXT, DATA_TYPE_ERROR, _CHARACTER_SET, f" ({codec} expected)")
         return None

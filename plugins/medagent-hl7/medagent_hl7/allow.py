@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from medagent.config.model import ChannelConfig, Value
 from medagent.config.problems import Problem
 from medagent.config.settings import Parameter
+from medagent.config.wording import show
 from medagent_hl7.message import Header
 from medagent_hl7.schemes import SCHEMES
 
@@ -20,6 +21,7 @@ PARAMETERS = (
         str,
         None,
         "addresses and networks that may connect, comma-separated, such as `10.1.0.0/16,192.0.2.7`. Unset: all",
+        guards=True,
     ),
     Parameter(
         "allowSender",
@@ -27,6 +29,7 @@ PARAMETERS = (
         str,
         None,
         "senders whose messages are accepted, comma-separated, as `MSH-3^MSH-4`, with one side empty for any. Unset: all",
+        guards=True,
     ),
 )
 
@@ -66,7 +69,7 @@ class AllowedSenders:
         listed = parameters.get("allowSender")
         if listed is None:
             return None
-        pairs = (entry.partition("^") for entry in _entries(listed))
+        pairs = (entry.partition("^") for entry in _entries(listed) if _names_a_sender(entry))
         return cls(frozenset((application.strip(), facility.strip()) for application, _, facility in pairs))
 
     def __contains__(self, header: Header) -> bool:
@@ -78,17 +81,27 @@ class AllowedSenders:
 def find_problems(channel: ChannelConfig) -> list[Problem]:
     """Find entries of `allow` that are no networks, and entries of `allowSender` that name no sender."""
     where = f"Agent.channel {channel.name}: Endpoint.address parameter"
-    networks = [
-        Problem(f"{where} allow", f"{entry} is neither an IP address nor a network such as 10.1.0.0/16", "the other entries")
-        for entry in _entries(channel.parameters.get("allow", ""))
-        if _network(entry) is None
-    ]
-    senders = [
-        Problem(f"{where} allowSender", f"{entry} is no sender such as LAB^NORTH, LAB or ^NORTH", "the other entries")
-        for entry in _entries(channel.parameters.get("allowSender", ""))
-        if not entry.replace("^", "").strip() or entry.count("^") > 1
-    ]
-    return networks + senders
+    no_network = "neither an IP address nor a network such as 10.1.0.0/16"
+    no_sender = "no sender such as LAB^NORTH, LAB or ^NORTH"
+    problems: list[Problem] = []
+    if (listed := channel.parameters.get("allow")) is not None:
+        problems += _unusable(f"{where} allow", listed, no_network, "connect", lambda entry: _network(entry) is not None)
+    if (listed := channel.parameters.get("allowSender")) is not None:
+        problems += _unusable(f"{where} allowSender", listed, no_sender, "send", _names_a_sender)
+    return problems
+
+
+def _unusable(where: str, listed: Value, fault: str, verb: str, usable: Callable[[str], bool]) -> list[Problem]:
+    """The entries that cannot be used; with no other one nobody can `verb`."""
+    entries = list(_entries(listed))
+    used = "the other entries" if any(map(usable, entries)) else f"no entry: nobody can {verb}"
+    if not entries:
+        return [Problem(where, f"{show(listed)} names nobody", used)]
+    return [Problem(where, f"{entry} is {fault}", used) for entry in entries if not usable(entry)]
+
+
+def _names_a_sender(entry: str) -> bool:
+    return bool(entry.replace("^", "").strip()) and entry.count("^") <= 1
 
 
 def _entries(listed: Value) -> Iterator[str]:

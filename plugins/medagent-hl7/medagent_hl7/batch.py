@@ -2,7 +2,8 @@
 
     [FHS] { [BHS] { MSH ... } [BTS] } [FTS]
 
-A frame is a batch if it begins with FHS or BHS. Trailers may be missing, and each header has delimiters of its own.
+A frame is a batch if it begins with FHS or BHS, or with MSH and holds a further MSH segment: headers and trailers are optional.
+Each header has delimiters of its own.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ PARAMETERS = (
 
 _HEADERS = (b"FHS", b"BHS")
 _SEGMENT = re.compile(rb"(?:^|(?<=[\r\n]))(FHS|BHS|BTS|FTS|MSH)")
+_FURTHER_MESSAGE = re.compile(rb"[\r\n]MSH[^\w\s]")
+"""With its separator: a line of text may begin with these letters too."""
 _LINE_END = re.compile(rb"[\r\n]")
 _FIELDS = 12
 """The last field of a header that is read is BHS-12; BHS-1 is the separator itself."""
@@ -117,7 +120,12 @@ class BatchFile:
 
 def is_batch(body: bytes) -> bool:
     """Whether a frame's data is a batch."""
-    return body.removeprefix(BOM).startswith(_HEADERS)
+    if body.startswith(BOM):
+        body = body.removeprefix(BOM)
+    # what one message costs; the expression is not searched in it
+    if b"\rMSH" not in body and b"\nMSH" not in body:
+        return body.startswith(_HEADERS)
+    return body.startswith(_HEADERS) or (body.startswith(b"MSH") and _FURTHER_MESSAGE.search(body) is not None)
 
 
 def split(body: bytes, max_messages: int = MAX_MESSAGES) -> BatchFile:
@@ -196,12 +204,12 @@ class _Splitter:
                 self._fault("BTS without a batch before it")
                 return
             self._open.trailer = True
-            self._check("BTS-1", count, len(self._open.messages), "messages")
+            self._check("BTS-1", count, "batch", len(self._open.messages), "message", "messages")
             self._open = None
         else:
             self._close_batch()
             self._ended = True
-            self._check("FTS-1", count, len(self._file.batches), "batches")
+            self._check("FTS-1", count, "file", len(self._file.batches), "batch", "batches")
 
     def _close_batch(self) -> None:
         """The batch at hand ends; only one with a header owes a trailer."""
@@ -209,10 +217,10 @@ class _Splitter:
             self._file.missing.append("BTS")
         self._open = None
 
-    def _check(self, where: str, count: str, actual: int, what: str) -> None:
+    def _check(self, where: str, count: str, holder: str, actual: int, one: str, many: str) -> None:
         """A count that is not given is not checked."""
         if count and count.lstrip("0") != str(actual).lstrip("0"):
-            self._file.miscounts.append(f"{where} is not the number of {what}, {actual}")
+            self._file.miscounts.append(f"{where} is wrong: the {holder} has {actual} {one if actual == 1 else many}")
 
     def _fault(self, text: str) -> None:
         self._file.fault = self._file.fault or text

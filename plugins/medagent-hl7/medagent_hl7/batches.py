@@ -34,6 +34,8 @@ class Fault:
     text: str
     error_code: int
     error_field: int | None = None
+    detail: str = ""
+    """What the log has to say beside the text."""
 
 
 Examine = Callable[[Header, bytes], Fault | None]
@@ -77,7 +79,8 @@ class Batches:
         batch = split(body, self._settings.max_messages)
         if batch.excess:
             return [], self._refuse_excess(batch, body, remote)
-        self._note_envelope(batch, remote)
+        common = self._fault_of(batch)
+        self._note_envelope(batch, remote, refused=common is not None)
         indexes: list[int] = []
         parts: list[InboundMessage] = []
         headers: dict[int, Header] = {}
@@ -104,10 +107,9 @@ class Batches:
             parts.append(
                 InboundMessage(message, header.control_id, remote, link, header, self._rules, sender=sender_of(header))
             )
-        common = self._fault_of(batch)
         if common is not None or faults:
             first = common or next(iter(faults.values()))
-            self._notices.add("batch refused", f"{len(messages)} messages: {first.text}, from {remote}")
+            self._notices.add("batch refused", f"{len(messages)} messages: {first.text}{first.detail}, from {remote}")
             return [], self._refuse(batch, headers, faults, common or Fault(_REFUSED_WITH_OTHERS, INTERNAL_ERROR))
         if not parts:
             return [], self._to_empty()
@@ -121,11 +123,11 @@ class Batches:
     def _is_ignored(self, header: Header, message: bytes) -> bool:
         return is_acknowledgment(header, message) and not self._message_replies.takes(header)
 
-    def _note_envelope(self, batch: BatchFile, remote: str) -> None:
-        """What is odd about it, in a line or two."""
+    def _note_envelope(self, batch: BatchFile, remote: str, *, refused: bool) -> None:
+        """What is odd about it, in a line or two; what refuses it is noted with the refusal."""
         for name, count in Counter(batch.missing).items():
             self._notices.add("batch", f"{name} is missing{f' {count} times' if count > 1 else ''}, from {remote}")
-        if batch.miscounts:
+        if batch.miscounts and not refused:
             self._notices.add("batch", f"{batch.miscounts[0]}, from {remote}")
 
     def _refuse_excess(self, batch: BatchFile, body: bytes, remote: str) -> list[bytes]:

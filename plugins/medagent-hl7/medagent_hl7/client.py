@@ -15,7 +15,7 @@ from medagent_hl7.listening import format_address
 from medagent_hl7.message import Header, msa
 from medagent_hl7.outbound import Connection, connect
 from medagent_hl7.owed import ANSWER_CODES
-from medagent_hl7.release2 import COMMITTED, NOT_COMMITTED, StopAndWait, is_transport_block
+from medagent_hl7.release2 import COMMITTED, NOT_COMMITTED, StopAndWait, closed, is_transport_block
 
 CONNECT_TIMEOUT = 10.0
 MOST_REMEMBERED = 10_000
@@ -66,6 +66,7 @@ class Client:
         """Control IDs of messages that wait no more: an acknowledgment of them may still come, or come again."""
         self._connection: Connection | None = None
         self._release2: StopAndWait | None = None
+        self._lost_because = ""
         self.unmatched = 0
         """Answers that came again, whose MSA-2 named no message that was waiting, or that had no MSA segment."""
 
@@ -83,6 +84,11 @@ class Client:
     def usable(self) -> bool:
         """Whether another message may be sent: connected, and no commit acknowledgment block is in doubt."""
         return self._connection is not None and not (self._release2 is not None and self._release2.in_doubt)
+
+    @property
+    def block(self) -> bytes:
+        """The block that the receiver sent for the last message: 0x06, 0x15, or nothing, as always in release 1."""
+        return b"" if self._release2 is None else self._release2.last
 
     def can_send(self, control_id: str) -> bool:
         """Whether `usable`, and no acknowledgment of an earlier message could be taken for that of one with this control ID."""
@@ -137,7 +143,7 @@ class Client:
             async with asyncio.timeout(timeout):
                 while not expect.is_met(pending.codes):
                     if self._connection is None:
-                        raise ConnectionLost(f"the receiver closed the connection, {_got(pending.codes)}", pending.answers)
+                        raise ConnectionLost(f"{closed(self._lost_because)}, {_got(pending.codes)}", pending.answers)
                     pending.changed.clear()
                     await pending.changed.wait()
         except TimeoutError:
@@ -184,10 +190,11 @@ class Client:
                 pending.answers.append(Acknowledgment(found[0], body, now - pending.sent_at))
                 pending.changed.set()
 
-    def _lost(self) -> None:
+    def _lost(self, reason: str) -> None:
         self._connection = None
+        self._lost_because = reason
         if self._release2 is not None:
-            self._release2.lost()
+            self._release2.lost(reason)
         for pending in self._pending.values():
             pending.changed.set()
 

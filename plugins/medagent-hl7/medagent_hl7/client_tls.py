@@ -22,12 +22,23 @@ def client_context(ca_file: Path | None = None, cert_file: Path | None = None, k
         raise ConfigError(f"the CA certificates in {ca_file} cannot be used: {_reason(error)}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cert_file is not None:
+        if key_file is None and not _holds_key(cert_file):
+            raise ConfigError(f"{cert_file} holds a certificate and no key: give the key's file too (--key-file)")
         try:
             # the empty password: an encrypted key must not make a service ask on its terminal
             context.load_cert_chain(cert_file, key_file, password="")
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"the certificate {cert_file} or its key cannot be used: {_reason(error)}") from None
     return context
+
+
+def _holds_key(file: Path) -> bool:
+    """Whether a file has a key in it; also for one that cannot be read, about which the ssl module says more."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return True
+    return b"PRIVATE KEY-----" in content or b"-----BEGIN CERTIFICATE" not in content
 
 
 def _reason(error: OSError) -> str:

@@ -30,12 +30,10 @@ def note_fault(event: FrameEvent, connection: Connection, notices: Notices, max_
             notices.add("frame without an end", text)
         case Oversize():
             notices.add("message too long", f"more than {max_bytes} bytes, {peer}; maxFrameBytes is the limit")
-        case Discarded(size):
-            notices.add("message discarded", f"{size} bytes, the limit is {max_bytes}, {peer}")
         case Endless():
             notices.add("connection closed", f"{connection.remote} sends a frame of more than {ENDLESS_FACTOR} times the limit")
             connection.abort()
         case Empty():
             notices.add("empty frame", peer)
-        case Frame():
+        case Frame() | Discarded():  # what is discarded has been noted as too long
             pass

@@ -29,6 +29,10 @@ class Notices:
             self._logged_at[kind] = now
             self._log.log(level, "channel %s: %s: %s (%d so far)", self._channel, kind, text, self.counts[kind])
 
+    def count(self, kind: str) -> None:
+        """Count a notice that is logged elsewhere, or not at all."""
+        self.counts[kind] += 1
+
     def add_once(self, kind: str, key: tuple[str, ...], text: str) -> None:
         """Count a notice, and log it if this is the first one of its kind with this `key`, which is not logged."""
         self.counts[kind] += 1

@@ -22,8 +22,9 @@ CLOSE_TIMEOUT = 1.0
 class Connection(asyncio.Protocol):
     """An MLLP connection: bodies in, bodies out. Made by `connect`."""
 
-    def __init__(self, received: Callable[[list[bytes]], None], lost: Callable[[], None]) -> None:
-        """`received` gets the frames of one read together; `lost` is called once, also after `close`."""
+    def __init__(self, received: Callable[[list[bytes]], None], lost: Callable[[str], None]) -> None:
+        """`received` gets the frames of one read together; `lost` is called once, also after `close`, with the receiver's
+        reason, "" if it gave none."""
         self._received = received
         self._lost = lost
         self._decoder = FrameDecoder(MAX_ANSWER_BYTES)
@@ -73,14 +74,14 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._ended.set_result(None)
-        self._lost()
+        self._lost(_tls_fault(error) if isinstance(error, ssl.SSLError) else "")
 
 
 async def connect(
     host: str,
     port: int,
     received: Callable[[list[bytes]], None],
-    lost: Callable[[], None],
+    lost: Callable[[str], None],
     timeout: float,
     tls: ssl.SSLContext | None = None,
 ) -> Connection:
@@ -109,9 +110,19 @@ def _reason(error: OSError, over_tls: bool) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or 'no reason given').replace('_', ' ').lower()}"
+        return _tls_fault(error)
     if over_tls and isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
         return "it hung up during the TLS handshake; it may not speak TLS, or want a client certificate"
     if error.errno and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
     return error.strerror or str(error)
+
+
+def _tls_fault(error: ssl.SSLError) -> str:
+    """The alert that the peer has sent, such as `certificate required`, or what else went wrong.
+
+    With TLS 1.3 a client hears only after the handshake, on its first read, that its certificate was refused.
+    """
+    reason = (error.reason or "no reason given").replace("_", " ").lower()
+    _, alert, told = reason.partition(" alert ")
+    return f"TLS failed: the receiver says: {told}" if alert else f"TLS failed: {reason}"

@@ -27,6 +27,11 @@ def is_transport_block(body: bytes) -> bool:
     return body in (COMMITTED, NOT_COMMITTED)
 
 
+def closed(reason: str) -> str:
+    """What is said of a connection that the receiver has ended."""
+    return f"the receiver closed the connection ({reason})" if reason else "the receiver closed the connection"
+
+
 class StopAndWait:
     """The sender's side of one connection: one block at a time, written again after 0x15 or a time-out.
 
@@ -40,6 +45,10 @@ class StopAndWait:
         self._turn = asyncio.Lock()
         self._verdict: asyncio.Future[bytes] | None = None
         self.in_doubt = False
+        self.last = b""
+        """What the receiver answered to the last block; nothing if it did not answer in time, or has not yet."""
+        self._heard = False
+        """Whether any answer has come on this connection."""
 
     async def send(self, body: bytes, timeout: float) -> None:
         """Send a block when those before it are settled; return when the receiver has it. `timeout`: seconds an attempt.
@@ -49,12 +58,16 @@ class StopAndWait:
         async with self._turn:
             if self.in_doubt:
                 raise ConnectionLost("the connection is out of step: an answer to an earlier block did not come in time")
+            self.last = b""
             for _ in range(MAX_ATTEMPTS):
-                answer = await self._attempt(body, timeout)
-                if answer == COMMITTED:
+                self.last = await self._attempt(body, timeout)
+                if self.last == COMMITTED:
                     return
-            last = "refused by 0x15" if answer else f"no commit acknowledgment block within {timeout:g} s"
-            raise NotCommitted(f"not stored by the receiver: {last}, {MAX_ATTEMPTS} attempts")
+            if self.last:
+                raise NotCommitted(f"not stored by the receiver: refused by 0x15, {MAX_ATTEMPTS} attempts")
+            text = f"no commit acknowledgment block within {timeout:g} s in {MAX_ATTEMPTS} attempts"
+            question = "" if self._heard else "; does the receiver speak MLLP release 2?"
+            raise NotCommitted(f"not known to be stored: {text}{question}")
 
     async def _attempt(self, body: bytes, timeout: float) -> bytes:
         """Write the block once; return the data of the answer, or nothing after a time-out."""
@@ -74,13 +87,14 @@ class StopAndWait:
 
     def received(self, block: bytes) -> None:
         """0x06 or 0x15 has come in."""
+        self._heard = True
         if self._verdict is None or self._verdict.done():
             self.in_doubt = True
         else:
             self._verdict.set_result(block)
 
-    def lost(self) -> None:
-        """The connection has ended."""
+    def lost(self, reason: str) -> None:
+        """The connection has ended; `reason` is the receiver's, "" if it gave none."""
         self.in_doubt = True
         if self._verdict is not None and not self._verdict.done():
-            self._verdict.set_exception(ConnectionLost("the receiver closed the connection before it acknowledged the block"))
+            self._verdict.set_exception(ConnectionLost(f"{closed(reason)} before it acknowledged the block"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from medagent.channel import ChannelContext
 from medagent.errors import ChannelError
@@ -202,6 +202,10 @@ class Hl7Channel:
     def address(self) -> str:
         return self._address
 
+    @property
+    def notices(self) -> Mapping[str, int]:
+        return self._notices.counts
+
     def reasons(self) -> list[str]:
         """Why the channel is not well although it listens, for `medagent status`."""
         certificates = [] if self._certificates is None else self._certificates.reasons(time.time())
@@ -248,18 +252,19 @@ class Hl7Channel:
                 frames += _placed(messages, self._handle_fault(connection, event))
                 continue
             connection.junk_bytes = 0
+            if is_batch(event.body):
+                accepted += self._prepare(connection, messages, frames)
+                messages, frames = [], []
+                batch, refusals = self._tracking.batches.receive(event.body, connection.remote, connection.link)
+                accepted += batch
+                parts = undecided(batch)
+                connection.order.add(parts, [(len(parts), frame) for frame in refusals])
+                continue
             try:
                 header = Header.parse(event.body)
             except Hl7Error as error:
                 if is_transport_block(event.body):
                     self._note_block(event.body, connection)
-                elif is_batch(event.body):
-                    accepted += self._prepare(connection, messages, frames)
-                    messages, frames = [], []
-                    batch, refusals = self._tracking.batches.receive(event.body, connection.remote, connection.link)
-                    accepted += batch
-                    parts = undecided(batch)
-                    connection.order.add(parts, [(len(parts), frame) for frame in refusals])
                 else:
                     self._notices.add("frame without an HL7 message", f"{error}, from {connection.remote}")
                     frames += _placed(messages, self._reject(event.body, str(error), error.code))
@@ -271,7 +276,7 @@ class Hl7Channel:
                 self._notices.add("acknowledgment ignored", f"from {connection.remote}", logging.DEBUG)
                 reply = self._replies.to_ignored()
             elif (objection := self._acceptance.objection(header, event.body)) is not None:
-                self._notices.add("message not accepted", f"{objection.text}, from {connection.remote}")
+                self._notices.add("message not accepted", f"{objection.text}{objection.detail}, from {connection.remote}")
                 reply = self._replies.to_unacceptable(header, objection.text, objection.error_code, objection.error_field)
             else:
                 remote, link, sender = connection.remote, connection.link, sender_of(header)
@@ -326,7 +331,9 @@ class Hl7Channel:
         if self._allowed_senders is not None and header not in self._allowed_senders:
             return Fault(_NOT_ALLOWED, INTERNAL_ERROR)
         objection = self._acceptance.objection(header, body)
-        return None if objection is None else Fault(objection.text, objection.error_code, objection.error_field)
+        if objection is None:
+            return None
+        return Fault(objection.text, objection.error_code, objection.error_field, detail=objection.detail)
 
     def _to_commit(self, message: InboundMessage) -> bytes | None:
         origin = message.origin
@@ -351,7 +358,10 @@ class Hl7Channel:
         limit = self._context.max_body_bytes
         note_fault(event, connection, self._notices, limit)
         if isinstance(event, Oversize):
-            return self._reject(event.head, f"The message is longer than {limit} bytes", INTERNAL_ERROR)
+            text = f"The message is longer than {limit} bytes"
+            if is_batch(event.head):
+                text = f"The batch is longer than {limit} bytes: send its messages in several"
+            return self._reject(event.head, text, INTERNAL_ERROR)
         return self._replies.to_unreadable() if isinstance(event, Empty) else None
 
     def _note_block(self, block: bytes, connection: Connection) -> None:

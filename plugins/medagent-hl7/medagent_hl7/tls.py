@@ -14,6 +14,7 @@ from typing import Any
 from medagent.config.model import ChannelConfig, Value
 from medagent.config.problems import Problem
 from medagent.config.settings import Parameter
+from medagent.config.wording import show
 from medagent.errors import ChannelError
 from medagent_hl7.schemes import MLLPS
 
@@ -33,6 +34,7 @@ PARAMETERS = (
         str,
         None,
         "absolute path of the CA certificates, PEM, that a device's own certificate must come from. Unset: devices need none",
+        guards=True,
     ),
     Parameter(
         "allowNames",
@@ -40,6 +42,7 @@ PARAMETERS = (
         str,
         None,
         "names of device certificates (CN or SAN) that may connect, comma-separated; needs `clientCaFile`. Unset: all",
+        guards=True,
     ),
 )
 
@@ -65,7 +68,7 @@ class TlsSettings:
             Path(str(parameters["certFile"])),
             Path(str(parameters["keyFile"])),
             None if ca_file is None else Path(str(ca_file)),
-            None if names is None else frozenset(name.strip().lower() for name in str(names).split(",")),
+            None if names is None else _listed(names),
         )
 
     @property
@@ -162,17 +165,26 @@ def expiry_text(expires_at: float, now: float) -> str:
 def find_problems(channel: ChannelConfig, now: float) -> list[Problem]:
     """Find what keeps an `mllps` channel from TLS: missing parameters, unusable files, an expired certificate."""
     where = f"Agent.channel {channel.name}: Endpoint.address parameter"
+    names = channel.parameters.get("allowNames")
+    if names is not None and not _listed(names):
+        nobody = Problem(f"{where} allowNames", f"{show(names)} names nobody", "no entry: nobody can connect")
+        return [nobody, *_find_faults(channel, where, now)]
+    return _find_faults(channel, where, now)
+
+
+def _find_faults(channel: ChannelConfig, where: str, now: float) -> list[Problem]:
     faults = _faults(channel.parameters)
     if faults:
-        return [Problem(f"{where} {name}", text, "nothing: the channel does not listen") for name, text in faults]
+        used = "nothing: the channel does not listen"
+        return [Problem(f"{where} {name}", text, used, channel=channel.name) for name, text in faults]
     try:
         _, expires_at = load(TlsSettings.from_parameters(channel.parameters))
     except ChannelError as error:
-        return [
-            Problem(f"Agent.channel {channel.name}", str(error), "nothing: the channel does not listen until that is mended")
-        ]
+        used = "nothing: the channel does not listen until that is mended"
+        return [Problem(f"Agent.channel {channel.name}", str(error), used, channel=channel.name, passing=True)]
     if expires_at <= now:
-        return [Problem(f"{where} certFile", expiry_text(expires_at, now), "it all the same; devices will refuse it")]
+        used = "it all the same; devices will refuse it"
+        return [Problem(f"{where} certFile", expiry_text(expires_at, now), used, passing=True)]
     return []
 
 
@@ -189,6 +201,10 @@ def _faults(parameters: Mapping[str, Value]) -> list[tuple[str, str]]:
     return faults
 
 
+def _listed(names: Value) -> frozenset[str]:
+    return frozenset(filter(None, (name.strip().lower() for name in str(names).split(","))))
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -202,7 +218,9 @@ def _expiry(cert_file: Path) -> float:
         # large, and only for mllps
         from cryptography import x509
     except ImportError as error:
-        raise ChannelError("mllps needs the package cryptography: pip install 'medagent-hl7[tls]'") from error
+        raise ChannelError(
+            "mllps needs the package cryptography; from a checkout: pip install './plugins/medagent-hl7[tls]'"
+        ) from error
     try:
         return x509.load_pem_x509_certificates(_read(cert_file))[0].not_valid_after_utc.timestamp()
     except ValueError as error:

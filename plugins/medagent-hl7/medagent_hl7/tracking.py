@@ -122,11 +122,16 @@ class Tracking:
         """As `Verification.release`; None unless MSH-13 is verified."""
         return None if self.verification is None else self.verification.release(expected, key, done)
 
+    def _source_of(self, key: str) -> str:
+        host = self.verification.who_froze(key) if self.verification is not None else ""
+        return f", and another came from {host}" if host else ""
+
     def reasons(self) -> list[str]:
         """The frozen links, for `medagent status`."""
         frozen = {} if self.verification is None else self.verification.frozen()
         reasons = [
-            f"link {key} is frozen: sequence number {expected} is expected; release it with `medagent channel resync`"
+            f"link {key} is frozen: sequence number {expected} is expected{self._source_of(key)}; release it with "
+            "`medagent channel resync`"
             for key, expected in itertools.islice(frozen.items(), _MOST_REASONS)
         ]
         return (

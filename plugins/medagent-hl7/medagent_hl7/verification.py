@@ -45,7 +45,8 @@ PARAMETERS = (
 )
 
 SEQUENCE_NUMBER = 13
-UNEXPECTED_NUMBER = "The sequence number is not the expected one; the link is frozen"
+UNEXPECTED_NUMBER = "The sequence number is not the expected one; the link is frozen now"
+FROZEN_LINK = "The link is frozen: the expected sequence number is in MSA-4"
 NO_FIRST_NUMBER = "The sequence number is not one that a link can begin with"
 TOO_MANY_LINKS = f"There are {MOST_LINKS} links (MSH-3 to MSH-6) with sequence numbers, and no further one is possible"
 SEND_IN_ORDER = "A message before it could not be stored; send them again in order"
@@ -60,6 +61,8 @@ class Verification:
         """`registers`: the channel's, kept up to date."""
         self._registers = registers
         self._notices = notices
+        self._froze: dict[str, str] = {}
+        """Where the number came from that froze a link, as far as that was in this run."""
         self._channel = channel
         self._failed: dict[str, Failed] = {}
         """By link."""
@@ -98,7 +101,8 @@ class Verification:
             return Decision(refusal=Refusal(RefusalKind.STORAGE, SEND_IN_ORDER))
         if verdict.refuses:
             tracked.expected = after.expected
-            text = UNEXPECTED_NUMBER if is_known(registers, key) else NO_FIRST_NUMBER
+            text = FROZEN_LINK if verdict is Verdict.FROZEN else UNEXPECTED_NUMBER
+            text = text if is_known(registers, key) else NO_FIRST_NUMBER
             return Decision(to_frozen(registers, key, frozen=True), Refusal(RefusalKind.SEQUENCE, text))
         if verdict is Verdict.EXPECTED and not is_known(registers, key) and registers.get(LINKS, 0) >= MOST_LINKS:
             return Decision(refusal=Refusal(RefusalKind.UNACCEPTABLE, TOO_MANY_LINKS))
@@ -133,15 +137,23 @@ class Verification:
                     text = f"{tracked.link_key}: what could not be stored has not come again, from {message.remote}"
                     self._notices.add("link waits", text)
             elif refusal.kind is RefusalKind.SEQUENCE:
+                self._notices.count("sequence number refused")
                 if tracked.batch is not None:
                     # the parts before it are not stored, so their numbers do not count
                     tracked.expected = read_link(self._registers, tracked.link_key).expected
                 if tracked.verdict is Verdict.UNEXPECTED and is_known(self._registers, tracked.link_key):
+                    # only a number is logged: a shifted field may hold anything
+                    came = "no number" if tracked.number is None else tracked.number
                     text = (
-                        f"{tracked.link_key}: {tracked.expected} expected, another sequence number came from "
+                        f"{tracked.link_key}: sequence number {tracked.expected} is expected, {came} came from "
                         f"{message.remote}; release it with: medagent channel resync {self._channel}"
                     )
+                    self._froze[tracked.link_key] = message.remote.rpartition(":")[0]
                     self._notices.add("link frozen", text, logging.ERROR)
+
+    def who_froze(self, key: str) -> str:
+        """The host, without port, whose number has frozen the link; "" if that was in an earlier run."""
+        return self._froze.get(key, "")
 
     def _note_failure(self, tracked: Tracked) -> None:
         number, key = tracked.number, tracked.link_key

@@ -38,6 +38,26 @@ def test_entry_that_is_no_network_lets_nobody_in() -> None:
     assert "10.1.0.1" not in peers
     [problem] = problems(allow="10.1.0.0/99,10.1.0.1")
     assert "10.1.0.0/99 is neither" in problem
+    assert problem.endswith("using the other entries")
+
+
+@pytest.mark.parametrize("listed", ["1.2.3", "localhost", ",", "10.1.0.0/99"])
+def test_without_a_usable_entry_nobody_can_connect(listed: str) -> None:
+    peers = AllowedPeers.from_parameters({"allow": listed})
+    assert peers is not None
+    assert "127.0.0.1" not in peers
+    [problem] = problems(allow=listed)
+    assert problem.endswith("using no entry: nobody can connect")
+
+
+@pytest.mark.parametrize("listed", ["^", ",", "A^B^C", "^,^^"])
+def test_without_a_usable_entry_nobody_can_send(listed: str) -> None:
+    senders = AllowedSenders.from_parameters({"allowSender": listed})
+    assert senders is not None
+    nameless = Header.parse(b"MSH|^~\\&|||EHR||20260105||ADT^A01|1|P|2.5")
+    assert nameless not in senders, "an entry without a name stands for nobody, not for those without one"
+    assert all(problem.endswith("using no entry: nobody can send") for problem in problems(allowSender=listed))
+    assert problems(allowSender=listed)
 
 
 @pytest.mark.parametrize(

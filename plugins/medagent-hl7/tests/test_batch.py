@@ -54,13 +54,13 @@ def test_trailers_may_be_missing(body: bytes, missing: list[str]) -> None:
 @pytest.mark.parametrize(
     ("body", "miscounts"),
     [
-        (BHS + ONE + b"BTS|2", ["BTS-1 is not the number of messages, 1"]),
-        (BHS + ONE + b"BTS|one", ["BTS-1 is not the number of messages, 1"]),
-        (BHS + ONE + b"BTS|" + b"9" * 5000, ["BTS-1 is not the number of messages, 1"]),
+        (BHS + ONE + b"BTS|2", ["BTS-1 is wrong: the batch has 1 message"]),
+        (BHS + ONE + b"BTS|one", ["BTS-1 is wrong: the batch has 1 message"]),
+        (BHS + ONE + b"BTS|" + b"9" * 5000, ["BTS-1 is wrong: the batch has 1 message"]),
         (BHS + ONE + b"BTS|001", []),
         (BHS + b"BTS|0", []),
-        (BHS + b"BTS|1", ["BTS-1 is not the number of messages, 0"]),
-        (FHS + BHS + ONE + b"BTS|1\rFTS|2", ["FTS-1 is not the number of batches, 1"]),
+        (BHS + b"BTS|1", ["BTS-1 is wrong: the batch has 0 messages"]),
+        (FHS + BHS + ONE + b"BTS|1\rFTS|2", ["FTS-1 is wrong: the file has 1 batch"]),
     ],
 )
 def test_counts(body: bytes, miscounts: list[str]) -> None:
@@ -107,7 +107,23 @@ def test_delimiters_of_their_own() -> None:
     assert not (file.missing)
 
 
-def test_only_headers_make_a_batch() -> None:
+@pytest.mark.parametrize("line_end", [b"\r", b"\n", b"\r\n"])
+def test_messages_without_headers_are_a_batch(line_end: bytes) -> None:
+    for mark in (b"", b"\xef\xbb\xbf"):
+        body = mark + (ONE + TWO).replace(b"\r", line_end)
+        assert is_batch(body)
+        assert split(body).messages == [each.replace(b"\r", line_end) for each in (ONE, TWO)]
+    assert split(ONE + TWO + b"BTS|2\r").miscounts == []
+    assert split(ONE + TWO + b"BTS|3\r").miscounts == ["BTS-1 is wrong: the batch has 2 messages"]
+
+
+@pytest.mark.parametrize("further", [b"PID|1||MSH|\r", b"NTE|1||\nMSH clinic\r", b"MSHX|1\r", b"MSH_\r", b"MSH\r"])
+def test_what_only_looks_like_a_further_message_is_no_batch(further: bytes) -> None:
+    assert not is_batch(ONE + further)
+    assert not is_batch(b"PID|1\r" + ONE)
+
+
+def test_only_headers_or_further_messages_make_a_batch() -> None:
     assert is_batch(BHS)
     assert is_batch(b"\xef\xbb\xbf" + FHS)
     assert not is_batch(ONE)

@@ -294,3 +294,24 @@ def test_headers_are_found_where_they_stand() -> None:
     parts, _ = site.receive(message("A"), message("ACK", "ACK"), message("B"))
     assert [each.control_id for each in parts] == ["A", "B"]
     assert [Header.parse(each.body or b"").control_id for each in parts] == ["A", "B"]
+
+
+def test_messages_without_headers_are_answered_in_one_frame() -> None:
+    site = Site(TOGETHER)
+    (one, two), _ = site.receive_body(message("A") + message("B"))
+    site.tracking.to_commit(one)
+    frame = site.tracking.to_commit(two) or pytest.fail("no answer")
+    assert codes(frame) == ["CA", "CA"]
+    assert [segment[:3] for segment in frame[1:-3].split(b"\r")] == [b"MSH", b"MSA", b"MSH", b"MSA"]
+
+
+FILE = b"FHS|^~\\&|LAB|N|EHR|M|20260105||||F1\rBHS|^~\\&|LAB|N|EHR|M|20260105||||B1\rBTS|0\rFTS|1\r"
+
+
+def test_a_wrong_count_that_refuses_is_noted_once(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site({"batchCounts": "reject"})
+    parts, frames = site.receive_body(b"BHS|^~\\&|LAB\r" + message("A") + message("B") + b"BTS|3\r")
+    assert (parts, [codes(frame) for frame in frames]) == ((), [["CR"], ["CR"]])
+    assert b"|BTS-1 is wrong: the batch has 2 messages" in frames[0]
+    [line] = caplog.messages
+    assert "batch refused: 2 messages: BTS-1 is wrong: the batch has 2 messages, from 10.0.0.7:1" in line

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +86,58 @@ def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Pat
         client_context(tmp_path / "none.pem")
     with pytest.raises(ConfigError, match=f"certificate {broken} or its key"):
         client_context(authority.ca_file, broken)
+    chain, key = authority.issue("sender")
+    with pytest.raises(ConfigError, match=f"{chain} holds a certificate and no key: give the key's file too \\(--key-file\\)"):
+        client_context(authority.ca_file, chain)
+    both = tmp_path / "both.pem"
+    both.write_bytes(chain.read_bytes() + key.read_bytes())
+    client_context(authority.ca_file, both)
+
+
+@contextlib.contextmanager
+def refusing(context: ssl.SSLContext) -> Iterator[int]:
+    """A TLS server that sends its alerts, as asyncio's does not; gives its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            with contextlib.suppress(ssl.SSLError):
+                secured.do_handshake()
+            # closed with bytes unread it would be reset, and the alert could be lost
+            with socket.socket(fileno=secured.detach()) as rest, contextlib.suppress(OSError):
+                rest.shutdown(socket.SHUT_WR)
+                while rest.recv(4096):
+                    pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+async def test_the_receivers_alert_is_the_reason(authority: Authority, tmp_path: Path) -> None:
+    # with TLS 1.3 it comes after the handshake
+    path = tmp_path / "one.hl7"
+    path.write_bytes(MESSAGE)
+    chain, key = Authority(tmp_path / "stranger").issue("sender")
+    with refusing(server_context(authority, ask=True)) as port:
+        for identity, alert in (
+            ((), "certificate required"),
+            (("--cert-file", str(chain), "--key-file", str(key)), "unknown ca"),
+        ):
+            target = f"mllps://127.0.0.1:{port}"
+            finished = await run_command("send", target, str(path), "--ca-file", str(authority.ca_file), *identity)
+            assert finished.exit_code == 1
+            assert f"the receiver closed the connection (TLS failed: the receiver says: {alert})" in finished.stdout
 
 
 async def test_the_command(authority: Authority, tmp_path: Path) -> None:

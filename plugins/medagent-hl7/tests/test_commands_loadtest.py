@@ -34,6 +34,13 @@ async def test_json_has_every_figure() -> None:
         assert 0 < figures["p50"] <= figures["p90"] <= figures["p99"] <= figures["p99_9"] <= figures["max"]
 
 
+async def test_help_says_what_works() -> None:
+    finished = await run_command("loadtest", "--help")
+    assert "[default: 127.0.0.1:2575]" in " ".join(finished.stdout.split())
+    assert "mllps" not in finished.stdout
+    assert (await run_command("loadtest", "mllps://127.0.0.1:1")).exit_code == 2
+
+
 async def test_a_lost_connection_fails_the_test() -> None:
     async with MllpServer(lambda body: None) as server:
         finished = await run_command("loadtest", f"127.0.0.1:{server.port}", "--rate", "0", "--count", "1000000")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -149,6 +150,7 @@ async def test_mllp_release_2(two: Path) -> None:
     async with MllpServer(respond) as server:
         finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--mllp-release", "2")
         assert finished.exit_code == 0, finished
+        assert "  M2  ADT^A08  06, AA " in finished.stdout
         sent = [body for body in server.received if len(body) > 1]
         assert [Header.parse(body).control_id for body in sent] == ["M1", "M1", "M2"]
         server.respond = lambda body: [b"\x06"]
@@ -157,7 +159,38 @@ async def test_mllp_release_2(two: Path) -> None:
         server.respond = lambda body: [b"\x15"]
         finished = await run_command("send", f"127.0.0.1:{server.port}", str(two), "--mllp-release", "2")
         assert finished.exit_code == 1
-        assert "not stored by the receiver: refused by 0x15, 3 attempts" in finished.stdout
+        assert "  15, not stored by the receiver: refused by 0x15, 3 attempts" in finished.stdout
+        server.respond = lambda body: [b"\x06", *acknowledge(body, "CA")] if len(body) > 1 else []
+        finished = await run_command(
+            *("send", f"127.0.0.1:{server.port}", str(two), "--mllp-release", "2", "--expect", "first", "--format", "json")
+        )
+        assert [each["block"] for each in finished.json["messages"]] == ["06", "06"]
+
+
+async def test_a_message_that_asks_for_no_acknowledgment_is_not_waited_for(tmp_path: Path) -> None:
+    asks_for_none = message("M1").replace(b"|2.5\r", b"|2.5|||NE|NE\r")
+    path = write(tmp_path, "two", asks_for_none + message("M2"))
+    async with MllpServer(lambda body: acknowledge(body, "AA") if b"M2" in body else []) as server:
+        arguments = ("send", f"127.0.0.1:{server.port}", str(path), "--timeout", "20")
+        finished = await asyncio.wait_for(run_command(*arguments), 15)
+        assert finished.exit_code == 0, finished
+        first, _, summary = finished.stdout.splitlines()
+        assert first.endswith("  M1  ADT^A01  no acknowledgment asked for")
+        assert summary == "2 sent, 1 without an acknowledgment"
+        assert server.received == [asks_for_none, message("M2")]
+        finished = await run_command(*arguments, "--format", "json")
+        first, second = finished.json["messages"]
+        assert (first["ok"], first["acknowledgments"], first["nothing_due"], second["nothing_due"]) == (True, [], True, False)
+        finished = await run_command(*arguments[:3], "--timeout", "0.1", "--expect", "first")
+        assert finished.exit_code == 1, "what is asked for on the command line is waited for"
+
+
+@pytest.mark.parametrize("option", ["--ca-file", "--cert-file", "--key-file"])
+async def test_files_of_tls_for_a_plain_target_are_wrong_usage(option: str) -> None:
+    finished = await run_command("send", "127.0.0.1:1", __file__, option, __file__)
+    assert finished.exit_code == 2
+    assert "only for mllps://" in finished.stderr
+    assert option in finished.stderr
 
 
 async def test_a_control_id_used_again_after_its_answer_did_not_come_goes_over_another_connection(tmp_path: Path) -> None:

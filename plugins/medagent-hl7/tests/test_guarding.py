@@ -212,4 +212,17 @@ async def test_frame_over_the_limit_is_answered_at_once_and_not_for_ever(
         assert [each.control_id for each in await core.accepted(1)] == ["2"]
         await device.send_raw(b"\x0b" + b"x" * 100_002)
         assert await device.closed() == b""
+    assert caplog.text.count("message too long") == 1, "once, not again at its end"
+    assert "discarded" not in caplog.text
     assert "sends a frame of more than 5 times the limit" in caplog.text
+
+
+@pytest.mark.parametrize("headers", [b"BHS|^~\\&|LAB\r", b"FHS|^~\\&|LAB\r", b""])
+async def test_batch_over_the_limit_is_told_to_come_in_several(core: RecordingCore, headers: bytes) -> None:
+    config = ChannelConfig("lab", "mllp", "127.0.0.1", 0, "", parameters={"enhanced": "true"})
+    channel = Hl7Channel(core.context(config, max_body_bytes=20_000))
+    async with running(channel) as address, await MllpClient.connect(*address) as device:
+        await device.send(headers + message("1") + message("2") + b"x" * 30_000)
+        refused = await device.receive()
+        assert b"MSA|CR|1|The batch is longer than 20000 bytes: send its messages in several" in refused
+        assert channel.notices == {"message too long": 1}

@@ -95,9 +95,19 @@ async def test_a_message_without_a_block_is_sent_again_and_the_connection_is_not
 
 async def test_a_message_without_any_block_is_reported() -> None:
     async with Receiver(*[[]] * MAX_ATTEMPTS) as server, await server.connect() as client:
-        with pytest.raises(NotCommitted, match=r"no commit acknowledgment block within 0\.05 s, 3 attempts"):
+        with pytest.raises(NotCommitted, match="not known to be stored") as caught:
             await client.send(message(), timeout=SHORT)
+        assert str(caught.value).endswith("block within 0.05 s in 3 attempts; does the receiver speak MLLP release 2?")
+        assert client.block == b""
         assert server.messages == [message()] * MAX_ATTEMPTS
+
+
+async def test_a_receiver_that_has_sent_blocks_before_is_not_asked_whether_it_speaks_release_2() -> None:
+    async with Receiver([ACK], [NAK], [], []) as server, await server.connect() as client:
+        await client.send(message(), Expect.NONE)
+        assert client.block == ACK
+        with pytest.raises(NotCommitted, match=r"not known to be stored: .* in 3 attempts$"):
+            await client.send(message("M2"), timeout=SHORT)
 
 
 async def test_an_hl7_acknowledgment_is_no_commit_block() -> None:

@@ -377,7 +377,9 @@ async def test_what_the_channel_objects_to_is_answered(core: RecordingCore, capl
         assert (msa(invalid), msa(nameless)) == (("AR", "2"), ("AE", ""))
         assert b"\rERR||MSH^1^18|102^" in invalid
         assert b"\rERR||MSH^1^10|101^" in nameless
-    assert "message not accepted" in caplog.text
+    assert "message not accepted: The message is not valid in its character set (utf-8 expected), from" in caplog.text
+    assert b"expected" not in invalid
+    assert channel.notices == {"message not accepted": 2}
     assert "Muster" not in caplog.text
 
 

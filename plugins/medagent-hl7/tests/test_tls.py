@@ -7,13 +7,14 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from medagent.config.model import AgentConfig, ChannelConfig, Value
+from medagent.config.problems import Problem
 from medagent.errors import ChannelError
 from medagent.testing.certificates import Authority
 from medagent.testing.channel import RecordingCore, running
@@ -285,9 +286,12 @@ def test_files_that_cannot_be_used(authority: Authority, server_files: tuple[Pat
     unreadable.mkdir()
     other_key = authority.issue("other")[1]
 
-    def problems(scheme: str = "mllps", **parameters: str) -> list[str]:
+    def found_in(scheme: str = "mllps", **parameters: str) -> Sequence[Problem]:
         channel = ChannelConfig("lab", scheme, "127.0.0.1", 2575, "", parameters=parameters)
-        return [str(problem) for problem in plugin.medagent_validate_config(AgentConfig("1", "agent", channels=(channel,)))]
+        return plugin.medagent_validate_config(AgentConfig("1", "agent", channels=(channel,)))
+
+    def problems(scheme: str = "mllps", **parameters: str) -> list[str]:
+        return [str(problem) for problem in found_in(scheme, **parameters)]
 
     good = {"certFile": str(certificate), "keyFile": str(key)}
     assert problems(**good) == problems("mllp") == []
@@ -309,6 +313,14 @@ def test_files_that_cannot_be_used(authority: Authority, server_files: tuple[Pat
     expired = authority.issue("ended", days=-1)
     [problem] = problems(certFile=str(expired[0]), keyFile=str(expired[1]))
     assert "the certificate has expired on" in problem
+    [passing] = found_in(certFile=str(expired[0]), keyFile=str(expired[1]))
+    assert (passing.passing, passing.channel) == (True, ""), "it listens, and says itself when the certificate is new"
+    [missing] = found_in(**(good | {"certFile": str(tmp_path / "none")}))
+    assert (missing.passing, missing.channel) == (True, "lab")
+    [lasting] = found_in(**(good | {"certFile": "agent.pem"}))
+    assert (lasting.passing, lasting.channel) == (False, "lab")
+    [nobody] = problems(**(good | {"allowNames": ",", "clientCaFile": str(authority.ca_file)}))
+    assert nobody.endswith('"," names nobody; using no entry: nobody can connect')
 
 
 async def test_channel_without_its_files_does_not_listen(server_files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_gap_freezes_the_link_and_is_named_in_the_log(site: Site, caplog: pyte
     assert site.receive(message("5"), message("7"), message("6")) == [None, RefusalKind.SEQUENCE, RefusalKind.SEQUENCE]
     [(key, expected)] = site.verification.frozen().items()
     assert expected == 6
-    assert f"link frozen: {key}: 6 expected" in caplog.text
+    assert f"link frozen: {key}: sequence number 6 is expected, 7 came" in caplog.text
     assert "10.0.0.7:1" in caplog.text
     assert "SECRET" not in caplog.text
     assert site.receive(message("0"), message("6")) == [None, None]

@@ -55,7 +55,7 @@ def demo(
     try:
         import aiohttp  # noqa: F401  only to say what is missing
     except ImportError:
-        raise MedagentError("the demo needs its server's packages: pip install 'medagent[testing]'") from None
+        raise MedagentError("the demo needs its server's packages: from a checkout, pip install '.[testing]'") from None
     chosen = _choose_port(port)
     if port is None and chosen != DEFAULT_PORT:
         typer.echo(f"Port {DEFAULT_PORT} is taken: the agent gets a free one.", err=True)

@@ -156,7 +156,7 @@ class LoadTest:
                 self._ledger.answered(index, *found, now)
         self._answered.set()
 
-    def _lost(self, index: int) -> None:
+    def _lost(self, index: int, _reason: str) -> None:
         if not self._closing:
             self._live.remove(index)
             self.lost_connections += 1

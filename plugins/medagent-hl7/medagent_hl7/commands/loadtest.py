@@ -15,7 +15,7 @@ from medagent_hl7.answers import Expect
 from medagent_hl7.commands.ledger import Ledger
 from medagent_hl7.commands.load import LoadTest, Plan
 from medagent_hl7.commands.load_report import Report, print_report, show_progress
-from medagent_hl7.commands.target import Target, TargetArgument
+from medagent_hl7.commands.target import Target, parse_target
 from medagent_hl7.samples.generate import Generator, unique_prefix
 
 DEFAULT_TARGET = Target("127.0.0.1", 2575)
@@ -28,7 +28,14 @@ def register(app: typer.Typer) -> None:
 
 
 def loadtest(
-    target: TargetArgument = DEFAULT_TARGET,
+    target: Annotated[
+        Target,
+        typer.Argument(
+            parser=parse_target,
+            metavar="HOST:PORT",
+            help="Where the receiver listens, without TLS.",
+        ),
+    ] = DEFAULT_TARGET,
     rate: Annotated[float, typer.Option(min=0, help="Messages a second in all; 0 for as fast as --window allows.")] = 1000,
     count: Annotated[
         int | None, typer.Option(min=1, help=f"Messages in all. Default without --duration: {DEFAULT_COUNT}.")

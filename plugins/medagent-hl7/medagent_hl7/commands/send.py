@@ -59,8 +59,9 @@ def send(
     A file may hold several messages: each begins with an MSH segment. Their bytes go out as they are, whatever the character
     set. The batch segments FHS, BHS, BTS and FTS are left out.
 
-    Exits with 0 only if every answer was AA or CA. With `--mllp-release 2` a message is written up to three times until the
-    receiver sends the block 0x06; `--expect none` then asks for nothing else.
+    Exits with 0 only if every answer was AA or CA. A message with NE in MSH-15 and MSH-16 asks for none: without `--expect` it
+    is sent, and that is all. With `--mllp-release 2` a message is written up to three times until the receiver sends the block
+    0x06; `--expect none` then asks for nothing else.
 
     Example: medagent send 127.0.0.1:2575 admission.hl7
     """
@@ -68,6 +69,9 @@ def send(
         raise typer.BadParameter(
             "without an acknowledgment nothing tells whether the receiver has a message", param_hint="--expect"
         )
+    given = {"--ca-file": ca_file, "--cert-file": cert_file, "--key-file": key_file}
+    if not target.tls and (files_of_tls := [option for option, path in given.items() if path is not None]):
+        raise typer.BadParameter("only for mllps://", param_hint=" ".join(files_of_tls))
     messages = list(_read(files, unique=unique))
     tls = client_context(ca_file, cert_file, key_file) if target.tls else None
     remote = Remote(target.host, target.port, tls, release)
@@ -76,7 +80,11 @@ def send(
     if output is Format.JSON:
         print_json({"sent": len(outcomes), "failed": failed, "messages": [outcome.as_json() for outcome in outcomes]})
     else:
-        typer.echo(f"{len(outcomes)} sent, {failed} not accepted" if failed else f"{len(outcomes)} sent, all accepted")
+        unasked = sum(outcome.ok and outcome.nothing_due for outcome in outcomes)
+        summary = f"{failed} not accepted" if failed else "all accepted"
+        if unasked:
+            summary = f"{summary}, {unasked} without an acknowledgment" if failed else f"{unasked} without an acknowledgment"
+        typer.echo(f"{len(outcomes)} sent, {summary}")
     if failed:
         raise typer.Exit(1)
 
@@ -112,5 +120,9 @@ async def _run(remote: Remote, messages: list[Outgoing], expect: Expect | None, 
 
 def _line(outcome: Outcome) -> str:
     answers = [f"{answer.code} {milliseconds(answer.seconds):g} ms" for answer in outcome.answers]
+    if outcome.block:
+        answers.insert(0, outcome.block.hex())
+    if outcome.nothing_due and not outcome.failure:
+        answers.append("no acknowledgment asked for")
     results = [*answers, *([outcome.failure] if outcome.failure else [])]
     return f"{outcome.name}  {outcome.control_id}  {outcome.message_type}  {', '.join(results)}"

@@ -33,6 +33,10 @@ class Outcome:
     answers: Sequence[Acknowledgment]
     failure: str = ""
     """Why what was expected did not come; "" if it did."""
+    block: bytes = b""
+    """With MLLP release 2: what the receiver sent for the message's block, 0x06 or 0x15; nothing if that did not come."""
+    nothing_due: bool = False
+    """The message asks for no acknowledgment, by NE in MSH-15 and MSH-16, and none was waited for."""
 
     @property
     def ok(self) -> bool:
@@ -50,6 +54,8 @@ class Outcome:
             "control_id": self.control_id,
             "type": self.message_type,
             "acknowledgments": [{"code": answer.code, "ms": milliseconds(answer.seconds)} for answer in self.answers],
+            "block": self.block.hex() or None,
+            "nothing_due": self.nothing_due,
             "ok": self.ok,
             "failure": self.failure or None,
         }
@@ -73,6 +79,8 @@ async def send_all(
     late or second answer on it could be taken for another's. Without `expect` the first answer counts, and an application
     acknowledgment that follows a CA within `LINGER` is waited for, until a message shows that none does.
 
+    A message with NE in MSH-15 and MSH-16 asks for no acknowledgment: without `expect` none is waited for.
+
     Raises `medagent_hl7.answers.ConnectFailed` if the first connection fails, and `medagent_hl7.message.Hl7Error` for a
     message without usable MSH segment.
     """
@@ -83,17 +91,20 @@ async def send_all(
             header = Header.parse(message.body)
             answers: Sequence[Acknowledgment] = ()
             failure = ""
+            nothing_due = expect is None and Expect.due(header) is Expect.NONE
+            wanted = Expect.NONE if nothing_due else expect or Expect.FIRST
             try:
                 if client is not None and not client.can_send(header.control_id):
                     await client.close()
                     client = None
                 client = client or await Client.connect(remote, timeout)
-                answers = await client.send(message.body, expect or Expect.FIRST, timeout, linger)
+                answers = await client.send(message.body, wanted, timeout, linger)
             except ConnectFailed as error:
                 failure = str(error)
             except SendFailed as error:
                 answers, failure = error.answers, str(error)
-            outcome = Outcome(message.name, header.control_id, type_of(header), answers, failure)
+            block = client.block if client is not None else b""
+            outcome = Outcome(message.name, header.control_id, type_of(header), answers, failure, block, nothing_due)
             if outcome.codes == ["CA"]:
                 linger = 0.0
             yield outcome

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
@@ -13,7 +14,8 @@ _SCHEME = "mllp://"
 _TLS_SCHEME = "mllps://"
 
 
-class Target(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Target:
     """Where a sender connects to."""
 
     host: str
