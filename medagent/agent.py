@@ -205,8 +205,7 @@ class Agent:
         pipeline = self.pipeline
         if pipeline is None:
             return queue_report(await store.depths())
-        await pipeline.flush_states()
-        report = add_statistics(queue_report(await store.depths()), pipeline.statistics, self.uptime)
+        report = add_statistics(queue_report(await pipeline.depths()), pipeline.statistics, self.uptime)
         add_notices(report, {channel.config.name: channel.notices for channel in pipeline.supervisor.channels})
         extra: dict[str, float] = {}
         self.plugins.call_each("medagent_metrics", registry=extra)

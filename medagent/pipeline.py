@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +16,9 @@ from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.errors import PLUGIN_FAULTS, PluginError
 from medagent.plugins import Plugins
-from medagent.queue.base import QueueStore, QueueStrategy, StrategyContext
+from medagent.queue.backlog import Backlog
+from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, StrategyContext
+from medagent.queue.brake import Brake
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.intake import Intake
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 MAINTAIN_SECONDS = 1.0
+AGE_SECONDS = 1.0
+"""Between two looks at the age of the oldest live message."""
 FLUSH_TIMEOUT = 5.0
 """Seconds that the strategy may take at shutdown to commit what it holds."""
 OVERHEAD_WITHOUT_UPLINK = 4096
@@ -62,10 +67,14 @@ class Pipeline:
         self._tasks = Tasks()
         self._strategy_tasks = Tasks()
         self._channels: dict[str, HostedChannel] = {}
+        self._store = store
+        brake = Brake(self._channels)
+        self.backlog = Backlog(config.backlog, brake)
         self._committer = Committer(
             store,
             on_receipt=lambda receipt: self.intake.committed(receipt),
             on_refused=lambda message: self.intake.refuse_uncommitted(message),
+            on_ended=lambda message: self.backlog.left((message,)),
             change_delay=config.batch.flush_interval_ms / 1000,
             tasks=self._strategy_tasks,
         )
@@ -95,6 +104,8 @@ class Pipeline:
             first_seq=last_seq,
             channels=self._channels,
             dispatcher=self.dispatcher,
+            backlog=self.backlog,
+            brake=brake,
             max_body_bytes=max_body_bytes,
             observe=_observer(plugins, "medagent_messages_accepted", "messages"),
             clock=clock,
@@ -138,6 +149,10 @@ class Pipeline:
         """Read what the queue holds, connect, listen."""
         for name in self._channels:
             await self.dispatcher.add_lane(name, self._last_seq)
+        # before the first channel listens, so that a full queue holds it back
+        self.backlog.begin(await self._store.depths())
+        if self.backlog.watches_age:
+            self._tasks.spawn(self._watch_age(), "age of the queue")
         if self.uplink is not None:
             self.dispatcher.use(self.uplink)
             self._tasks.spawn(self.uplink.run(), "uplink")
@@ -163,6 +178,19 @@ class Pipeline:
         while True:
             await asyncio.sleep(MAINTAIN_SECONDS)
             await retention.tick()
+
+    async def _watch_age(self) -> None:
+        while True:
+            await asyncio.sleep(AGE_SECONDS)
+            try:
+                depths = await self._store.depths()
+            # whatever a store raises, the next look may succeed
+            except Exception as error:  # noqa: BLE001  as said above
+                log.error("the age of the queue cannot be read: %s", type(error).__name__)
+                continue
+            # what waits for a channel that is no longer configured gets no younger, and must not stop the others
+            oldest = [depths[name].oldest_accepted_at for name in self._channels if name in depths]
+            self.backlog.aged(max(0.0, self._clock.time() - min((at for at in oldest if at is not None), default=math.inf)))
 
     async def stop(self) -> None:
         """Read no more, commit what was read, acknowledge it, write the states, close the sockets."""
@@ -196,14 +224,15 @@ class Pipeline:
             "in_flight": self.dispatcher.in_flight,
             "buffered": self.intake.buffered,
             "refused": self.intake.refused,
+            "refused_full": self.backlog.refused,
             "reused_control_ids": self.intake.reused,
             "unmatched_answers": self.dispatcher.unmatched,
             "server_errors": self.statistics.server_errors,
         }
 
-    async def flush_states(self) -> None:
-        """Have the queue's file say what the memory knows."""
-        await self._committer.flush_changes()
+    async def depths(self) -> dict[str, ChannelDepth]:
+        """How the channels stand, as the memory knows it."""
+        return await self._committer.depths()
 
 
 def _transforms(plugins: Plugins, channel: ChannelConfig) -> list[Callable[[str], str]]:

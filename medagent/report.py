@@ -20,20 +20,22 @@ _CAMEL = {state: "durableQueue" + "".join(word.capitalize() for word in state.na
 def queue_report(depths: Mapping[str, ChannelDepth], now: float | None = None) -> Report:
     """What is on disk. `now`: seconds since the epoch."""
     now = time.time() if now is None else now
-    channels = {
-        name: _depth_report(depth.counts, depth.oldest_accepted_at, now, depth.removed) for name, depth in depths.items()
-    }
+    channels = {name: _depth_report(depth, now) for name, depth in depths.items()}
     counts = {state: sum(depth.counts.get(state, 0) for depth in depths.values()) for state in State}
     oldest = [depth.oldest_accepted_at for depth in depths.values() if depth.oldest_accepted_at is not None]
     removed = sum(depth.removed for depth in depths.values())
-    return _depth_report(counts, min(oldest, default=None), now, removed) | {"channels": channels}
+    live_bytes = sum(depth.live_bytes for depth in depths.values())
+    whole = ChannelDepth(counts, min(oldest, default=None), removed, live_bytes)
+    return _depth_report(whole, now) | {"channels": channels}
 
 
-def _depth_report(counts: Mapping[State, int], oldest: float | None, now: float, removed: int = 0) -> Report:
+def _depth_report(depth: ChannelDepth, now: float) -> Report:
+    counts, oldest = depth.counts, depth.oldest_accepted_at
     return {
-        "accepted": sum(counts.values()) + removed,
-        "removed": removed,
-        "depth": sum(count for state, count in counts.items() if not state.ended),
+        "accepted": sum(counts.values()) + depth.removed,
+        "removed": depth.removed,
+        "depth": depth.live,
+        "live_bytes": depth.live_bytes,
         "oldest_age_seconds": None if oldest is None else round(max(0.0, now - oldest), 3),
         "states": {state.name.lower(): counts.get(state, 0) for state in State},
     }
@@ -42,7 +44,7 @@ def _depth_report(counts: Mapping[State, int], oldest: float | None, now: float,
 def add_statistics(report: Report, statistics: Statistics, uptime: float) -> Report:
     """Add what the running agent has measured since its start, `uptime` seconds ago."""
     for name, measured in statistics.channels.items():
-        channel = report["channels"].setdefault(name, _depth_report({}, None, 0.0))
+        channel = report["channels"].setdefault(name, _depth_report(ChannelDepth({}, None), 0.0))
         ended = sum(measured.ended.values())
         channel["since_start"] = {
             "accepted": measured.accepted,
@@ -62,7 +64,7 @@ def add_notices(report: Report, notices: Mapping[str, Mapping[str, int]]) -> Non
     """Add what the channels have noted about their devices: by channel, then by kind."""
     for name, counts in notices.items():
         if counts:
-            report["channels"].setdefault(name, _depth_report({}, None, 0.0))["notices"] = dict(counts)
+            report["channels"].setdefault(name, _depth_report(ChannelDepth({}, None), 0.0))["notices"] = dict(counts)
 
 
 def statistics_line(report: Report) -> str:

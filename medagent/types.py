@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -112,6 +112,11 @@ class InboundMessage:
     """How many attempts have ended, with an answer or with a failure that counts by the channel's retry settings."""
     stored_state: State | None = None
     """What the queue file says of it; None until it is committed. For the store."""
+    size: int = field(init=False)
+    """Bytes of the body, also when that is no longer in memory."""
+
+    def __post_init__(self) -> None:
+        self.size = len(self.body or b"")
 
 
 class State(enum.IntEnum):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from medagent.config.agent_settings import parse_settings
 from medagent.config.channels import parse_channels
 from medagent.config.endpoints import EndpointRules
-from medagent.config.model import AgentConfig, BatchConfig, RetentionConfig, RetryConfig, Value
+from medagent.config.model import AgentConfig, BacklogConfig, BatchConfig, RetentionConfig, RetryConfig, Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.wording import from_findings, show
@@ -115,12 +115,19 @@ def _config(values: Mapping[str, Value], agent_id: str, name: str) -> AgentConfi
         max_mb=value("queueRetentionMaxMb", default.retention.max_mb),
         sweep_interval_secs=value("queueSweepIntervalSecs", default.retention.sweep_interval_secs),
     )
+    backlog = BacklogConfig(
+        max_messages=value("queueMaxMessages", default.backlog.max_messages),
+        max_mb=value("queueMaxMb", default.backlog.max_mb),
+        max_age_secs=value("queueMaxAgeSecs", default.backlog.max_age_secs),
+        full_behavior=value("queueFullBehavior", default.backlog.full_behavior),
+    )
     return AgentConfig(
         agent_id=agent_id,
         name=name,
         batch=batch,
         retention=retention,
         queue_strategy=value("queueStrategy", "batched" if batch.enabled else "immediate"),
+        backlog=backlog,
         max_in_flight=value("maxInFlight", default.max_in_flight),
         response_timeout_ms=value("responseTimeoutMs", default.response_timeout_ms),
         max_frame_bytes=value("maxFrameBytes", default.max_frame_bytes),

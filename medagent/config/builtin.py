@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from medagent.config.model import AgentConfig, BatchConfig
+from medagent.config.model import AgentConfig, BacklogConfig, BatchConfig
 from medagent.config.settings import Registry, Setting
 
+_BACKLOG = BacklogConfig()
 _BATCH = BatchConfig()
 _AGENT = AgentConfig(agent_id="", name="")
 
@@ -79,6 +80,34 @@ EFFECTIVE = (
         str,
         None,
         "Name of the queue strategy, medagent's or a plugin's. Unset: `batched`, or `immediate` when `batchEnabled` is false.",
+    ),
+    Setting(
+        "queueMaxMessages",
+        int,
+        _BACKLOG.max_messages,
+        "Live messages that fill the queue; 0 for no limit.",
+        minimum=0,
+    ),
+    Setting(
+        "queueMaxMb",
+        int,
+        _BACKLOG.max_mb,
+        "Live messages that fill the queue by the size of their bodies, MiB; 0 for no limit.",
+        minimum=0,
+    ),
+    Setting(
+        "queueMaxAgeSecs",
+        int,
+        _BACKLOG.max_age_secs,
+        "Age of the oldest live message that fills the queue, seconds; 0 for no limit.",
+        minimum=0,
+    ),
+    Setting(
+        "queueFullBehavior",
+        str,
+        _BACKLOG.full_behavior,
+        "While the queue is full: answer each new message with `CE` or `AE`, or read nothing more from the devices.",
+        choices=("refuse", "pause"),
     ),
     Setting(
         "maxInFlight",

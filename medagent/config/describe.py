@@ -16,6 +16,7 @@ def describe(config: AgentConfig) -> dict[str, object]:
         "batch": asdict(config.batch),
         "retention": asdict(config.retention),
         "retry": asdict(config.retry),
+        "backlog": asdict(config.backlog),
         "settings": dict(config.settings),
         "channels": [_describe_channel(channel) for channel in config.channels],
     }

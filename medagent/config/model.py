@@ -80,6 +80,20 @@ class RetryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BacklogConfig:
+    """How much the queue may hold; 0 is no limit."""
+
+    max_messages: int = 0
+    """Agent.setting `queueMaxMessages`: live messages."""
+    max_mb: int = 0
+    """Agent.setting `queueMaxMb`: bodies of the live messages, MiB."""
+    max_age_secs: int = 0
+    """Agent.setting `queueMaxAgeSecs`: age of the oldest live message, seconds."""
+    full_behavior: str = "refuse"
+    """Agent.setting `queueFullBehavior`: `refuse` new messages, or `pause` the channels' reading."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelConfig:
     """One channel: an Agent.channel and the Endpoint it names."""
 
@@ -109,6 +123,7 @@ class AgentConfig:
     queue_strategy: str = "batched"
     """Agent.setting `queueStrategy`; without it `batched` or `immediate`, by `batchEnabled`."""
     retry: RetryConfig = field(default_factory=RetryConfig)
+    backlog: BacklogConfig = field(default_factory=BacklogConfig)
     max_in_flight: int = 1000
     """Unanswered messages a channel, 1-10,000."""
     response_timeout_ms: int = 60_000

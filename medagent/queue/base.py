@@ -81,6 +81,13 @@ class ChannelDepth:
     """Of the oldest live message, seconds since the epoch."""
     removed: int = 0
     """Ended messages that retention has deleted."""
+    live_bytes: int = 0
+    """Of the live messages' bodies."""
+
+    @property
+    def live(self) -> int:
+        """Live messages."""
+        return sum(count for state, count in self.counts.items() if not state.ended)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from medagent.errors import QueueError, StorageFailed
-from medagent.queue.base import Change, QueueStore, Receipt
+from medagent.queue.base import Change, ChannelDepth, QueueStore, Receipt
 from medagent.queue.parts import with_parts
 from medagent.tasks import Tasks
 from medagent.types import InboundMessage, State
@@ -30,13 +30,16 @@ class Committer:
         *,
         on_receipt: Callable[[Receipt], None],
         on_refused: Callable[[InboundMessage], None],
+        on_ended: Callable[[InboundMessage], None] = lambda message: None,
         change_delay: float,
         tasks: Tasks,
     ) -> None:
-        """`change_delay`: seconds that a change of state may wait for a commit to ride on."""
+        """`on_ended` hears of each live message as it ends; `change_delay`: seconds that a change of state may wait for a
+        commit to ride on."""
         self._store = store
         self._on_receipt = on_receipt
         self._on_refused = on_refused
+        self._on_ended = on_ended
         self._change_delay = change_delay
         self._tasks = tasks
         self._lock = asyncio.Lock()
@@ -64,6 +67,13 @@ class Committer:
         async with self._lock:
             if changes := self._take_changes(everything=True):
                 await asyncio.shield(self._tasks.spawn(self._commit((), changes), "commit of states"))
+
+    async def depths(self) -> dict[str, ChannelDepth]:
+        """How the channels stand, changes of state that are not written yet included; writes nothing."""
+        async with self._lock:  # no commit may end between the store's word and the changes that are added to it
+            depths = await self._store.depths()
+            changes = [*self._settled.values(), *self._sent.values()]
+        return _with_changes(depths, changes)
 
     async def _commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
         self._writing = {change.message.seq: change for change in changes}
@@ -133,6 +143,8 @@ class Committer:
     def change(self, change: Change) -> None:
         """Have a change of state written with the next commit, or soon."""
         seq = change.message.seq
+        if change.state.ended and (before := self.state_of(change.message)) is not None and not before.ended:
+            self._on_ended(change.message)
         if change.state is State.SENT:
             if seq not in self._settled:
                 self._sent[seq] = change
@@ -188,6 +200,29 @@ class Committer:
                 self._timer.cancel()
                 self._timer = None
         return changes
+
+
+def _with_changes(depths: Mapping[str, ChannelDepth], changes: Iterable[Change]) -> dict[str, ChannelDepth]:
+    """The depths as they will be when these changes are written."""
+    counts = {name: dict(depth.counts) for name, depth in depths.items()}
+    sizes = {name: depth.live_bytes for name, depth in depths.items()}
+    for change in changes:
+        message, old = change.message, change.message.stored_state
+        if old is not None and message.channel in counts:
+            of_channel = counts[message.channel]
+            of_channel[old] -= 1
+            of_channel[change.state] = of_channel.get(change.state, 0) + 1
+            if change.state.ended and not old.ended:
+                sizes[message.channel] -= message.size
+    return {
+        name: ChannelDepth(
+            of_channel,
+            depths[name].oldest_accepted_at if any(count for state, count in of_channel.items() if not state.ended) else None,
+            depths[name].removed,
+            sizes[name],
+        )
+        for name, of_channel in counts.items()
+    }
 
 
 def _describe(error: Exception) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from medagent.errors import QueueError
 from medagent.queue import statements
 from medagent.queue.base import Change, ChannelDepth
+from medagent.queue.sizes import LiveBytes
 from medagent.types import InboundMessage, State
 
 Counts = dict[tuple[str, State], int]
@@ -64,7 +65,7 @@ def write_counters(connection: sqlite3.Connection, counts: Counts, touched: Iter
 
 
 def depths_of(
-    connection: sqlite3.Connection, counts: Counts, registers: Mapping[tuple[str, str], int]
+    connection: sqlite3.Connection, counts: Counts, registers: Mapping[tuple[str, str], int], sizes: LiveBytes
 ) -> dict[str, ChannelDepth]:
     """How each channel stands, from the counters and the oldest live row."""
     depths: dict[str, ChannelDepth] = {}
@@ -76,7 +77,7 @@ def depths_of(
             if of_channel[state] and (row := connection.execute(statements.OLDEST, (channel, state)).fetchone())
         ]
         removed = registers.get((channel, REMOVED_REGISTER), 0)
-        depths[channel] = ChannelDepth(of_channel, min(oldest, default=None), removed)
+        depths[channel] = ChannelDepth(of_channel, min(oldest, default=None), removed, sizes.of(channel))
     return depths
 
 
@@ -90,6 +91,8 @@ def read_depths(path: Path) -> dict[str, ChannelDepth]:
             connection.execute("PRAGMA query_only = ON")
             rows = connection.execute("SELECT channel, name, value FROM register")
             registers = {(channel, name): value for channel, name, value in rows}
-            return depths_of(connection, read_counts(connection), registers)
+            sizes = LiveBytes()
+            sizes.load(connection, ())
+            return depths_of(connection, read_counts(connection), registers, sizes)
     except sqlite3.Error as error:
         raise QueueError(f"cannot read the queue {path}: {error}") from error

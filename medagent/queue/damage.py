@@ -18,6 +18,7 @@ from typing import Any
 
 from medagent.queue.folders import sync_folder
 from medagent.queue.schema import APPLICATION_ID, SCHEMA_VERSION, UnknownFile
+from medagent.queue.sizes import LIVE_BYTES_REGISTER
 from medagent.queue.statements import crc_of
 from medagent.types import State
 
@@ -188,7 +189,9 @@ def _copy(damaged: sqlite3.Connection, target: sqlite3.Connection, found: Salvag
             target.execute("INSERT INTO body (seq, data) VALUES (?, ?)", (row[0], row[-1]))
             found.saved += 1
     with contextlib.suppress(sqlite3.Error):
-        registers = damaged.execute("SELECT channel, name, value FROM register").fetchall()
+        # the sum of what is live is made anew, of what was saved
+        select = "SELECT channel, name, value FROM register WHERE name <> ?"
+        registers = damaged.execute(select, (LIVE_BYTES_REGISTER,)).fetchall()
         target.executemany("INSERT OR IGNORE INTO register (channel, name, value) VALUES (?, ?, ?)", registers)
 
 

@@ -15,7 +15,9 @@ import msgspec
 from medagent.channel import Channel
 from medagent.clock import Clock
 from medagent.failpoints import reach
+from medagent.queue.backlog import FULL_REFUSAL, Backlog
 from medagent.queue.base import Duplicate, QueueStrategy, Receipt
+from medagent.queue.brake import Brake
 from medagent.queue.parts import with_parts
 from medagent.types import InboundMessage, Refusal, RefusalKind
 
@@ -30,6 +32,7 @@ TOGETHER_REFUSAL = Refusal(
     RefusalKind.UNACCEPTABLE, "The batch is refused as a whole, since another of its messages cannot be accepted"
 )
 SECONDS_BETWEEN_NOTES = 10.0
+_HOLDER = "buffer"
 STORAGE_REFUSAL = Refusal(RefusalKind.STORAGE, "The message could not be stored; send it again")
 
 
@@ -51,6 +54,8 @@ class Intake:
         first_seq: int,
         channels: Mapping[str, Channel],
         dispatcher: Accepted,
+        backlog: Backlog,
+        brake: Brake,
         max_body_bytes: int,
         observe: Callable[[str, Sequence[InboundMessage]], None] | None = None,
         registers: dict[str, dict[str, int]] | None = None,
@@ -61,12 +66,13 @@ class Intake:
         self._next_seq = first_seq
         self._channels = channels
         self._dispatcher = dispatcher
+        self._backlog = backlog
+        self._brake = brake
         self._max_body_bytes = max_body_bytes
         self._observe = observe
         self._registers = registers if registers is not None else {}
         self._clock = clock
         self._strategy: QueueStrategy | None = None
-        self._paused = False
         self._undecided: set[int] = set()
         self.buffered_bytes = 0
         self.refused = 0
@@ -99,6 +105,10 @@ class Intake:
         if any(len(message.body or b"") > limit for message in stored):
             messages = self._without_too_large(channel, messages)
             stored = with_parts(messages)
+        messages, surplus = self._backlog.admit(messages)
+        if surplus:
+            self._refuse(channel, with_parts(surplus), FULL_REFUSAL)
+            stored = with_parts(messages)
         reach("after_read")
         now, monotonic = self._clock.time(), self._clock.monotonic()
         if stored is not messages:
@@ -124,13 +134,11 @@ class Intake:
         # a strategy may be a plugin's and raise anything; the devices must hear of it
         except Exception as error:  # noqa: BLE001  as said above
             log.error("the queue strategy failed: %s", type(error).__name__)
-            self._leave(stored)
+            self._not_stored(stored)
             self._refuse(channel, stored, STORAGE_REFUSAL)
             return
-        if not self._paused and (len(self._undecided) > HIGH_WATER_MESSAGES or self.buffered_bytes > HIGH_WATER_BYTES):
-            self._paused = True
-            for open_channel in self._channels.values():
-                open_channel.pause_reading()
+        if len(self._undecided) > HIGH_WATER_MESSAGES or self.buffered_bytes > HIGH_WATER_BYTES:
+            self._brake.hold(_HOLDER)
 
     def _without_too_large(self, channel: str, messages: list[InboundMessage]) -> list[InboundMessage]:
         fitting = []
@@ -161,7 +169,8 @@ class Intake:
     def _refuse(self, channel: str, messages: Sequence[InboundMessage], refusal: Refusal, changed_by: str = "") -> None:
         """`changed_by`: the setting or parameter that it is about, for the log; a device is told of none."""
         self.refused += len(messages)
-        self._note_refusal(channel, refusal, changed_by)
+        if refusal is not FULL_REFUSAL:  # of which the backlog tells once
+            self._note_refusal(channel, refusal, changed_by)
         self._channels[channel].refused(messages, refusal)
 
     def _note_refusal(self, channel: str, refusal: Refusal, changed_by: str) -> None:
@@ -205,6 +214,7 @@ class Intake:
         outcomes: list[tuple[InboundMessage, Refusal | None]] = []
         for duplicate in receipt.duplicates:
             duplicate.message.copy_of = duplicate.seq
+            self._not_stored((duplicate.message,))
             outcomes.append((duplicate.message, None))
         outcomes += [(message, None) for message in (*receipt.committed, *receipt.noted)]
         outcomes += [(message, DUPLICATE_REFUSAL) for message in receipt.rejected]
@@ -215,7 +225,7 @@ class Intake:
             if refusal is None:
                 self._acknowledge(channel, messages)
             else:
-                self._leave(messages)
+                self._not_stored(messages)
                 self._refuse(channel, messages, refusal)
 
     def refuse_uncommitted(self, message: InboundMessage) -> None:
@@ -223,7 +233,7 @@ class Intake:
         stored = with_parts((message,))
         if stored[0].seq not in self._undecided:
             return  # a strategy has committed it twice
-        self._leave(stored)
+        self._not_stored(stored)
         self._refuse(stored[0].channel, stored, STORAGE_REFUSAL)
 
     def _note_reused(self, messages: Sequence[InboundMessage]) -> None:
@@ -236,15 +246,19 @@ class Intake:
                     message.channel,
                 )
 
+    def _not_stored(self, messages: Sequence[InboundMessage]) -> None:
+        """They take no room in the queue; what a strategy has committed twice goes on taking its own."""
+        undecided = self._undecided
+        self._backlog.left([message for message in messages if message.seq in undecided and message.body is not None])
+        self._leave(messages)
+
     def _leave(self, messages: Iterable[InboundMessage]) -> None:
         for message in messages:
             if message.seq in self._undecided:
                 self._undecided.remove(message.seq)
                 self.buffered_bytes -= len(message.body or b"")
-        if self._paused and self.buffered <= HIGH_WATER_MESSAGES // 2 and self.buffered_bytes <= HIGH_WATER_BYTES // 2:
-            self._paused = False
-            for open_channel in self._channels.values():
-                open_channel.resume_reading()
+        if self.buffered <= HIGH_WATER_MESSAGES // 2 and self.buffered_bytes <= HIGH_WATER_BYTES // 2:
+            self._brake.release(_HOLDER)
 
 
 MOST_BYTES_A_BYTE = 6

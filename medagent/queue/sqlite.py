@@ -27,6 +27,7 @@ from medagent.queue.insertion import Inserted, insert_batch
 from medagent.queue.registers import Registers, by_channel
 from medagent.queue.removal import give_back, remove_ended, used_bytes
 from medagent.queue.reserve import Reserve
+from medagent.queue.sizes import LIVE_BYTES_REGISTER, LiveBytes
 from medagent.queue.storage import Storage
 from medagent.types import InboundMessage, State
 
@@ -56,6 +57,7 @@ class SqliteStore:
         self._mark_due = 0.0
         self._commits = 0
         self._counts: Counts = {}
+        self._live_bytes = LiveBytes()
         self._registers: Registers = {}
         self._findings: list[str] = []
         """What was found when the queue was opened."""
@@ -120,7 +122,7 @@ class SqliteStore:
 
     def _begin(self, connection: sqlite3.Connection) -> int:
         self._counts = read_counts(connection)
-        rows = connection.execute("SELECT channel, name, value FROM register")
+        rows = connection.execute("SELECT channel, name, value FROM register WHERE name <> ?", (LIVE_BYTES_REGISTER,))
         self._registers = {(channel, name): value for channel, name, value in rows}
         self._recover(connection)
         return int(connection.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
@@ -130,8 +132,12 @@ class SqliteStore:
         moves = {State.SENT: State.RECEIVED, State.RESPONSE_QUEUED: State.RESPONSE_UNDELIVERED}
         connection.execute("BEGIN IMMEDIATE")
         touched = set()
-        for channel in {channel for channel, _ in self._counts}:
+        channels = {channel for channel, _ in self._counts}
+        self._live_bytes.load(connection, channels)
+        for channel in channels:
             for old, new in moves.items():
+                if new.ended:
+                    self._live_bytes.end_all(connection, channel, old)
                 count = connection.execute(statements.RECOVER, (new, channel, old)).rowcount
                 if count:
                     self._counts[channel, new] = self._counts.get((channel, new), 0) + count
@@ -156,6 +162,8 @@ class SqliteStore:
             inserted = insert_batch(connection, messages, self._registers) if messages else Inserted()
             counts, touched = counted(self._counts, inserted.stored, changes, states)
             write_counters(connection, counts, touched)
+            sums = self._live_bytes.after(inserted.stored, changes, states)
+            self._live_bytes.write(connection, sums)
             for (channel, name), value in inserted.registers.items():
                 connection.execute(statements.SET_REGISTER, (channel, name, value))
             reach("before_commit")
@@ -168,6 +176,7 @@ class SqliteStore:
             raise self._storage.failed(connection, error) from error
         self._storage.succeeded(storing=bool(messages))
         self._counts = counts
+        self._live_bytes.committed(sums)
         self._registers |= inserted.registers
         for message in inserted.stored:
             message.stored_state = State.RECEIVED
@@ -256,6 +265,7 @@ class SqliteStore:
                 counts[channel, State(state)] = counts.get((channel, State(state)), 0) - 1
                 counts[channel, State.DEAD_LETTER] = counts.get((channel, State.DEAD_LETTER), 0) + 1
             write_counters(connection, counts, {(channel, State(state)) for state in (*states, State.DEAD_LETTER)})
+            self._live_bytes.end(connection, channel, seqs)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -269,7 +279,7 @@ class SqliteStore:
         return by_channel(self._registers)
 
     async def depths(self) -> dict[str, ChannelDepth]:
-        return await self._read(lambda connection: depths_of(connection, self._counts, self._registers))
+        return await self._read(lambda connection: depths_of(connection, self._counts, self._registers, self._live_bytes))
 
     async def maintain(self) -> None:
         # what fails here fails again at the next commit, which tells

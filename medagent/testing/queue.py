@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from medagent.channel import Channel, ChannelContext, ChannelFactory
-from medagent.config.model import AgentConfig, BatchConfig, ChannelConfig, RetryConfig
+from medagent.config.model import AgentConfig, BacklogConfig, BatchConfig, ChannelConfig, RetryConfig
+from medagent.queue.backlog import Backlog
 from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.queue.batched import BatchedStrategy
+from medagent.queue.brake import Brake
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.intake import Intake
@@ -44,6 +46,7 @@ class QueueWorld:
         channels: Sequence[str] = ("adt",),
         strategy: MakeStrategy = BatchedStrategy,
         batch: BatchConfig | None = None,
+        backlog: BacklogConfig | None = None,
         max_in_flight: int = 1000,
         retry: RetryConfig | None = None,
         max_workers: int = 0,
@@ -54,7 +57,12 @@ class QueueWorld:
     ) -> None:
         """`max_workers` above 0 makes keyed channels: see `medagent.testing.doubles.RecordingChannel.key`."""
         self.config = AgentConfig(
-            "a-1", "Test", batch=batch or BatchConfig(), retry=retry or RetryConfig(), max_in_flight=max_in_flight
+            "a-1",
+            "Test",
+            batch=batch or BatchConfig(),
+            retry=retry or RetryConfig(),
+            backlog=backlog or BacklogConfig(),
+            max_in_flight=max_in_flight,
         )
         self.clock = Clock()
         self.store = UnreliableStore(SqliteStore(folder / "queue.db", clock=self.clock))
@@ -65,10 +73,13 @@ class QueueWorld:
             name: HostedChannel(ChannelConfig(name, "test", "127.0.0.1", 1, "test://127.0.0.1:1"), channel)
             for name, channel in self.channels.items()
         }
+        self.brake = Brake(self._hosted)
+        self.backlog = Backlog(self.config.backlog, self.brake)
         self.committer = Committer(
             self.store,
             on_receipt=lambda receipt: self.intake.committed(receipt),
             on_refused=lambda refused: self.intake.refuse_uncommitted(refused),
+            on_ended=lambda ended: self.backlog.left((ended,)),
             change_delay=change_delay,
             tasks=self.tasks,
         )
@@ -105,11 +116,14 @@ class QueueWorld:
             first_seq=last_seq,
             channels=self._hosted,
             dispatcher=self.dispatcher,
+            backlog=self.backlog,
+            brake=self.brake,
             max_body_bytes=self._max_body_bytes,
             registers=await self.store.registers(),
             clock=self.clock,
         )
         self.intake.use(self.strategy)
+        self.backlog.begin(await self.store.depths())
         for name in self.channels:
             await self.dispatcher.add_lane(name, last_seq)
         return self

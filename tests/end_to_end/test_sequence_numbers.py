@@ -60,8 +60,9 @@ class World:
 
     @property
     def served(self) -> list[tuple[str, str]]:
-        """Control ID and MSH-13 of what the server got, in order."""
-        fields = [frame["body"].split("\r")[0].split("|") for frame in self.fhir.transmits]
+        """Control ID and MSH-13 of what the server got, in order; a repeat under the same key is no second effect."""
+        by_key = {frame["callback"]: frame["body"] for frame in self.fhir.transmits}
+        fields = [body.split("\r")[0].split("|") for body in by_key.values()]
         return [(each[9], each[12]) for each in fields]
 
 

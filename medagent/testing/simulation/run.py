@@ -150,8 +150,8 @@ class Simulation:
         if agent is None or agent.pipeline is None:
             self.world.journal.violate("liveness", "the agent does not run")
             return
-        await agent.pipeline.flush_states()
-        await asyncio.sleep(1.0)
+        # what is due to be written is written by then
+        await asyncio.sleep(5.0)
         statistics = agent.pipeline.statistics.channels.values()
         accepted = sum(channel.accepted for channel in statistics)
         ended = sum(channel.ended.total() for channel in statistics)

@@ -57,6 +57,8 @@ class Connection(asyncio.Protocol):
         self._release_timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self._reading = True
+        self._early = b""
+        """What was read although nothing was to be read."""
         self._active_at = time.monotonic()
         """When something was last read or written, or reading went on after a pause."""
         self._writing_paused = False
@@ -75,7 +77,7 @@ class Connection(asyncio.Protocol):
         self.remote = ""
         """The peer, such as `10.0.0.7:41022`."""
         self.held = 0
-        """Bytes kept of an unfinished frame."""
+        """Bytes kept: of an unfinished frame, and of what was read too early."""
         self.junk_bytes = 0
         """Bytes outside frames since the last frame; the owner counts them."""
         self.order = Order()
@@ -130,6 +132,9 @@ class Connection(asyncio.Protocol):
 
     def update_reading(self) -> None:
         """Read, or stop reading, as the owner, the device's own reading and its pace ask for."""
+        if self._early and self._may_handle and not self._aborted:
+            early, self._early = self._early, b""
+            self._handle(self._decoder.feed(early))
         wanted = self._may_handle
         if self._pacer is not None and self._pacer.holds:
             if wanted and self._release_timer is None:
@@ -180,7 +185,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._active_at = time.monotonic()
-        self._handle(self._decoder.feed(data))
+        if self._may_handle:
+            self._handle(self._decoder.feed(data))
+            return
+        # a new connection's first read comes before it can be told not to read
+        self._early += data
+        self._count_held()
+        self.update_reading()
 
     def eof_received(self) -> bool:
         """The device sends no more: stay open for what it is owed, for a limited time. TLS cannot be half closed."""
@@ -234,10 +245,7 @@ class Connection(asyncio.Protocol):
     def _handle(self, events: list[FrameEvent]) -> None:
         """Hand over what one read, or a pause, has completed."""
         try:
-            held = self._decoder.held
-            if held != self.held:
-                change, self.held = held - self.held, held
-                self._owner.held_changed(change)
+            self._count_held()
             if self._decoder.inside:
                 self._owner.watch(self)
             if self._pacer is not None:
@@ -250,6 +258,12 @@ class Connection(asyncio.Protocol):
             # its type only: a traceback or a text may quote the message
             self._owner.log.error("connection %s closed: %s while handling a read", self.remote, type(error).__name__)
             self.abort()
+
+    def _count_held(self) -> None:
+        held = self._decoder.held + len(self._early)
+        if held != self.held:
+            change, self.held = held - self.held, held
+            self._owner.held_changed(change)
 
     def _release(self) -> None:
         """The next held frame may pass."""

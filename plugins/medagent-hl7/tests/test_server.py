@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from medagent.channel import Channel
 from medagent.config.model import ChannelConfig, Value
@@ -281,6 +282,27 @@ async def test_paused_reading_includes_new_connections(core: RecordingCore) -> N
             assert core.messages == []
             channel.resume_reading()
             assert {each.control_id for each in await core.accepted(2)} == {"1", "2"}
+
+
+def test_with_uvloop_a_new_connection_hands_nothing_over_while_reading_is_paused() -> None:
+    async def send_while_paused() -> None:
+        core = RecordingCore()
+        async with listening(core) as channel, contextlib.AsyncExitStack() as stack:
+            channel.pause_reading()
+            for number in range(20):
+                # what comes with the connection is read before the connection can be told not to read
+                device = await stack.enter_async_context(connected(channel))
+                await device.send(message(f"{number}-first"), message(f"{number}-second"))
+            await connections(channel, 20)
+            await asyncio.sleep(0.05)
+            assert core.messages == []
+            channel.resume_reading()
+            ids = [each.control_id for each in await core.accepted(40)]
+            assert sorted(ids) == sorted(f"{number}-{which}" for number in range(20) for which in ("first", "second"))
+            assert all(ids.index(f"{number}-first") < ids.index(f"{number}-second") for number in range(20))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(send_while_paused())
 
 
 async def test_stop_accepting_keeps_connections_for_what_is_due(core: RecordingCore) -> None:
