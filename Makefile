@@ -19,7 +19,7 @@ demo: install ## Run everything on this machine: FHIR server, agent, sender (ARG
 	$(BIN)/medagent demo $(ARGS)
 
 test: install lint types check-imports ## Run all checks and tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto $(ARGS)
 
 interop: install ## Install HL7 packages of npm and test against them (needs node and npm)
 	cd tests/interop/node && npm ci --ignore-scripts --no-audit --no-fund
@@ -35,7 +35,7 @@ connections: install ## Measure an agent with 10,000 open connections (ARGS=--he
 	$(BIN)/python tests/load/connections.py $(ARGS)
 
 disk-faults: install ## Fail each single write and flush of a queue in turn (minutes)
-	MEDAGENT_LONG_TESTS=1 $(BIN)/pytest tests/queue/test_storage.py --timeout 3600 $(ARGS)
+	MEDAGENT_LONG_TESTS=1 $(BIN)/pytest tests/queue/sqlite/test_storage.py --timeout 3600 $(ARGS)
 
 simulate: install ## Simulate the agent under seeded faults (ARGS="--seeds 1000 --hours 1", ARGS="--seed 17 --verbose")
 	$(BIN)/python tests/simulation/simulate.py $(ARGS)

@@ -21,7 +21,7 @@ from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins, awaited
 from medagent.queue.base import QueueStore, StoreContext
 from medagent.queue.lock import QueueLock
-from medagent.queue.sqlite import QUEUE_NAME, SqliteStore
+from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
 from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
 from medagent.status import status_report
 from medagent.tasks import Tasks

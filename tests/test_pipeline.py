@@ -21,7 +21,7 @@ from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins
 from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.queue.batched import BatchedStrategy
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.doubles import MemoryUplink, RecordingChannel
 from medagent.testing.queue import message
 from medagent.types import InboundMessage, State

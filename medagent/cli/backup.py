@@ -17,7 +17,7 @@ from medagent.cli.state import StateDir, hold_or_ask, state_dir_or_default
 from medagent.errors import QueueError
 
 if TYPE_CHECKING:
-    from medagent.queue.backup import Copied
+    from medagent.queue.sqlite.backup import Copied
 
 RENEW_SECONDS = 1.0
 
@@ -47,8 +47,8 @@ def backup(
 
 
 def _copy(folder: Path, file: Path, how: Callable[[Path, Path, Callable[[int, int], None]], None]) -> Copied:
-    from medagent.queue.backup import new_file, verify
-    from medagent.queue.sqlite import QUEUE_NAME
+    from medagent.queue.sqlite.backup import new_file, verify
+    from medagent.queue.sqlite.store import QUEUE_NAME
 
     source = folder / QUEUE_NAME
     if not source.exists():
@@ -67,13 +67,13 @@ def _copy(folder: Path, file: Path, how: Callable[[Path, Path, Callable[[int, in
 
 
 def _at_rest(source: Path, part: Path, progress: Callable[[int, int], None]) -> None:
-    from medagent.queue.backup import copy_at_rest
+    from medagent.queue.sqlite.backup import copy_at_rest
 
     copy_at_rest(source, part, progress)
 
 
 def _in_use(source: Path, part: Path, progress: Callable[[int, int], None]) -> None:
-    from medagent.queue.backup import copy_bytes
+    from medagent.queue.sqlite.backup import copy_bytes
 
     due = 0.0
 

@@ -32,8 +32,8 @@ def stats(
     folder = state_dir_or_default(state_dir)
 
     def read() -> Any:
-        from medagent.queue.counting import read_depths
-        from medagent.queue.sqlite import QUEUE_NAME
+        from medagent.queue.sqlite.counting import read_depths
+        from medagent.queue.sqlite.store import QUEUE_NAME
 
         return queue_report(read_depths(folder / QUEUE_NAME))
 

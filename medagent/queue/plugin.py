@@ -8,7 +8,7 @@ from medagent import hookimpl
 from medagent.queue.base import QueueStore, QueueStrategy, StrategyContext
 from medagent.queue.batched import BatchedStrategy
 from medagent.queue.immediate import ImmediateStrategy
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 
 
 @hookimpl

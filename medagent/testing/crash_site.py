@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from medagent.queue.sqlite import QUEUE_NAME
+from medagent.queue.sqlite.store import QUEUE_NAME
 from medagent.testing.evidence import Deliveries, Evidence, Figure, Start, figures_of
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.ledger import Ledger

@@ -19,7 +19,7 @@ from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.intake import Intake
 from medagent.queue.settlement import Settlement
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.statistics import Statistics
 from medagent.supervisor import HostedChannel
 from medagent.tasks import Tasks

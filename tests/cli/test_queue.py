@@ -11,7 +11,7 @@ import pytest
 from medagent.cli import queue, state
 from medagent.queue.base import Change, ChannelDepth
 from medagent.queue.lock import QueueLock
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.report import queue_report
 from medagent.testing.command_line import run_main
 from medagent.testing.process import AgentProcess

@@ -27,7 +27,7 @@ from pathlib import Path
 from recorded import record
 
 from medagent.errors import QueueError
-from medagent.queue.sqlite import QUEUE_NAME, SqliteStore
+from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
 from medagent.testing.crash_site import STRATEGIES, CrashSite
 from medagent.testing.evidence import Evidence, Flush
 from medagent.testing.invariants import check
@@ -38,7 +38,7 @@ from medagent.testing.system_calls import Call, acknowledgments, complete, flush
 
 WITHOUT_FLUSH = """
 from medagent.cli.main import main
-from medagent.queue import file
+from medagent.queue.sqlite import file
 
 prepare = file._prepare
 

@@ -28,7 +28,7 @@ def _needs_strace() -> None:
 
 OPEN_A_QUEUE = """
 import asyncio, pathlib, sys
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 
 async def main():
     store = SqliteStore(pathlib.Path(sys.argv[1]) / "queue.db")

@@ -13,7 +13,7 @@ import pytest
 from medagent.queue import committer as committer_module
 from medagent.queue.base import Change, Receipt
 from medagent.queue.committer import Committer
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.tasks import Tasks
 from medagent.testing.doubles import UnreliableStore
 from medagent.testing.queue import message

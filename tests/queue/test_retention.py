@@ -10,9 +10,9 @@ import pytest
 
 from medagent.config.model import RetentionConfig
 from medagent.queue.base import Change
-from medagent.queue.counting import read_depths
 from medagent.queue.retention import DAY, HOLD, Retention
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.counting import read_depths
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.doubles import Clock
 from medagent.testing.queue import message
 from medagent.testing.queue_file import counters_agree, read_messages

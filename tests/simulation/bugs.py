@@ -9,14 +9,14 @@ from typing import Any
 from unittest.mock import patch
 
 from medagent.clock import Clock
-from medagent.queue import insertion
 from medagent.queue.base import QueueStore, Receipt, StrategyContext
 from medagent.queue.batched import BatchedStrategy
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.lane import Lane
 from medagent.queue.settlement import Settlement
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite import insertion
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.simulation.disk import Disk, SqliteDisk
 from medagent.testing.simulation.run import MakeStrategy
 from medagent.types import InboundMessage

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from medagent.queue.base import Change
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.evidence import Delivery, Evidence, Figure, Flush, Start, figures_of
 from medagent.testing.invariants import check
 from medagent.testing.ledger import Ledger, sha256_of

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar, cast
 
 from medagent.clock import Clock
 from medagent.queue.base import QueueStore
-from medagent.queue.file import QueueFile
-from medagent.queue.schema import bring_up_to_date
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.file import QueueFile
+from medagent.queue.sqlite.schema import bring_up_to_date
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.simulation.message import Key, read_body
 from medagent.types import DEFAULT_RULES, State
 
@@ -92,7 +92,7 @@ class _Connection(sqlite3.Connection):
 
 
 class _File:
-    """As `medagent.queue.file.QueueFile`, at once instead of on a thread."""
+    """As `medagent.queue.sqlite.file.QueueFile`, at once instead of on a thread."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -121,7 +121,7 @@ class _Store(SqliteStore):
 
 
 class SqliteDisk:
-    """A `Disk` for `medagent.queue.sqlite.SqliteStore`."""
+    """A `Disk` for `medagent.queue.sqlite.store.SqliteStore`."""
 
     def __init__(self) -> None:
         self._connection = _connect()

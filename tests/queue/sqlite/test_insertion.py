@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medagent.queue.base import Change, Receipt
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import QueueWorld, message
 from medagent.types import AcceptanceRules, Duplicates, InboundMessage, RefusalKind, State
 

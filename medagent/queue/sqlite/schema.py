@@ -44,7 +44,7 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 """Message rows are narrow and bodies lie apart, so that a change of state never rewrites a body. `crc` is of what must never
-change (`medagent.queue.statements.crc_of`), NULL in rows of version 1."""
+change (`medagent.queue.sqlite.statements.crc_of`), NULL in rows of version 1."""
 
 _STEPS = {
     1: (

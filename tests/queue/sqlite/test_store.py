@@ -17,8 +17,8 @@ import pytest
 
 from medagent.errors import QueueError
 from medagent.queue.base import Change
-from medagent.queue.counting import read_depths
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.counting import read_depths
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import message
 from medagent.types import InboundMessage, State
 
@@ -83,7 +83,7 @@ OPENER = """
 import asyncio, sys
 from pathlib import Path
 from medagent.errors import QueueError
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 try:
     asyncio.run(SqliteStore(Path(sys.argv[1])).open())
 except QueueError as error:
@@ -105,7 +105,7 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 import aiosqlite
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.types import InboundMessage
 
 connect, opened = aiosqlite.connect, []

@@ -6,9 +6,9 @@ import logging
 import sqlite3
 
 from medagent.errors import QueueError
-from medagent.queue.backup import HOLD_SECONDS
-from medagent.queue.file import LOG_PAGES, checkpoint
-from medagent.queue.storage import Storage
+from medagent.queue.sqlite.backup import HOLD_SECONDS
+from medagent.queue.sqlite.file import LOG_PAGES, checkpoint
+from medagent.queue.sqlite.storage import Storage
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The queue on SQLite: one file, one connection, one thread, one transaction a commit (`medagent.queue.file`).
+"""The queue on SQLite: one file, one connection, one thread, one transaction a commit (`medagent.queue.sqlite.file`).
 
 It never stays down for the state of its file: a damaged one is moved aside and read anew, a full disk is waited for.
 """
@@ -16,19 +16,19 @@ from typing import TypeVar
 from medagent.clock import Clock
 from medagent.errors import QueueError, StorageFailed
 from medagent.failpoints import reach
-from medagent.queue import damage, statements
 from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
-from medagent.queue.counting import Counts, counted, depths_of, read_counts, states_of, write_counters
-from medagent.queue.file import QueueFile
 from medagent.queue.folders import make_folder
-from medagent.queue.high_water import HighWater
-from medagent.queue.hold import Hold
-from medagent.queue.insertion import Inserted, insert_batch
-from medagent.queue.registers import Registers, by_channel
-from medagent.queue.removal import give_back, remove_ended, used_bytes
-from medagent.queue.reserve import Reserve
-from medagent.queue.sizes import LIVE_BYTES_REGISTER, LiveBytes
-from medagent.queue.storage import Storage
+from medagent.queue.sqlite import damage, statements
+from medagent.queue.sqlite.counting import Counts, counted, depths_of, read_counts, states_of, write_counters
+from medagent.queue.sqlite.file import QueueFile
+from medagent.queue.sqlite.high_water import HighWater
+from medagent.queue.sqlite.hold import Hold
+from medagent.queue.sqlite.insertion import Inserted, insert_batch
+from medagent.queue.sqlite.registers import Registers, by_channel
+from medagent.queue.sqlite.removal import give_back, remove_ended, used_bytes
+from medagent.queue.sqlite.reserve import Reserve
+from medagent.queue.sqlite.sizes import LIVE_BYTES_REGISTER, LiveBytes
+from medagent.queue.sqlite.storage import Storage
 from medagent.types import InboundMessage, State
 
 log = logging.getLogger(__name__)

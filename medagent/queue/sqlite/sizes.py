@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from medagent.queue.base import Change
-from medagent.queue.statements import SET_REGISTER
+from medagent.queue.sqlite.statements import SET_REGISTER
 from medagent.types import InboundMessage, State
 
 LIVE_BYTES_REGISTER = "live_bytes"

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from medagent.queue.base import Change, Receipt
-from medagent.queue.counting import read_depths
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.counting import read_depths
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import message
 from medagent.types import AcceptanceRules, Duplicates, InboundMessage, State
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from medagent.failpoints import VARIABLE
-from medagent.queue.schema import SCHEMA_VERSION
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.schema import SCHEMA_VERSION
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import message
 from medagent.testing.queue_file import counters_agree, read_messages
 from medagent.types import State
@@ -70,7 +70,7 @@ async def test_an_older_file_is_converted(old: Path) -> None:
 
 
 OPEN = "import asyncio, os, sys; from pathlib import Path; from medagent import failpoints; failpoints.arm(os.environ);"
-OPEN += "from medagent.queue.sqlite import SqliteStore; asyncio.run(SqliteStore(Path(sys.argv[1])).open())"
+OPEN += "from medagent.queue.sqlite.store import SqliteStore; asyncio.run(SqliteStore(Path(sys.argv[1])).open())"
 
 
 @pytest.mark.parametrize("turn", [1, 2])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from medagent.queue.reserve import MOST_BYTES, RESERVE_NAME, Reserve
+from medagent.queue.sqlite.reserve import MOST_BYTES, RESERVE_NAME, Reserve
 
 
 def test_the_space_is_really_taken(tmp_path: Path) -> None:

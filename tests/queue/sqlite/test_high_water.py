@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medagent.queue.high_water import MARK_NAME, HighWater
+from medagent.queue.sqlite.high_water import MARK_NAME, HighWater
 
 
 def reopened(folder: Path) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from medagent.errors import QueueError
 from medagent.queue.folders import sync_folder
-from medagent.queue.statements import crc_of
+from medagent.queue.sqlite.statements import crc_of
 
 HOLD_SECONDS = 10.0
 """How long the agent keeps its file as it is; to be asked for again before that is over."""

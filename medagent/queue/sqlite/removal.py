@@ -7,9 +7,9 @@ from collections import Counter
 
 from medagent.failpoints import reach
 from medagent.queue.base import Removal, Removed
-from medagent.queue.counting import REMOVED_REGISTER, Counts, write_counters
-from medagent.queue.registers import Registers
-from medagent.queue.statements import SET_REGISTER
+from medagent.queue.sqlite.counting import REMOVED_REGISTER, Counts, write_counters
+from medagent.queue.sqlite.registers import Registers
+from medagent.queue.sqlite.statements import SET_REGISTER
 from medagent.types import State
 
 _SEEN = """

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from medagent.queue.base import Duplicate
-from medagent.queue.registers import ChannelRegisters, Registers
-from medagent.queue.statements import crc_of, write_batch
+from medagent.queue.sqlite.registers import ChannelRegisters, Registers
+from medagent.queue.sqlite.statements import crc_of, write_batch
 from medagent.types import Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 
 INSERT_MESSAGE = """

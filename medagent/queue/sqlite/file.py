@@ -18,7 +18,7 @@ import aiosqlite
 from medagent.errors import QueueError
 from medagent.failpoints import reach
 from medagent.queue.folders import make_folder, sync_folder
-from medagent.queue.schema import UnknownFile, bring_up_to_date
+from medagent.queue.sqlite.schema import UnknownFile, bring_up_to_date
 
 T = TypeVar("T")
 

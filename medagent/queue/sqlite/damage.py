@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from medagent.queue.folders import sync_folder
-from medagent.queue.schema import APPLICATION_ID, SCHEMA_VERSION, UnknownFile
-from medagent.queue.sizes import LIVE_BYTES_REGISTER
-from medagent.queue.statements import crc_of
+from medagent.queue.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, UnknownFile
+from medagent.queue.sqlite.sizes import LIVE_BYTES_REGISTER
+from medagent.queue.sqlite.statements import crc_of
 from medagent.types import State
 
 QUARANTINE_NAME = "quarantine"

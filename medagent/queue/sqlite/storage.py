@@ -12,8 +12,8 @@ import sqlite3
 import time
 
 from medagent.errors import StorageFailed
-from medagent.queue.file import checkpoint
-from medagent.queue.reserve import Reserve
+from medagent.queue.sqlite.file import checkpoint
+from medagent.queue.sqlite.reserve import Reserve
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medagent.errors import QueueError
-from medagent.queue import statements
 from medagent.queue.base import Change, ChannelDepth
-from medagent.queue.sizes import LiveBytes
+from medagent.queue.sqlite import statements
+from medagent.queue.sqlite.sizes import LiveBytes
 from medagent.types import InboundMessage, State
 
 Counts = dict[tuple[str, State], int]

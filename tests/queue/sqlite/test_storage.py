@@ -18,7 +18,7 @@ import asyncio, json, sys
 from pathlib import Path
 from medagent.errors import StorageFailed
 from medagent.queue.base import Change
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.types import InboundMessage, State
 
 async def main(folder, operations):

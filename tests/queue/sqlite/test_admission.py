@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from medagent.queue.base import Change, Receipt
-from medagent.queue.registers import ChannelRegisters
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.registers import ChannelRegisters
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import QueueWorld, message
 from medagent.types import AcceptanceRules, Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medagent.queue.base import Change
-from medagent.queue.counting import read_depths
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.counting import read_depths
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import message
 from medagent.types import InboundMessage, State
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from medagent.errors import QueueError
-from medagent.queue.backup import HOLD_SECONDS, copy_at_rest, copy_bytes, new_file, verify
 from medagent.queue.base import Change
-from medagent.queue.sqlite import SqliteStore
+from medagent.queue.sqlite.backup import HOLD_SECONDS, copy_at_rest, copy_bytes, new_file, verify
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.doubles import Clock
 from medagent.testing.queue import message
 from medagent.testing.queue_file import read_messages
