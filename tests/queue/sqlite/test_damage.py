@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from medagent.errors import QueueError
-from medagent.queue.sqlite import damage
 from medagent.queue.base import Change
+from medagent.queue.sqlite import damage
 from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import message
 from medagent.testing.queue_file import counters_agree, read_messages
