@@ -74,7 +74,7 @@ class Pipeline:
             store,
             on_receipt=lambda receipt: self.intake.committed(receipt),
             on_refused=lambda message: self.intake.refuse_uncommitted(message),
-            on_ended=lambda message: self.backlog.left((message,)),
+            on_ended=(lambda message: self.backlog.left((message,))) if config.backlog.limited else None,
             change_delay=config.batch.flush_interval_ms / 1000,
             tasks=self._strategy_tasks,
         )

@@ -92,6 +92,11 @@ class BacklogConfig:
     full_behavior: str = "refuse"
     """Agent.setting `queueFullBehavior`: `refuse` new messages, or `pause` the channels' reading."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self.max_messages or self.max_mb or self.max_age_secs)
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelConfig:

@@ -1,6 +1,7 @@
 """The queue's live backlog and its limits: when it is full, new messages are refused or the channels pause; delivery goes on.
 
-Counted in memory: every message from its acceptance to its end. State only: no I/O, no clock, no query a message.
+Counted in memory, if there is a limit: every message from its acceptance to its end. State only: no I/O, no clock, no query a
+message.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Backlog:
     def __init__(self, config: BacklogConfig, brake: Brake) -> None:
         self._config = config
         self._brake = brake
-        self._limited = bool(config.max_messages or config.max_mb or config.max_age_secs)
+        self._limited = config.limited
         self._refuses = self._limited and config.full_behavior == "refuse"
         self._age = 0.0
         self.messages = 0
@@ -48,6 +49,8 @@ class Backlog:
 
     def begin(self, depths: Mapping[str, ChannelDepth]) -> None:
         """What the queue's file holds at the start, of channels that are no longer configured too."""
+        if not self._limited:
+            return
         self.messages = sum(depth.live for depth in depths.values())
         self.bytes = sum(depth.live_bytes for depth in depths.values())
         self._judge()
@@ -63,6 +66,8 @@ class Backlog:
         Messages that are committed together are admitted or refused together. When the channels are to pause, what they
         have read already is admitted.
         """
+        if not self._limited:
+            return messages, []
         if not self._refuses:
             self._enter(with_parts(messages))
             self._judge()
@@ -89,6 +94,8 @@ class Backlog:
 
     def left(self, messages: Sequence[InboundMessage]) -> None:
         """Admitted messages that have ended, or were not stored after all."""
+        if not self._limited:
+            return
         self.messages -= len(messages)
         self.bytes -= sum(message.size for message in messages)
         self._judge()

@@ -30,7 +30,7 @@ class Committer:
         *,
         on_receipt: Callable[[Receipt], None],
         on_refused: Callable[[InboundMessage], None],
-        on_ended: Callable[[InboundMessage], None] = lambda message: None,
+        on_ended: Callable[[InboundMessage], None] | None = None,
         change_delay: float,
         tasks: Tasks,
     ) -> None:
@@ -143,7 +143,12 @@ class Committer:
     def change(self, change: Change) -> None:
         """Have a change of state written with the next commit, or soon."""
         seq = change.message.seq
-        if change.state.ended and (before := self.state_of(change.message)) is not None and not before.ended:
+        if (
+            self._on_ended is not None
+            and change.state.ended
+            and (before := self.state_of(change.message)) is not None
+            and not before.ended
+        ):
             self._on_ended(change.message)
         if change.state is State.SENT:
             if seq not in self._settled:

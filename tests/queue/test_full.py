@@ -12,6 +12,10 @@ from medagent.testing.queue import QueueWorld, message
 from medagent.types import Delivery, InboundMessage, RefusalKind, State
 
 
+ANY = BacklogConfig(max_messages=1_000_000)
+"""A limit, so that it counts, and none that is met."""
+
+
 async def agrees(world: QueueWorld) -> tuple[int, int]:
     """Live messages and their bytes, by the backlog; the queue's file must say the same."""
     live = world.backlog.messages, world.backlog.bytes
@@ -24,7 +28,7 @@ async def agrees(world: QueueWorld) -> tuple[int, int]:
 
 
 async def test_the_count_is_that_of_the_file_whatever_becomes_of_messages(tmp_path: Path) -> None:
-    async with QueueWorld(tmp_path, change_delay=60) as world:
+    async with QueueWorld(tmp_path, change_delay=60, backlog=ANY) as world:
         await world.accept(*(message(name, "x" * 100) for name in "abcdef"))
         assert await agrees(world) == (6, 600)
         await world.accept(message("a", "x" * 100), message("b", "y" * 50))
@@ -120,7 +124,7 @@ async def test_a_full_queue_is_full_again_after_a_restart(tmp_path: Path) -> Non
 
 
 async def test_figures_know_what_is_not_written_yet_and_write_nothing(tmp_path: Path) -> None:
-    async with QueueWorld(tmp_path, change_delay=60) as world:
+    async with QueueWorld(tmp_path, change_delay=60, backlog=ANY) as world:
         await world.accept(*(message(name) for name in "abc"))
         world.uplink.connect()
         await world.sent(3)

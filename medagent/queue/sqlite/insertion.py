@@ -28,8 +28,8 @@ SELECT seq, state, response, accepted_at FROM message
 WHERE channel = ? AND control_id = ? AND digest = ? ORDER BY copy DESC LIMIT 1
 """
 SELECT_USED = """
-SELECT value ->> 0, value ->> 1 FROM json_each(?2)
-WHERE EXISTS (SELECT 1 FROM message WHERE channel = ?1 AND control_id = value ->> 0 AND sender = value ->> 1)
+SELECT value FROM json_each(?3)
+WHERE EXISTS (SELECT 1 FROM message WHERE channel = ?1 AND control_id = value AND sender = ?2)
 """
 SELECT_USED_SINCE = """
 SELECT EXISTS (SELECT 1 FROM message WHERE channel = ? AND control_id = ? AND sender = ? AND accepted_at > ?)
@@ -227,14 +227,14 @@ def _set(registers: Registers, channel: str, values: Sequence[tuple[str, int]]) 
 
 def _used_ids(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> set[tuple[str, str, int]]:
     """(channel, control ID, sender) of those that are in the queue already."""
-    by_channel: dict[str, list[tuple[str, int]]] = {}
+    by_sender: dict[tuple[str, int], list[str]] = {}
     for message in messages:
         if message.control_id:
-            by_channel.setdefault(message.channel, []).append((message.control_id, message.sender))
+            by_sender.setdefault((message.channel, message.sender), []).append(message.control_id)
     return {
         (channel, control_id, sender)
-        for channel, ids in by_channel.items()
-        for control_id, sender in connection.execute(SELECT_USED, (channel, json.dumps(ids)))
+        for (channel, sender), ids in by_sender.items()
+        for (control_id,) in connection.execute(SELECT_USED, (channel, sender, json.dumps(ids)))
     }
 
 
