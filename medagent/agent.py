@@ -84,8 +84,8 @@ class Agent:
                 "stats": lambda _arguments: self.report(store),
                 "status": lambda _arguments: self._status(store),
                 "resync": self._resync,
-                "hold": lambda _arguments: _hold(store),
-                "release": lambda _arguments: _release(store),
+                "hold": lambda arguments: _hold(store, arguments),
+                "release": lambda arguments: _release(store, arguments),
             },
         )
         server = self.bootstrap
@@ -94,12 +94,17 @@ class Agent:
             last_seq = await store.open()
             await admin.start()
             loaded = await _unless(stop, self._load(access))
+            delay = FIRST_RETRY
             while loaded is not None and not stop.is_set():
-                await self._work(stop, loaded, store, last_seq, access)
-                if not stop.is_set():
-                    self.waiting_for = "the queue is damaged and is opened anew"
-                    await store.close()
-                    last_seq = await store.open()
+                begun = time.monotonic()
+                try:
+                    await self._work(stop, loaded, store, last_seq, access)
+                # what is read at the start of the work may be what is damaged
+                except Exception:
+                    if not store.damage:
+                        raise
+                delay = FIRST_RETRY if time.monotonic() - begun > RETRY_CAP else min(delay * 2, RETRY_CAP)
+                last_seq = await self._open_anew(stop, store, delay)
         finally:
             await self._tasks.cancel()
             await admin.close()
@@ -107,6 +112,22 @@ class Agent:
             if access is not None:
                 await access.close()
             log.info("stopped")
+
+    async def _open_anew(self, stop: asyncio.Event, store: QueueStore, delay: float) -> int:
+        """Close the damaged queue and open it again, however often that takes; a disk that spoils it at once is given time."""
+        self.waiting_for = "the queue is damaged and is opened anew"
+        last_seq = 0
+        while not stop.is_set():
+            await store.close()
+            try:
+                last_seq = await store.open()
+                break
+            except QueueError as error:
+                self.waiting_for = f"{error}; trying again"
+                log.error("%s", self.waiting_for)
+            await _unless(stop, _true_after(asyncio.sleep(delay)))
+            delay = min(delay * 2, RETRY_CAP)
+        return last_seq
 
     async def _work(
         self, stop: asyncio.Event, config: AgentConfig, store: QueueStore, last_seq: int, access: FhirAccess | None
@@ -226,17 +247,21 @@ class Agent:
         await channel.resync(expected, link)
 
     async def _status(self, store: QueueStore) -> Report:
-        return status_report(self, await self.report(store), store.reasons())
+        try:
+            report = await self.report(store)
+        except QueueError:
+            report = queue_report({})  # it is being opened anew, as `waiting_for` says
+        return status_report(self, report, store.reasons())
 
 
-async def _hold(store: QueueStore) -> None:
+async def _hold(store: QueueStore, arguments: Mapping[str, object]) -> str:
     if not isinstance(store, SqliteStore):
         raise QueueError("this agent's queue is a plugin's: it has its own way of backup")
-    await store.hold()
+    return await store.hold(str(arguments.get("token", "")))
 
 
-async def _release(store: QueueStore) -> bool:
-    return isinstance(store, SqliteStore) and await store.release()
+async def _release(store: QueueStore, arguments: Mapping[str, object]) -> bool:
+    return isinstance(store, SqliteStore) and await store.release(str(arguments.get("token", "")))
 
 
 async def _true_after(work: Coroutine[object, object, object]) -> bool:

@@ -170,6 +170,7 @@ class Pipeline:
         while True:
             await asyncio.sleep(MAINTAIN_SECONDS)
             await self._store.maintain()
+            self.backlog.left(self._store.given_up())
             if self._store.damage:
                 self.damaged.set()
 

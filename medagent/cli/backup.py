@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -30,8 +31,8 @@ def backup(
     """Copy the queue to a file, whether its agent runs or not, and look at every message of the copy.
 
     While it is copied messages are stored and sent as ever. The copy holds patient data: only its owner may read it (0600).
-    To restore it, stop the agent and put the copy in the place of `queue.db`; messages that were sent since then are sent
-    again, under the same keys.
+    To restore it, stop the agent, put the copy in the place of `queue.db`, delete `queue.db-wal` and start it; messages that
+    were sent since the copy was made are sent again, under the same keys.
 
     Example: medagent queue backup /backup/queue-monday.db
     """
@@ -43,7 +44,9 @@ def backup(
     else:
         typer.echo(f"{file}: {copied.messages} messages, {copied.live} of them live, {copied.size:,} bytes")
     if copied.changed:
-        raise QueueError(f"{copied.changed} message(s) are not what was stored: they have changed on the queue's disk")
+        raise QueueError(
+            f"the copy is made, but {copied.changed} message(s) in it are not what was stored: they have changed on the disk"
+        )
 
 
 def _copy(folder: Path, file: Path, how: Callable[[Path, Path, Callable[[int, int], None]], None]) -> Copied:
@@ -62,7 +65,12 @@ def _copy(folder: Path, file: Path, how: Callable[[Path, Path, Callable[[int, in
                     shown.length = total
                     shown.update(done - shown.pos)
 
-            how(source, part, progress)
+            try:
+                how(source, part, progress)
+            except (OSError, sqlite3.Error) as error:
+                reason = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", None) or type(error).__name__
+                saves = "if it is damaged, its agent saves at its start what can be read"
+                raise QueueError(f"the queue {source} cannot be copied ({reason}); {saves}") from error
         return verify(part)
 
 
@@ -75,15 +83,15 @@ def _at_rest(source: Path, part: Path, progress: Callable[[int, int], None]) -> 
 def _in_use(source: Path, part: Path, progress: Callable[[int, int], None]) -> None:
     from medagent.queue.sqlite.backup import copy_bytes
 
-    due = 0.0
+    due, token = 0.0, ""
 
     def renew() -> None:
-        nonlocal due
+        nonlocal due, token
         if time.monotonic() >= due:
-            call(source.parent, "hold")
+            token = call(source.parent, "hold", token=token)
             due = time.monotonic() + RENEW_SECONDS
 
     renew()
     copy_bytes(source, part, renew, progress)
-    if not call(source.parent, "release"):
+    if not call(source.parent, "release", token=token):
         raise QueueError("the queue's file has changed while it was copied: try again")

@@ -150,6 +150,9 @@ class QueueStore(Protocol):
     async def depths(self) -> dict[str, ChannelDepth]:
         """By channel name; channels that no longer exist in the configuration are included."""
 
+    def given_up(self) -> list[InboundMessage]:
+        """Live messages that have ended because they could not be read back, since the last call; only their sizes count."""
+
     async def maintain(self) -> None:
         """Called once a second: a time to recover, and for what no commit should wait for. Never raises."""
 

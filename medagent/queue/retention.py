@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 DAY = 86_400.0
 SIZE_SECONDS = 5.0
 """Between two looks at the size."""
+NOTHING_SECONDS = 120.0
+"""Before it is looked again for what can be deleted, after there was nothing."""
 SMALLER = 0.9
 """What a file above its cap is brought down to, as a part of the cap."""
 STEP = 500
@@ -42,6 +44,7 @@ class Retention:
         self._size_due = 0.0
         self._offset = clock.time() - clock.monotonic()
         self._held_until = 0.0
+        self._nothing_until = 0.0
 
     async def tick(self) -> None:
         """Called about once a second; returns when what was due is done."""
@@ -52,8 +55,8 @@ class Retention:
                 self._size_due = now + SIZE_SECONDS
                 await self._shrink()
             if now >= self._sweep_due and now >= self._held_until:
-                self._sweep_due = now + self._config.sweep_interval_secs
                 await self._remove(self._by_age())
+                self._sweep_due = now + self._config.sweep_interval_secs
         # whatever keeps it from deleting now shows at the next commit, and there is a next time
         except Exception as error:  # noqa: BLE001  a store may be a plugin's
             reason = error if isinstance(error, QueueError) else type(error).__name__
@@ -73,13 +76,15 @@ class Retention:
     async def _shrink(self) -> None:
         cap = self._config.max_mb * 1024 * 1024
         used, target = await self._store.used_bytes(), int(cap * SMALLER)
-        if used <= cap:
+        if used <= cap or self._clock.monotonic() < self._nothing_until:
             return
         # failed ones keep their time whatever the size
         step = min(STEP_BYTES, max(used - target, 1))
-        await self._remove(Removal(math.inf, self._by_age().errored_before, step), down_to=target)
+        if not await self._remove(Removal(math.inf, self._by_age().errored_before, step), down_to=target):
+            # all of it is live: it takes a look at every message to know
+            self._nothing_until = self._clock.monotonic() + NOTHING_SECONDS
 
-    async def _remove(self, removal: Removal, *, down_to: int | None = None) -> None:
+    async def _remove(self, removal: Removal, *, down_to: int | None = None) -> int:
         position: int | None = 0
         count = 0
         while position is not None:
@@ -95,3 +100,4 @@ class Retention:
             log.info("%d ended message(s) deleted: %s", count, "old" if down_to is None else "the queue is at its size")
         while await self._store.give_back():  # noqa: ASYNC110  nothing is waited for: the traffic has its turn
             await asyncio.sleep(0.001)
+        return count

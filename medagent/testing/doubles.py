@@ -240,6 +240,9 @@ class UnreliableStore:
     async def depths(self) -> dict[str, ChannelDepth]:
         return await self._store.depths()
 
+    def given_up(self) -> list[InboundMessage]:
+        return self._store.given_up()
+
     async def maintain(self) -> None:
         await self._store.maintain()
 

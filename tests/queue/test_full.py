@@ -11,7 +11,6 @@ from medagent.queue import intake as intake_module
 from medagent.testing.queue import QueueWorld, message
 from medagent.types import Delivery, InboundMessage, RefusalKind, State
 
-
 ANY = BacklogConfig(max_messages=1_000_000)
 """A limit, so that it counts, and none that is met."""
 
@@ -72,7 +71,7 @@ async def test_the_count_is_that_of_the_file_whatever_becomes_of_messages(tmp_pa
             world.settlement.delivered([(queued, outcome)])
             assert world.backlog.messages == 4
         world.uplink.disconnect()
-    async with QueueWorld(tmp_path) as world:
+    async with QueueWorld(tmp_path, backlog=ANY) as world:
         assert await agrees(world) == (4, 350)
 
 
@@ -116,7 +115,7 @@ async def test_channels_read_on_only_when_neither_buffer_nor_queue_is_full(
 
 async def test_a_full_queue_is_full_again_after_a_restart(tmp_path: Path) -> None:
     limits = BacklogConfig(max_mb=1, full_behavior="pause")
-    async with QueueWorld(tmp_path) as world:
+    async with QueueWorld(tmp_path, backlog=ANY) as world:
         await world.accept(*(message(f"m{number}", "x" * 300_000) for number in range(4)))
     async with QueueWorld(tmp_path, backlog=limits) as world:
         assert world.channel.paused == [True]

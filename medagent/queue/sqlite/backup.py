@@ -15,7 +15,7 @@ from pathlib import Path
 
 from medagent.errors import QueueError
 from medagent.queue.folders import sync_folder
-from medagent.queue.sqlite.statements import crc_of
+from medagent.queue.sqlite.statements import crc_of, readable
 
 HOLD_SECONDS = 10.0
 """How long the agent keeps its file as it is; to be asked for again before that is over."""
@@ -87,10 +87,12 @@ def verify(path: Path) -> Copied:
     """Look at every message of a copy. Raises `QueueError` if it cannot be used."""
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.text_factory = readable
             # a file of its own, without a log beside it
             connection.execute("PRAGMA journal_mode = DELETE")
             if connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
-                raise QueueError("the copy is damaged, and so is the queue: restart its agent, which reads it anew")
+                again = "try again; if it is so again, so is the queue, and its agent reads it anew when it is restarted"
+                raise QueueError(f"the copy is damaged: {again}")
             messages = live = changed = 0
             rows = "SELECT seq, channel, control_id, callback, state, crc, data FROM message LEFT JOIN body USING (seq)"
             for seq, channel, control_id, callback, state, crc, body in connection.execute(rows):
@@ -98,5 +100,5 @@ def verify(path: Path) -> Copied:
                 live += state < 10
                 changed += crc is not None and crc != crc_of(seq, channel, control_id, callback, body or b"")
     except sqlite3.Error as error:
-        raise QueueError(f"the copy cannot be read: {error}") from error
+        raise QueueError(f"the copy cannot be read ({error.sqlite_errorname})") from error
     return Copied(messages, live, changed, path.stat().st_size)

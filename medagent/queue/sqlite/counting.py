@@ -24,8 +24,10 @@ LIVE = tuple(state for state in State if not state.ended)
 
 
 def read_counts(connection: sqlite3.Connection) -> Counts:
-    """What the file's counters say."""
-    rows = connection.execute("SELECT channel, state, count FROM counter")
+    """What the file's counters say. Raises `ValueError` for what cannot be a count."""
+    rows = connection.execute("SELECT channel, state, count FROM counter").fetchall()
+    if not all(isinstance(count, int) and count >= 0 for _, _, count in rows):
+        raise ValueError("a count is no number")
     return {(channel, State(state)): count for channel, state, count in rows}
 
 
@@ -95,4 +97,6 @@ def read_depths(path: Path) -> dict[str, ChannelDepth]:
             sizes.load(connection, ())
             return depths_of(connection, read_counts(connection), registers, sizes)
     except sqlite3.Error as error:
-        raise QueueError(f"cannot read the queue {path}: {error}") from error
+        raise QueueError(
+            f"cannot read the queue {path} ({getattr(error, 'sqlite_errorname', None) or type(error).__name__})"
+        ) from error

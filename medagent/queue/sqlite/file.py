@@ -7,6 +7,7 @@ returns only after the write-ahead log is flushed to the disk.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -18,14 +19,21 @@ import aiosqlite
 from medagent.errors import QueueError
 from medagent.failpoints import reach
 from medagent.queue.folders import make_folder, sync_folder
+from medagent.queue.sqlite.pages import PAGE_BYTES
 from medagent.queue.sqlite.schema import UnknownFile, bring_up_to_date
+from medagent.queue.sqlite.statements import readable
 
 T = TypeVar("T")
 
 LOG_PAGES = 1000
 """Pages in the write-ahead log that make a commit copy it into the file."""
+MAGIC = b"SQLite format 3\0"
 _LOG_BYTES = 16 * 1024 * 1024
 """What the log's file keeps of the disk after a transaction that was larger."""
+
+
+class Spoilt(QueueError):
+    """Somebody else has written to the queue's file."""
 
 
 class _Connection(sqlite3.Connection):
@@ -49,6 +57,7 @@ class QueueFile:
         self.path = path
         self._database: aiosqlite.Connection | None = None
         self._identity = (0, 0)
+        self._log_in_use = False
 
     async def open(self) -> None:
         """Open or create. Raises `sqlite3.Error`, `QueueError`."""
@@ -76,6 +85,39 @@ class QueueFile:
         if (found.st_dev, found.st_ino) != self._identity:
             raise QueueError("the queue's file has been replaced: restart the agent")
 
+    def committed(self) -> None:
+        """A commit has gone into the log."""
+        self._log_in_use = True
+
+    def checkpoint(self, connection: sqlite3.Connection) -> None:
+        """As the function of this name. Raises `sqlite3.Error`."""
+        checkpoint(connection)
+        self._log_in_use = False
+
+    def look(self) -> None:
+        """Whether somebody else has spoilt the file or its log, as far as their sizes and the first bytes tell.
+
+        To be called on the file's thread, beside no commit. Raises `Spoilt`, `QueueError`.
+        """
+        self.check_in_place()
+        log = self.path.with_name(self.path.name + "-wal")
+        if self._log_in_use and (not log.exists() or log.stat().st_size == 0):
+            raise Spoilt("its log has been cut")
+        head = self._head()
+        if head is not None and not head.startswith(MAGIC):
+            raise Spoilt("its first bytes have been written over")
+        if head is not None and int.from_bytes(head[28:32], "big") * PAGE_BYTES > self.path.stat().st_size:
+            raise Spoilt("it has been cut")
+
+    def _head(self) -> bytes | None:
+        """The first bytes by SQLite's own descriptor: to open and close the file once more would drop its locks."""
+        for entry in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                found = entry.stat()
+                if (found.st_dev, found.st_ino) == self._identity:
+                    return os.pread(int(entry.name), 100, 0)
+        return None
+
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Raises `QueueError` if the file is closed, and what the function raises."""
         if self._database is None:
@@ -91,6 +133,7 @@ class QueueFile:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
+    connection.text_factory = readable
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     # takes effect in a file without tables: what retention deletes can then be given back to the disk
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

@@ -10,6 +10,7 @@ from medagent.queue.base import Removal, Removed
 from medagent.queue.sqlite.counting import REMOVED_REGISTER, Counts, write_counters
 from medagent.queue.sqlite.registers import Registers
 from medagent.queue.sqlite.statements import SET_REGISTER
+from medagent.queue.sqlite.transaction import transaction
 from medagent.types import State
 
 _SEEN = """
@@ -47,8 +48,7 @@ def remove_ended(
     if not ended:
         return Removed(0, up_to), counts, registers
     counts, registers = dict(counts), dict(registers)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         connection.cursor().executemany("DELETE FROM body WHERE seq = ?", ended)
         connection.cursor().executemany("DELETE FROM message WHERE seq = ?", ended)
         reach("in_retention")
@@ -58,10 +58,6 @@ def remove_ended(
             registers[key] = registers.get(key, 0) + count
             connection.execute(SET_REGISTER, (*key, registers[key]))
         write_counters(connection, counts, moved)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     return Removed(len(ended), up_to), counts, registers
 
 

@@ -6,6 +6,7 @@ import sqlite3
 
 from medagent.errors import QueueError
 from medagent.failpoints import reach
+from medagent.queue.sqlite.transaction import transaction
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x6D656441
@@ -74,14 +75,9 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for step in range(version, SCHEMA_VERSION):
             for statement in _STEPS[step]:
                 connection.execute(statement)
                 reach("in_migration")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise

@@ -31,6 +31,8 @@ class LiveBytes:
     def load(self, connection: sqlite3.Connection, channels: Iterable[str]) -> None:
         """Read the sums; that of a channel without one is counted, which only a file of an older medagent needs."""
         self._sums = dict(connection.execute("SELECT channel, value FROM register WHERE name = ?", (LIVE_BYTES_REGISTER,)))
+        if not all(isinstance(value, int) for value in self._sums.values()):
+            raise ValueError("a sum is no number")
         for channel in channels:
             if channel not in self._sums:
                 found = sum(self._count(connection, channel, state) for state in State if not state.ended)
@@ -56,12 +58,6 @@ class LiveBytes:
             if change.state.ended and before is not None and not before.ended:
                 sums[message.channel] = sums.get(message.channel, self.of(message.channel)) - message.size
         return sums
-
-    def end(self, connection: sqlite3.Connection, channel: str, seqs: Sequence[int]) -> None:
-        """These live messages are being ended, in a transaction that will not fail."""
-        sizes = [connection.execute("SELECT length(data) FROM body WHERE seq = ?", (seq,)).fetchone() for seq in seqs]
-        self._sums[channel] = self.of(channel) - sum(size[0] for size in sizes if size is not None)
-        self.write(connection, {channel: self._sums[channel]})
 
     @staticmethod
     def write(connection: sqlite3.Connection, sums: dict[str, int]) -> None:

@@ -42,7 +42,10 @@ SELECT {_COLUMNS} FROM message m JOIN body b ON b.seq = m.seq
 WHERE m.channel = ? AND m.state = 0 AND m.state < 10 AND m.seq > ? ORDER BY m.seq LIMIT ?
 """  # noqa: S608
 FETCH_ONE = f"SELECT {_COLUMNS} FROM message m JOIN body b ON b.seq = m.seq WHERE m.seq = ? AND m.state < 10"  # noqa: S608
-RETRIES = "SELECT seq, next_attempt_at FROM message WHERE channel = ? AND state = 3 AND state < 10 ORDER BY seq"
+RETRIES = """
+SELECT seq, CAST(coalesce(next_attempt_at, 0) AS REAL) FROM message WHERE channel = ? AND state = 3 AND state < 10 ORDER BY seq
+"""
+STATE_AND_SIZE = "SELECT state, length(data) FROM message LEFT JOIN body USING (seq) WHERE seq = ?"
 OLDEST = "SELECT accepted_at FROM message WHERE channel = ? AND state = ? AND state < 10 ORDER BY seq LIMIT 1"
 
 
@@ -66,11 +69,16 @@ def to_message(row: Any) -> InboundMessage | None:
         accepted_at=accepted_at,
         attempts=attempts,
         # it is live, or the index would not have it: a changed number must not hide it
-        stored_state=State(state) if state in _STATES else State.RECEIVED,
+        stored_state=State(state) if state in STATES else State.RECEIVED,
         body=body,
         channel=channel,
         number=number,
     )
+
+
+def readable(stored: bytes) -> str:
+    """A text of the file, as `sqlite3.Connection.text_factory`: a changed bit must not keep other rows from being read."""
+    return stored.decode("utf-8", "replace")
 
 
 def storable(text: str | None) -> str | None:
@@ -120,5 +128,5 @@ def mark_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: f
         _MARKS.get(state, mark_answered_batch)(connection, some, now)
 
 
-_STATES = frozenset(int(state) for state in State)
+STATES = frozenset(int(state) for state in State)
 _MARKS = {State.RECEIVED: mark_received_batch, State.SENT: mark_sent_batch, State.ERROR: mark_error_batch}

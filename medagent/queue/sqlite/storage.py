@@ -9,27 +9,36 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-import time
+from collections.abc import Callable
 
+from medagent.clock import Clock
 from medagent.errors import StorageFailed
-from medagent.queue.sqlite.file import checkpoint
 from medagent.queue.sqlite.reserve import Reserve
 
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 60.0
 """Between two alarms of one kind."""
+CALM_SECONDS = 5.0
+"""Without a failure before it is said that all is well."""
+REGAIN_SECONDS = 1.0
+"""Between two looks for space."""
 
 
 class Storage:
     """The disk of one queue."""
 
-    def __init__(self, reserve: Reserve) -> None:
+    def __init__(self, reserve: Reserve, checkpoint: Callable[[sqlite3.Connection], None], clock: Clock) -> None:
+        """`checkpoint` copies the whole log into the file, and raises `sqlite3.Error`."""
+        self._clock = clock
         self._reserve = reserve
+        self._checkpoint = checkpoint
         self._full = False
         self._suspect = False
         self._reason = ""
         self._quiet_until: dict[str, float] = {}
+        self._failed_at = 0.0
+        self._looked_at = -REGAIN_SECONDS
         self.checkpoints = 0
         """How often the file was written for the disk's sake."""
 
@@ -56,7 +65,7 @@ class Storage:
             self._reserve.free()
             self.checkpoints += 1
             with contextlib.suppress(sqlite3.Error):
-                checkpoint(connection)
+                self._checkpoint(connection)
         elif name.startswith("SQLITE_IOERR"):
             self._suspect = True
             self._alarm(f"the disk fails ({name})")
@@ -64,21 +73,20 @@ class Storage:
             return error
         return StorageFailed(self._reason)
 
-    def succeeded(self, *, storing: bool) -> None:
-        """A commit is on the disk."""
-        if self._reason and storing:
-            self._clear()
-
     def maintain(self, connection: sqlite3.Connection) -> None:
         """Try whether the disk is well again. Raises `StorageFailed`."""
         if self._suspect:
             self._make_sure(connection)
-            self._clear()
-        if self._full and self._regain():
-            self._clear()
+        if (not self._full or self._regain()) and self._reason and self._clock.monotonic() - self._failed_at > CALM_SECONDS:
+            log.warning("messages are stored again, after: %s", self._reason)
+            self._reason = ""
 
     def _regain(self) -> bool:
         """Whether there is space again: then the reserve is there again too."""
+        now = self._clock.monotonic()
+        if now - self._looked_at < REGAIN_SECONDS:
+            return False
+        self._looked_at = now
         if self._reserve.make():
             self._full = False
         return not self._full
@@ -86,22 +94,18 @@ class Storage:
     def _make_sure(self, connection: sqlite3.Connection) -> None:
         self.checkpoints += 1
         try:
-            checkpoint(connection)
+            self._checkpoint(connection)
         except sqlite3.Error as error:
             raise StorageFailed(self._reason) from error
         self._suspect = False
 
     def _alarm(self, reason: str) -> None:
-        now = time.monotonic()
+        now = self._failed_at = self._clock.monotonic()
         if now >= self._quiet_until.get(reason, 0.0):
             self._quiet_until[reason] = now + QUIET_SECONDS
             log.error("%s: messages are refused until it is well; delivery goes on", reason)
         self._reason = reason
 
-    def _clear(self) -> None:
-        log.warning("messages are stored again, after: %s", self._reason)
-        self._reason = ""
-
     def reasons(self) -> list[str]:
-        """Why nothing is stored at the moment."""
+        """Why messages were refused a moment ago."""
         return [self._reason] if self._reason else []

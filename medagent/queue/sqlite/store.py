@@ -20,15 +20,17 @@ from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
 from medagent.queue.folders import make_folder
 from medagent.queue.sqlite import damage, statements
 from medagent.queue.sqlite.counting import Counts, counted, depths_of, read_counts, states_of, write_counters
-from medagent.queue.sqlite.file import QueueFile
+from medagent.queue.sqlite.file import QueueFile, Spoilt
 from medagent.queue.sqlite.high_water import HighWater
 from medagent.queue.sqlite.hold import Hold
 from medagent.queue.sqlite.insertion import Inserted, insert_batch
 from medagent.queue.sqlite.registers import Registers, by_channel
 from medagent.queue.sqlite.removal import give_back, remove_ended, used_bytes
 from medagent.queue.sqlite.reserve import Reserve
+from medagent.queue.sqlite.salvage import salvage
 from medagent.queue.sqlite.sizes import LIVE_BYTES_REGISTER, LiveBytes
 from medagent.queue.sqlite.storage import Storage
+from medagent.queue.sqlite.transaction import transaction
 from medagent.types import InboundMessage, State
 
 log = logging.getLogger(__name__)
@@ -50,8 +52,8 @@ class SqliteStore:
         self._clock = clock
         self._file = QueueFile(path)
         self._mark = HighWater(path.parent)
-        self._storage = Storage(Reserve(path.parent))
-        self._hold = Hold(self._storage)
+        self._storage = Storage(Reserve(path.parent), self._file.checkpoint, clock)
+        self._hold = Hold(self._storage, self._file.checkpoint)
         self._newest = 0
         """The highest seq that is committed."""
         self._mark_due = 0.0
@@ -63,6 +65,7 @@ class SqliteStore:
         """What was found when the queue was opened."""
         self._changed = 0
         """Messages whose bytes had changed on the disk."""
+        self._given_up: list[InboundMessage] = []
         self.damage = ""
 
     async def open(self) -> int:
@@ -76,7 +79,7 @@ class SqliteStore:
                 await self._read_anew(folder)
             try:
                 newest = await self._open_file()
-            except (sqlite3.Error, QueueError) as error:
+            except (sqlite3.Error, QueueError, ValueError, TypeError, KeyError) as error:
                 if not damage.is_damage(error):
                     raise
                 await self._file.close()
@@ -86,7 +89,7 @@ class SqliteStore:
             marked = self._mark.open()
         except (sqlite3.Error, QueueError, OSError) as error:
             await self.close()
-            raise QueueError(f"cannot open the queue {self._path}: {error}") from error
+            raise QueueError(f"cannot open the queue {self._path}: {_reason(error)}") from error
         if newest < marked:
             self._find(f"acknowledged messages are missing from the queue: seq {newest + 1}..{marked}")
         self._newest = max(newest, marked)
@@ -114,7 +117,7 @@ class SqliteStore:
         fresh = QueueFile(self._path)
         await fresh.open()
         try:
-            salvaged = await fresh.run(lambda connection: damage.salvage(folder / self._path.name, connection))
+            salvaged = await fresh.run(lambda connection: salvage(folder / self._path.name, connection))
         finally:
             await fresh.close()
         damage.done(folder)
@@ -124,6 +127,8 @@ class SqliteStore:
         self._counts = read_counts(connection)
         rows = connection.execute("SELECT channel, name, value FROM register WHERE name <> ?", (LIVE_BYTES_REGISTER,))
         self._registers = {(channel, name): value for channel, name, value in rows}
+        if not all(isinstance(value, int) for value in self._registers.values()):
+            raise ValueError("a register holds no number")
         self._recover(connection)
         return int(connection.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
 
@@ -169,12 +174,12 @@ class SqliteStore:
             reach("before_commit")
             connection.execute("COMMIT")
             reach("after_commit")
+            self._file.committed()
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             self._note(error)
             raise self._storage.failed(connection, error) from error
-        self._storage.succeeded(storing=bool(messages))
         self._counts = counts
         self._live_bytes.committed(sums)
         self._registers |= inserted.registers
@@ -201,9 +206,19 @@ class SqliteStore:
 
     def _note(self, error: BaseException) -> None:
         """Damage that shows while the queue is in use: it must be opened anew."""
-        if isinstance(error, sqlite3.Error) and damage.is_damage(error) and not self.damage:
+        if damage.is_damage(error) and not self.damage:
             self.damage = _reason(error)
             log.error("the queue %s is damaged (%s)", self._path, self.damage)
+
+    def _look(self) -> None:
+        try:
+            self._file.look()
+        except Spoilt as error:
+            if not self.damage:
+                self.damage = str(error)
+                log.error("the queue %s is damaged: %s", self._path, error)
+        except (OSError, QueueError):
+            pass  # the next commit tells
 
     def _raise_mark(self) -> None:
         # without the mark the queue is as safe, only a damaged end would not be noticed
@@ -249,28 +264,28 @@ class SqliteStore:
 
     def _give_up(self, connection: sqlite3.Connection, channel: str, seqs: Sequence[int]) -> None:
         """These messages have changed on the disk: they are not sent, and end as `dead_letter`."""
-        self._changed += len(seqs)
         log.error("channel %s: %s: seq %s", channel, CHANGED, ", ".join(map(str, seqs)))
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            rows = [(State.DEAD_LETTER, 0, self._clock.time(), None, None, CHANGED, seq) for seq in seqs]
-            states = [
-                state
-                for seq in seqs
-                for (state,) in connection.execute("SELECT state FROM message WHERE seq = ?", (seq,)).fetchall()
-            ]
-            statements.write_batch(connection, statements.MARK_ANSWERED, rows)
-            counts = dict(self._counts)
-            for state in states:
-                counts[channel, State(state)] = counts.get((channel, State(state)), 0) - 1
+        counts, sizes = dict(self._counts), {}
+        with transaction(connection):
+            for seq in seqs:
+                [(state, size)] = connection.execute(statements.STATE_AND_SIZE, (seq,)).fetchall()
+                before = State(state) if state in statements.STATES else State.RECEIVED
+                counts[channel, before] = counts.get((channel, before), 0) - 1
                 counts[channel, State.DEAD_LETTER] = counts.get((channel, State.DEAD_LETTER), 0) + 1
-            write_counters(connection, counts, {(channel, State(state)) for state in (*states, State.DEAD_LETTER)})
-            self._live_bytes.end(connection, channel, seqs)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+                sizes[seq] = size or 0
+            rows = [(State.DEAD_LETTER, 0, self._clock.time(), None, None, CHANGED, seq) for seq in seqs]
+            statements.write_batch(connection, statements.MARK_ANSWERED, rows)
+            write_counters(connection, counts, [key for key in counts if counts[key] != self._counts.get(key)])
+            live = {channel: self._live_bytes.of(channel) - sum(sizes.values())}
+            self._live_bytes.write(connection, live)
         self._counts = counts
+        self._live_bytes.committed(live)
+        self._changed += len(seqs)
+        self._given_up += [InboundMessage(bytes(sizes[seq]), "", "", channel=channel, seq=seq) for seq in seqs]
+
+    def given_up(self) -> list[InboundMessage]:
+        given_up, self._given_up = self._given_up, []
+        return given_up
 
     async def retries(self, channel: str) -> list[tuple[int, float]]:
         return await self._read(lambda connection: connection.execute(statements.RETRIES, (channel,)).fetchall())
@@ -288,6 +303,7 @@ class SqliteStore:
 
     def _maintain(self, connection: sqlite3.Connection) -> None:
         self._raise_mark()
+        self._look()
         if not self.damage:
             self._storage.maintain(connection)
             self._hold.look(connection, self._clock.monotonic())
@@ -304,16 +320,17 @@ class SqliteStore:
     async def used_bytes(self) -> int:
         return await self._read(used_bytes)
 
-    async def hold(self) -> None:
-        """Leave the file as it is for `HOLD_SECONDS`, and write to its log only; again, for as long from now.
+    async def hold(self, token: str) -> str:
+        """Leave the file as it is for `HOLD_SECONDS`, and write to its log only; returns a token.
 
-        Raises `QueueError` if the file has been written since the first call.
+        With the token of an earlier call: for as long from now. Raises `QueueError` if the file has been written since then, or
+        somebody else holds it.
         """
-        await self._read(lambda connection: self._hold.begin(connection, self._clock.monotonic()))
+        return await self._read(lambda connection: self._hold.begin(connection, token, self._clock.monotonic()))
 
-    async def release(self) -> bool:
+    async def release(self, token: str) -> bool:
         """Go on as ever; whether the file has been left as it was since `hold`."""
-        return await self._read(self._hold.end)
+        return await self._read(lambda connection: self._hold.end(connection, token))
 
     async def give_back(self) -> bool:
         return await self._read(give_back)
@@ -324,19 +341,29 @@ class SqliteStore:
         return [*self._findings, *filter(None, (damaged, changed)), *self._storage.reasons()]
 
     async def close(self) -> None:
+        self._hold.forget()
         with contextlib.suppress(sqlite3.Error, QueueError):
             await self._file.run(lambda _: self._raise_mark())
         await self._file.close()
         self._mark.close()
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return await self._file.run(function)
-        except sqlite3.Error as error:
-            self._note(error)
-            raise
+        def run(connection: sqlite3.Connection) -> T:
+            try:
+                return function(connection)
+            except sqlite3.Error as error:
+                self._note(error)
+                # some of what reads also writes: what has failed then is treated like a failed commit
+                raise self._storage.failed(connection, error) from error
+            except (ValueError, TypeError, KeyError) as error:
+                self._note(error)
+                raise
+
+        return await self._file.run(run)
 
 
 def _reason(error: BaseException) -> str:
-    """In words that hold no data: SQLite's own texts may quote a statement."""
-    return getattr(error, "sqlite_errorname", None) or str(error)
+    """In words that hold no data: SQLite's own texts may quote a statement, or what is stored."""
+    if isinstance(error, QueueError | OSError) or str(error) == "database is locked":
+        return str(error)
+    return getattr(error, "sqlite_errorname", None) or type(error).__name__

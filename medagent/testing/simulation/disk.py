@@ -103,6 +103,12 @@ class _File:
     def check_in_place(self) -> None:
         """It is always there."""
 
+    def committed(self) -> None: ...
+
+    def look(self) -> None: ...
+
+    def checkpoint(self, connection: sqlite3.Connection) -> None: ...
+
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         return function(self._connection)
 

@@ -96,6 +96,9 @@ class FaultyStore:
         async with self._turn:
             return await self._store.depths()
 
+    def given_up(self) -> list[InboundMessage]:
+        return self._store.given_up()
+
     async def maintain(self) -> None:
         async with self._turn:
             await self._store.maintain()

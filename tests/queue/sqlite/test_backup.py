@@ -55,7 +55,7 @@ def nothing(*_: object) -> None:
 
 async def test_what_is_copied_is_the_queue_at_the_beginning(stage: Stage, tmp_path: Path) -> None:
     await stage.put(50)
-    await stage.store.hold()
+    token = await stage.store.hold("")
     before = stage.path.read_bytes()
     # more than makes a commit copy the log into the file
     await stage.put(1000)
@@ -63,7 +63,7 @@ async def test_what_is_copied_is_the_queue_at_the_beginning(stage: Stage, tmp_pa
     assert stage.path.read_bytes() == before
     with new_file(tmp_path / "copy.db") as part:
         copy_bytes(stage.path, part, nothing, nothing)
-    assert await stage.store.release()
+    assert await stage.store.release(token)
     copied = verify(tmp_path / "copy.db")
     assert (copied.messages, copied.live, copied.changed) == (50, 25, 0)
     assert [row.control_id for row in read_messages(tmp_path / "copy.db")] == [f"m{seq}" for seq in range(1, 51)]
@@ -79,17 +79,30 @@ async def test_what_is_copied_is_the_queue_at_the_beginning(stage: Stage, tmp_pa
 
 async def test_a_copy_that_takes_too_long_is_not_believed(stage: Stage) -> None:
     await stage.put(10)
-    await stage.store.hold()
+    token = await stage.store.hold("")
     stage.clock.now += HOLD_SECONDS - 1
-    await stage.store.hold()
+    assert await stage.store.hold(token) == token
     stage.clock.now += HOLD_SECONDS - 1
     await stage.store.maintain()
-    assert await stage.store.release()
-    await stage.store.hold()
+    assert await stage.store.release(token)
+    token = await stage.store.hold("")
     stage.clock.now += HOLD_SECONDS + 1
     await stage.store.maintain()
-    assert not await stage.store.release()
-    assert not await stage.store.release(), "nobody has asked"
+    with pytest.raises(QueueError, match="has been written"):
+        await stage.store.hold(token)
+    assert not await stage.store.release(token)
+    assert not await stage.store.release(""), "nobody has asked"
+
+
+async def test_one_backup_at_a_time(stage: Stage) -> None:
+    token = await stage.store.hold("")
+    with pytest.raises(QueueError, match="another backup"):
+        await stage.store.hold("")
+    await stage.store.close()
+    await stage.store.open()
+    with pytest.raises(QueueError, match="has been written"):
+        await stage.store.hold(token)
+    assert await stage.store.hold("")
 
 
 async def test_at_rest_what_is_only_in_the_log_is_copied_too(stage: Stage, tmp_path: Path) -> None:

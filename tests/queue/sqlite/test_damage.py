@@ -107,7 +107,7 @@ def without_a_table(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "least"),
     [
-        (truncate, 1),
+        (truncate, 150),
         (zero_header, 400),
         (garbage, 0),
         (folder, 0),
@@ -254,3 +254,83 @@ async def test_damage_that_shows_at_work(path: Path) -> None:
     assert (await store.commit([accepted(MESSAGES + 2)], [])).committed
     await store.close()
     assert counters_agree(path)
+
+
+@pytest.mark.parametrize("left", [0.9, 0.5])
+async def test_what_no_tree_leads_to_is_read_page_by_page(path: Path, left: float) -> None:
+    # of a file that is cut, the upper pages of the trees may be gone
+    size = path.stat().st_size
+    os.truncate(path, int(size * left))
+    async with opened(path) as store:
+        saved = (await store.depths())["adt"]
+        count = sum(saved.counts.values())
+        assert count > MESSAGES * left * 0.6
+        assert saved.counts[State.PROCESSED] > count / 8, "in the states that they were in"
+        assert all(BODIES[seq] == body for seq, body in (await everything(store)).items())
+        if count < MESSAGES:
+            assert any(
+                "acknowledged messages are missing" in reason or "missing between" in reason for reason in store.reasons()
+            )
+    assert counters_agree(path)
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_whatever_is_in_the_small_tables_the_start_goes_through(path: Path, seed: int) -> None:
+    # the reads of a start, and those of the work, with other values in the columns that the file's own rules let be anything
+    chance = random.Random(seed)  # noqa: S311  a test's dice
+    odd = chance.choice(["'text'", "X'80ff'", "NULL", "-5", "27", "CAST(X'80ff' AS TEXT)"])
+    table, column = chance.choice(
+        [
+            ("counter", "count"),
+            ("counter", "state"),
+            ("register", "value"),
+            ("message", "next_attempt_at"),
+            ("message", "state"),
+            ("message", "callback"),
+            ("message", "control_id"),
+            ("message", "attempts"),
+        ]
+    )
+    with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.IntegrityError), connection:
+        connection.execute("UPDATE message SET state = 3 WHERE seq = 8")
+        where = " WHERE seq = 8" if table == "message" else ""
+        connection.execute(f"UPDATE OR IGNORE {table} SET {column} = {odd}{where}")  # noqa: S608  names of this test
+    for _ in range(2):
+        async with opened(path) as store:
+            await store.registers()
+            await store.depths()
+            assert all(isinstance(at, float) for _, at in await store.retries("adt"))
+            found = await everything(store)
+            assert len(found) >= 290
+            assert all(BODIES[number] == body for number, body in found.items() if number in BODIES)
+            newest = max(found) + 1000 + seed
+            await store.commit([accepted(newest)], [])
+
+
+async def test_a_file_that_is_spoilt_while_it_is_open_is_noticed(path: Path) -> None:
+    for spoil in (zero_header, truncate):
+        store = SqliteStore(path)
+        newest = await store.open()
+        await store.commit([accepted(newest + 1)], [])
+        spoil(path)
+        await store.maintain()
+        assert store.damage, spoil.__name__
+        with pytest.raises(QueueError, match="damaged"):
+            await store.commit([accepted(newest + 2)], [])
+        await store.close()
+        await store.open()
+        assert store.damage == ""
+        assert any("the queue was damaged" in reason for reason in store.reasons())
+        await store.close()
+
+
+async def test_a_log_that_is_cut_while_it_is_in_use_is_noticed(path: Path) -> None:
+    store = SqliteStore(path)
+    newest = await store.open()
+    await store.maintain()
+    assert store.damage == ""
+    await store.commit([accepted(newest + 1)], [])
+    os.truncate(path.with_name("queue.db-wal"), 0)
+    await store.maintain()
+    assert "log" in store.damage
+    await store.close()

@@ -21,8 +21,14 @@ from medagent.queue.base import Change
 from medagent.queue.sqlite.store import SqliteStore
 from medagent.types import InboundMessage, State
 
+class Clock:
+    now = 1000.0
+    def monotonic(self): return self.now
+    def time(self): return 1e9 + self.now
+
 async def main(folder, operations):
-    store = SqliteStore(Path(folder) / "queue.db")
+    clock = Clock()
+    store = SqliteStore(Path(folder) / "queue.db", clock=clock)
     try:
         newest = await store.open()
     except Exception as error:
@@ -39,8 +45,10 @@ async def main(folder, operations):
             refused.append(seq)
         except Exception as error:
             others.append(repr(error))
+        clock.now += 1.0
         await store.maintain()
     for _ in range(60):
+        clock.now += 1.0
         await store.maintain()
     reasons = store.reasons()
     try:
