@@ -44,7 +44,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
         if fault := agent.pipeline.storage_fault:
             reasons.append(f"the queue refuses to commit: {fault}")
         if full := agent.pipeline.backlog.reason:
-            reasons.append(f"the queue is full: {full}")
+            reasons.append(f"the queue is full: {full}; {agent.pipeline.backlog.consequence}")
         reasons += [f"channel {name}: {reason}" for name, reason in agent.pipeline.failed_channels.items()]
         for channel in agent.pipeline.supervisor.channels:
             report["channels"].append(

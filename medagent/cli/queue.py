@@ -48,14 +48,17 @@ def stats(
 def show(report: Any) -> None:
     """Print a report as tables."""
     if not report["channels"]:
-        typer.echo("The queue is empty, and always was.")
+        typer.echo("The queue holds no messages.")
         return
     states = list(report["states"])
     used = [state for state in states if report["states"][state]]
-    rows = [_row(name, channel, used) for name, channel in report["channels"].items()]
+    rows = [_row(name, channel, used, removed=report["removed"] > 0) for name, channel in report["channels"].items()]
     if len(rows) > 1:
-        rows.append(_row("all", report, used))
-    table("Messages", ["channel", "accepted", "live", "oldest, s", *(state.replace("_", " ") for state in used)], rows)
+        rows.append(_row("all", report, used, removed=report["removed"] > 0))
+    removed = ["deleted"] if report["removed"] else []
+    table(
+        "Messages", ["channel", "accepted", "live", "oldest, s", *removed, *(state.replace("_", " ") for state in used)], rows
+    )
     measured = {name: channel["since_start"] for name, channel in report["channels"].items() if "since_start" in channel}
     if measured:
         # these are zero on a good day, and then not worth a column
@@ -70,13 +73,14 @@ def show(report: Any) -> None:
 
 UNUSUAL_FOR_ALL = {
     "refused": "Messages that the queue refused",
+    "refused_full": "Of them because the queue was full",
     "reused_control_ids": "Messages accepted under the control ID of another",
 }
 UNUSUAL = {"timed_out_attempts": "timed out", "failed_attempts": "failed", "duplicates": "resent by device"}
 
 
-def _row(name: str, figures: Any, states: list[str]) -> list[object]:
-    counts = [figures["states"][state] for state in states]
+def _row(name: str, figures: Any, states: list[str], *, removed: bool) -> list[object]:
+    counts = [figures["removed"]] * removed + [figures["states"][state] for state in states]
     return [name, figures["accepted"], figures["depth"], figures["oldest_age_seconds"], *counts]
 
 

@@ -43,6 +43,11 @@ class Backlog:
         """Messages refused because of it."""
 
     @property
+    def consequence(self) -> str:
+        """What a full queue means for devices."""
+        return "new messages are refused" if self._refuses else "channels read nothing more for now, and devices wait"
+
+    @property
     def watches_age(self) -> bool:
         """Whether `aged` is to be told."""
         return self._config.max_age_secs > 0
@@ -124,8 +129,6 @@ class Backlog:
         )
 
     def _filled(self) -> None:
-        if self._refuses:
-            log.warning("the queue is full: %s; new messages are refused", self.reason)
-        else:
-            log.warning("the queue is full: %s; channels read nothing more for now", self.reason)
+        log.warning("the queue is full: %s; %s", self.reason, self.consequence)
+        if not self._refuses:
             self._brake.hold(_HOLDER)

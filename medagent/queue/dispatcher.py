@@ -125,6 +125,7 @@ class Dispatcher:
             waiting.link, waiting.remote, waiting.origin = message.link, message.remote, message.origin
         else:
             self._lanes[message.channel].join(duplicate.seq, message)
+            self._reader.join(duplicate.seq, message)
 
     def _flight_of(self, seq: int) -> Flight | None:
         return next((flight for flight in self._in_flight.values() if flight.message.seq == seq), None)

@@ -129,10 +129,22 @@ class Lane:
 
     def take_retry(self, now: float) -> int | None:
         """The seq of a message whose retry is due and may go."""
-        if self._retries and self._retries[0][0] <= now and self.room > 0:
+        due = self.next_retry
+        if due is None or due > now or self.room <= 0:
+            return None
+        if not self.strictly_serial:
             return heapq.heappop(self._retries)[1]
-        return None
+        first = self._first_in_order()
+        self._retries.remove(first)
+        heapq.heapify(self._retries)
+        return first[1]
+
+    def _first_in_order(self) -> tuple[float, int]:
+        """Of several that have failed in a run with a wider window, the oldest goes first, when its time has come."""
+        return min(self._retries, key=lambda retry: retry[1])
 
     @property
     def next_retry(self) -> float | None:
-        return self._retries[0][0] if self._retries else None
+        if not self._retries:
+            return None
+        return self._first_in_order()[0] if self.strictly_serial else self._retries[0][0]

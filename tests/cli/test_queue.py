@@ -55,7 +55,7 @@ def test_as_a_table_for_people(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_where_no_message_ever_was(tmp_path: Path) -> None:
     done = run_main("queue", "stats", "--state-dir", str(tmp_path))
-    assert (done.exit_code, done.stdout) == (0, "The queue is empty, and always was.\n")
+    assert (done.exit_code, done.stdout) == (0, "The queue holds no messages.\n")
     assert run_main("queue", "stats", "--state-dir", str(tmp_path), "--format", "json").json["depth"] == 0
 
 

@@ -99,7 +99,7 @@ async def test_refusing_it_answers_each_message_until_it_has_drained(tmp_path: P
             status = await ask(tmp_path, "status")
             assert status["state"] == "degraded"
             assert [reason for reason in status["reasons"] if "queue is full" in reason] == [
-                f"the queue is full: live messages: {LIMIT} (queueMaxMessages {LIMIT})"
+                f"the queue is full: live messages: {LIMIT} (queueMaxMessages {LIMIT}); new messages are refused"
             ]
             assert (status["queue"]["refused"], status["queue"]["refused_full"]) == (3, 3)
 

@@ -13,7 +13,7 @@ from medagent.config.model import RetryConfig
 from medagent.queue.caution import GRACE
 from medagent.queue.lane import PAGE_MESSAGES
 from medagent.testing.queue import QueueWorld, message
-from medagent.types import State
+from medagent.types import InboundMessage, State
 
 RETRY_BASE = RetryConfig().base_delay_ms / 1000
 RETRY_CAP = RetryConfig().max_delay_ms / 1000
@@ -396,3 +396,29 @@ async def test_whatever_happens_every_message_ends_once(
         firsts = list(dict.fromkeys(world.uplink.bodies))
         assert firsts == bodies(*(f"m{index}" for index in range(number))), "first attempts leave in order"
         assert world.dispatcher.in_flight == 0
+
+
+async def test_a_copy_that_comes_while_its_message_is_read_gets_the_answer(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.uplink.connect()
+        await world.accept(message("a"), message("b"))
+        await world.sent(2)
+        world.uplink.answer(*world.uplink.transmitted, status_code=503)
+        await world.committer.flush_changes()
+        fetch_one, started, go_on = world.store.fetch_one, asyncio.Event(), asyncio.Event()
+
+        async def slow(seq: int) -> InboundMessage | None:
+            found = await fetch_one(seq)
+            started.set()
+            await go_on.wait()
+            return found
+
+        world.store.fetch_one = slow  # type: ignore[method-assign]  # of this one object
+        world.clock.now += 60.0
+        world.dispatcher.tick()
+        await started.wait()
+        await world.accept(message("a", link="c2"))
+        go_on.set()
+        await world.sent(4)
+        world.uplink.answer(*world.uplink.transmitted[2:])
+        assert {one.control_id: one.link for one, _ in world.channel.answers} == {"a": "c2", "b": "c1"}

@@ -259,3 +259,14 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+
+
+def test_where_order_counts_the_oldest_is_retried_first() -> None:
+    # they have failed in a run with a wider window, so their times are not in order
+    lane = Lane("adt", 1)
+    lane.retry(2, 10.0)
+    lane.retry(1, 20.0)
+    lane.retry(3, 5.0)
+    assert lane.take_retry(15.0) is None
+    assert lane.next_retry == 20.0
+    assert [lane.take_retry(30.0) for _ in range(4)] == [1, 2, 3, None]
