@@ -40,6 +40,12 @@ def parse_address(text: str, where: str, schemes: Collection[str], problems: lis
     if not parts.scheme or not text[len(parts.scheme) :].startswith("://"):
         problems.append(Problem(where, f"{show(text)} is not an address such as mllp://127.0.0.1:2575"))
         return None
+    if parts.fragment or parts.path not in ("", "/"):
+        # parameters that stand there would be passed over, and with them who may connect
+        problems.append(
+            Problem(where, f"{show(text)} holds more than mllp://HOST:PORT?PARAMETERS: nothing may follow with / or #")
+        )
+        return None
     known = ", ".join(sorted(schemes)) or "none"
     before = len(problems)
     if parts.scheme not in schemes:

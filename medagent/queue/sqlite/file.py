@@ -7,7 +7,6 @@ returns only after the write-ahead log is flushed to the disk.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -58,6 +57,8 @@ class QueueFile:
         self._database: aiosqlite.Connection | None = None
         self._identity = (0, 0)
         self._log_in_use = False
+        self._descriptor = -1
+        """SQLite's, of the file, once it was looked for."""
 
     async def open(self) -> None:
         """Open or create. Raises `sqlite3.Error`, `QueueError`."""
@@ -111,12 +112,17 @@ class QueueFile:
 
     def _head(self) -> bytes | None:
         """The first bytes by SQLite's own descriptor: to open and close the file once more would drop its locks."""
-        for entry in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(OSError, ValueError):
-                found = entry.stat()
-                if (found.st_dev, found.st_ino) == self._identity:
-                    return os.pread(int(entry.name), 100, 0)
-        return None
+        if not self._is_ours(self._descriptor):
+            numbers = (int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+            self._descriptor = next(filter(self._is_ours, numbers), -1)
+        return os.pread(self._descriptor, 100, 0) if self._descriptor >= 0 else None
+
+    def _is_ours(self, descriptor: int) -> bool:
+        try:
+            found = os.fstat(descriptor)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Raises `QueueError` if the file is closed, and what the function raises."""
