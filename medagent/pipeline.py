@@ -67,7 +67,6 @@ class Pipeline:
         self._tasks = Tasks()
         self._strategy_tasks = Tasks()
         self._channels: dict[str, HostedChannel] = {}
-        self._store = store
         brake = Brake(self._channels)
         self.backlog = Backlog(config.backlog, brake)
         self._committer = Committer(

@@ -118,6 +118,10 @@ class InboundMessage:
     def __post_init__(self) -> None:
         self.size = len(self.body or b"")
 
+    def answer_to(self, copy: InboundMessage) -> None:
+        """The device has sent it again: the connection of the copy gets the answer."""
+        self.link, self.remote, self.origin = copy.link, copy.remote, copy.origin
+
 
 class State(enum.IntEnum):
     """Where a message stands; the numbers are what the queue file holds. Values from 10 on are ended ones."""

@@ -121,8 +121,7 @@ class Dispatcher:
         if state is State.RESPONSE_QUEUED or state.ended:
             self._settlement.answer_again(duplicate.seq, message, state, response)
         elif (flight := self._flight_of(duplicate.seq)) is not None:
-            waiting = flight.message
-            waiting.link, waiting.remote, waiting.origin = message.link, message.remote, message.origin
+            flight.message.answer_to(message)
         else:
             self._lanes[message.channel].join(duplicate.seq, message)
             self._reader.join(duplicate.seq, message)
@@ -166,8 +165,7 @@ class Dispatcher:
         seqs: dict[str, list[int]] = {}
         for flight in flights:
             message = flight.message
-            del self._in_flight[message.callback]
-            self._lanes[message.channel].in_flight -= 1
+            self._take_down(message)
             self._committer.change(Change(message, State.RECEIVED))
             seqs.setdefault(message.channel, []).append(message.seq)
         for channel, of_channel in seqs.items():

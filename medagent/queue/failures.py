@@ -12,6 +12,7 @@ from medagent.queue.committer import Committer
 from medagent.queue.lane import Lane
 from medagent.queue.settlement import Settlement
 from medagent.statistics import Statistics
+from medagent.throttle import Throttle
 from medagent.types import Answer, InboundMessage, State
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Failures:
         self._statistics = statistics
         self._clock = clock
         self._retries: dict[str, RetryConfig] = {}
-        self._silent_until: dict[str, float] = {}
+        self._notes = Throttle(SECONDS_BETWEEN_NOTES)
 
     def retry_of(self, channel: str) -> RetryConfig:
         """The settings that hold for a channel."""
@@ -81,9 +82,7 @@ class Failures:
 
     def _note_end(self, channel: str, message: InboundMessage) -> None:
         """One line in ten seconds for each channel: a server that is down must not fill the log."""
-        now = self._clock.monotonic()
-        if now >= self._silent_until.get(channel, 0.0):
-            self._silent_until[channel] = now + SECONDS_BETWEEN_NOTES
+        if self._notes.passes(channel, self._clock.monotonic()):
             log.warning(
                 "channel %s: message %d is given up after %d failure(s); it ends as dead_letter",
                 channel,

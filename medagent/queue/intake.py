@@ -19,6 +19,7 @@ from medagent.queue.backlog import FULL_REFUSAL, Backlog
 from medagent.queue.base import Duplicate, QueueStrategy, Receipt
 from medagent.queue.brake import Brake
 from medagent.queue.parts import with_parts
+from medagent.throttle import Throttle
 from medagent.types import InboundMessage, Refusal, RefusalKind
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Intake:
         self._undecided: set[int] = set()
         self.buffered_bytes = 0
         self.refused = 0
-        self._silent_until: dict[tuple[str, RefusalKind], float] = {}
+        self._notes = Throttle(SECONDS_BETWEEN_NOTES)
         self.reused = 0
         """Messages accepted although their control ID is that of another."""
         self._warned_of_reuse: set[str] = set()
@@ -111,9 +112,6 @@ class Intake:
             stored = with_parts(messages)
         reach("after_read")
         now, monotonic = self._clock.time(), self._clock.monotonic()
-        if stored is not messages:
-            for message in messages:
-                message.received_at = monotonic
         size = 0
         for message in stored:
             seq = self._next_seq = self._next_seq + 1
@@ -126,6 +124,7 @@ class Intake:
             size += len(message.body or b"")
         if stored is not messages:
             for message in messages:
+                message.received_at = monotonic
                 for part in message.parts:
                     part.whole = message.parts[0].seq
         self.buffered_bytes += size
@@ -175,9 +174,7 @@ class Intake:
 
     def _note_refusal(self, channel: str, refusal: Refusal, changed_by: str) -> None:
         """One line in ten seconds for each channel and kind: a full disk must not fill with lines about it."""
-        key, now = (channel, refusal.kind), self._clock.monotonic()
-        if now >= self._silent_until.get(key, 0.0):
-            self._silent_until[key] = now + SECONDS_BETWEEN_NOTES
+        if self._notes.passes((channel, refusal.kind), self._clock.monotonic()):
             reason = f"{refusal.reason} ({changed_by})" if changed_by else refusal.reason
             log.warning("channel %s: messages are refused (%d so far): %s", channel, self.refused, reason)
 

@@ -135,7 +135,7 @@ class KeyedLane(Lane):
     def join(self, seq: int, message: InboundMessage) -> None:
         waiting = self._bodies.get(seq)
         if waiting is not None:
-            waiting.link, waiting.remote, waiting.origin = message.link, message.remote, message.origin
+            waiting.answer_to(message)
 
     def retry(self, seq: int, due: float) -> None:
         if seq > self.cursor:

@@ -120,7 +120,7 @@ class Lane:
         """The device has sent message `seq` again over another connection, which gets the answer from now on."""
         for waiting in self._ready:
             if waiting.seq == seq:
-                waiting.link, waiting.remote, waiting.origin = message.link, message.remote, message.origin
+                waiting.answer_to(message)
                 return
 
     def retry(self, seq: int, due: float) -> None:

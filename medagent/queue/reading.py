@@ -42,7 +42,7 @@ class Reader:
     def _with_copies(self, found: list[InboundMessage]) -> list[InboundMessage]:
         for message in found:
             if (copy := self._joined.get(message.seq)) is not None:
-                message.link, message.remote, message.origin = copy.link, copy.remote, copy.origin
+                message.answer_to(copy)
         return found
 
     async def read_page(self, lane: Lane, in_flight: Container[str]) -> bool:

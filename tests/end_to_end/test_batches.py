@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from medagent.failpoints import VARIABLE
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.mllp import MllpClient
-from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
+from medagent.testing.process import AgentProcess
 from medagent.testing.queue_file import read_messages
-from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
+from medagent.testing.resources import agent_resource, endpoint_resource
+from medagent.testing.restartable import RestartableAgent
 
 CHANNELS = {
     "message": "?enhanced=true",
@@ -46,18 +45,7 @@ def outcomes(frame: bytes) -> list[tuple[str, str]]:
     ]
 
 
-class World:
-    def __init__(self, fhir: FhirServer, state_dir: Path) -> None:
-        self.fhir = fhir
-        self.state_dir = state_dir
-
-    @contextlib.asynccontextmanager
-    async def agent(self, failpoint: str = "") -> AsyncIterator[AgentProcess]:
-        arguments = server_arguments(self.fhir.base_url, AGENT_ID, self.state_dir)
-        async with AgentProcess(*arguments, environ={**SERVER_ENVIRON, VARIABLE: failpoint}) as process:
-            await process.listening(*CHANNELS)
-            yield process
-
+class World(RestartableAgent):
     @property
     def served(self) -> list[str]:
         return [frame["body"].split("|")[9] for frame in self.fhir.transmits]
@@ -71,7 +59,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     endpoints = [endpoint_resource(name, f"mllp://127.0.0.1:0{query}") for name, query in CHANNELS.items()]
     async with FhirServer(agent_resource({name: name for name in CHANNELS}), endpoints) as fhir:
-        yield World(fhir, tmp_path)
+        yield World(fhir, tmp_path, CHANNELS)
 
 
 async def exchange(process: AgentProcess, channel: str, body: bytes, frames: int) -> list[bytes]:

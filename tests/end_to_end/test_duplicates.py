@@ -18,8 +18,9 @@ import pytest
 from medagent.testing import bots
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.mllp import MllpClient
-from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
-from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
+from medagent.testing.process import AgentProcess
+from medagent.testing.resources import agent_resource, endpoint_resource
+from medagent.testing.restartable import RestartableAgent
 
 CHANNELS = {
     "idempotent": "?enhanced=true",
@@ -44,20 +45,15 @@ def outcome(answer: bytes) -> tuple[str, str]:
     return msa[0].decode(), msa[1].decode()
 
 
-class World:
-    """An agent and its server; the agent can be restarted."""
-
+class World(RestartableAgent):
     def __init__(self, fhir: FhirServer, state_dir: Path) -> None:
-        self.fhir = fhir
-        self.state_dir = state_dir
+        super().__init__(fhir, state_dir, CHANNELS)
         self.answer_now = asyncio.Event()
         self.answer_now.set()
 
     @contextlib.asynccontextmanager
-    async def agent(self) -> AsyncIterator[AgentProcess]:
-        arguments = server_arguments(self.fhir.base_url, AGENT_ID, self.state_dir)
-        async with AgentProcess(*arguments, environ=SERVER_ENVIRON) as process:
-            await process.listening(*CHANNELS)
+    async def agent(self, failpoint: str = "") -> AsyncIterator[AgentProcess]:
+        async with super().agent(failpoint) as process:
             yield process
             assert await process.stop() == 0
 

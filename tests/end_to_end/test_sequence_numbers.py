@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from medagent.admin import call
-from medagent.failpoints import VARIABLE
 from medagent.testing.command import Finished, run_command
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.mllp import MllpClient
-from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
+from medagent.testing.process import AgentProcess
 from medagent.testing.queue_file import read_messages
-from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
+from medagent.testing.resources import agent_resource, endpoint_resource
+from medagent.testing.restartable import RestartableAgent
 
 CHANNELS = {
     "verified": "?enhanced=true&verifySeqNo=true&appLevelAck=NE",
@@ -36,21 +35,7 @@ def told(answer: bytes) -> tuple[str, str, str]:
     return fields[0].decode(), fields[1].decode(), fields[3].decode()
 
 
-class World:
-    """An agent that can be restarted, and its server."""
-
-    def __init__(self, fhir: FhirServer, state_dir: Path) -> None:
-        self.fhir = fhir
-        self.state_dir = state_dir
-
-    @contextlib.asynccontextmanager
-    async def agent(self, failpoint: str = "") -> AsyncIterator[AgentProcess]:
-        arguments = server_arguments(self.fhir.base_url, AGENT_ID, self.state_dir)
-        environ = {**SERVER_ENVIRON, VARIABLE: failpoint}
-        async with AgentProcess(*arguments, environ=environ) as process:
-            await process.listening(*CHANNELS)
-            yield process
-
+class World(RestartableAgent):
     async def resync(self, *arguments: str) -> Finished:
         return await run_command("channel", "resync", *arguments, "--state-dir", str(self.state_dir))
 
@@ -70,7 +55,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     endpoints = [endpoint_resource(name, f"mllp://127.0.0.1:0{query}") for name, query in CHANNELS.items()]
     async with FhirServer(agent_resource({name: name for name in CHANNELS}), endpoints) as fhir:
-        yield World(fhir, tmp_path)
+        yield World(fhir, tmp_path, CHANNELS)
 
 
 async def exchange(process: AgentProcess, channel: str, *bodies: bytes) -> list[tuple[str, str, str]]:

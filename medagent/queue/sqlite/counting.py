@@ -53,11 +53,15 @@ def counted(
         old, new = states.get(change.message.seq), change.state
         if old is None or old is new:
             continue
-        channel = change.message.channel
-        counts[channel, old] = counts.get((channel, old), 0) - 1
-        counts[channel, new] = counts.get((channel, new), 0) + 1
-        touched |= {(channel, old), (channel, new)}
+        touched |= move(counts, change.message.channel, old, new)
     return counts, touched
+
+
+def move(counts: Counts, channel: str, old: State, new: State, number: int = 1) -> set[tuple[str, State]]:
+    """Count messages that go from one state to another; returns which counts have changed."""
+    counts[channel, old] = counts.get((channel, old), 0) - number
+    counts[channel, new] = counts.get((channel, new), 0) + number
+    return {(channel, old), (channel, new)}
 
 
 def write_counters(connection: sqlite3.Connection, counts: Counts, touched: Iterable[tuple[str, State]]) -> None:

@@ -77,6 +77,10 @@ def digest_of(body: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(body, digest_size=8).digest(), "big", signed=True)
 
 
+def _digest(message: InboundMessage) -> int:
+    return digest_of(message.body or b"")
+
+
 def insert_batch(connection: sqlite3.Connection, messages: Sequence[InboundMessage], registers: Registers) -> Inserted:
     """Insert messages and bodies; `registers` are the values before, which are not changed here."""
     if any(
@@ -94,7 +98,7 @@ def insert_batch(connection: sqlite3.Connection, messages: Sequence[InboundMessa
 def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> Inserted:
     """One statement for all; only if some were there already, a look at each."""
     used = _used_ids(connection, messages)
-    rows = [_row(message, 0) for message in messages]
+    rows = [_row(message, 0, _digest(message)) for message in messages]
     before = connection.total_changes
     write_batch(connection, INSERT_MESSAGE, rows)
     inserted = Inserted(list(messages))
@@ -105,11 +109,12 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
         stored = []
         for message in messages:
             if message.seq not in present:
-                if (duplicate := _duplicate(connection, message, _twin(connection, message))) is not None:
+                digest = _digest(message)
+                if (duplicate := _duplicate(connection, message, _twin(connection, message, digest))) is not None:
                     inserted.duplicates.append(duplicate)
                     continue
                 # the server refused its twin, or that is long ago: this is a message of its own
-                connection.execute(INSERT_MESSAGE, _row(message, message.seq))
+                connection.execute(INSERT_MESSAGE, _row(message, message.seq, digest))
             stored.append(message)
         inserted.stored = stored
     if used:
@@ -163,8 +168,9 @@ class _Turns:
         rules, admission = message.rules, message.admission
         registers = ChannelRegisters(message.channel, inserted.registers, changed, self._registers)
         copy, twin, recent, reused = message.seq, None, None, False
+        digest = _digest(message)
         if message.control_id and (admission is not None or rules.duplicates is not Duplicates.ACCEPT):
-            twin = _twin(self._connection, message)
+            twin = _twin(self._connection, message, digest)
             copy = 0 if twin is None else message.seq
             recent = _recent(message, twin)
             if not _resent(recent) and rules.duplicates is not Duplicates.ACCEPT:
@@ -189,7 +195,7 @@ class _Turns:
         if rules.numbered:
             message.number = registers.get(NUMBER_REGISTER, 0)
             inserted.registers[message.channel, NUMBER_REGISTER] = message.number + 1
-        self._connection.execute(INSERT_MESSAGE, _row(message, copy))
+        self._connection.execute(INSERT_MESSAGE, _row(message, copy, digest))
         self._connection.execute(INSERT_BODY, (message.seq, message.body))
         inserted.stored.append(message)
         return None
@@ -241,9 +247,9 @@ def _used_ids(connection: sqlite3.Connection, messages: Sequence[InboundMessage]
 _Twin = tuple[int, int, str | None, float]
 
 
-def _twin(connection: sqlite3.Connection, message: InboundMessage) -> _Twin | None:
+def _twin(connection: sqlite3.Connection, message: InboundMessage, digest: int) -> _Twin | None:
     """The newest stored message with the same control ID and bytes: seq, state, response, accepted_at."""
-    key = (message.channel, message.control_id, digest_of(message.body or b""))
+    key = (message.channel, message.control_id, digest)
     twin: _Twin | None = connection.execute(SELECT_TWIN, key).fetchone()
     return twin
 
@@ -272,12 +278,12 @@ def _join(connection: sqlite3.Connection, message: InboundMessage, twin: _Twin) 
     return Duplicate(message, seq, State(state), response)
 
 
-def _row(message: InboundMessage, copy: int) -> _Row:
+def _row(message: InboundMessage, copy: int, digest: int) -> _Row:
     return (
         message.seq,
         message.channel,
         message.control_id,
-        digest_of(message.body or b""),
+        digest,
         # without a control ID it has no identity, and is never a duplicate
         copy if message.control_id else message.seq,
         message.accepted_at,

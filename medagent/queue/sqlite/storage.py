@@ -14,6 +14,7 @@ from collections.abc import Callable
 from medagent.clock import Clock
 from medagent.errors import StorageFailed
 from medagent.queue.sqlite.reserve import Reserve
+from medagent.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Storage:
         self._full = False
         self._suspect = False
         self._reason = ""
-        self._quiet_until: dict[str, float] = {}
+        self._alarms = Throttle(QUIET_SECONDS)
         self._failed_at = 0.0
         self._looked_at = -REGAIN_SECONDS
         self.checkpoints = 0
@@ -101,8 +102,7 @@ class Storage:
 
     def _alarm(self, reason: str) -> None:
         now = self._failed_at = self._clock.monotonic()
-        if now >= self._quiet_until.get(reason, 0.0):
-            self._quiet_until[reason] = now + QUIET_SECONDS
+        if self._alarms.passes(reason, now):
             log.error("%s: messages are refused until it is well; delivery goes on", reason)
         self._reason = reason
 

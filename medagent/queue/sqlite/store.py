@@ -19,7 +19,7 @@ from medagent.failpoints import reach
 from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
 from medagent.queue.folders import make_folder
 from medagent.queue.sqlite import damage, statements
-from medagent.queue.sqlite.counting import Counts, counted, depths_of, read_counts, states_of, write_counters
+from medagent.queue.sqlite.counting import Counts, counted, depths_of, move, read_counts, states_of, write_counters
 from medagent.queue.sqlite.file import QueueFile, Spoilt
 from medagent.queue.sqlite.high_water import HighWater
 from medagent.queue.sqlite.hold import Hold
@@ -135,21 +135,18 @@ class SqliteStore:
     def _recover(self, connection: sqlite3.Connection) -> None:
         """No connection outlives the agent: what was sent will be sent again, and what was being told cannot be told."""
         moves = {State.SENT: State.RECEIVED, State.RESPONSE_QUEUED: State.RESPONSE_UNDELIVERED}
-        connection.execute("BEGIN IMMEDIATE")
         touched = set()
         channels = {channel for channel, _ in self._counts}
-        self._live_bytes.load(connection, channels)
-        for channel in channels:
-            for old, new in moves.items():
-                if new.ended:
-                    self._live_bytes.end_all(connection, channel, old)
-                count = connection.execute(statements.RECOVER, (new, channel, old)).rowcount
-                if count:
-                    self._counts[channel, new] = self._counts.get((channel, new), 0) + count
-                    self._counts[channel, old] = self._counts.get((channel, old), 0) - count
-                    touched |= {(channel, old), (channel, new)}
-        write_counters(connection, self._counts, touched)
-        connection.execute("COMMIT")
+        with transaction(connection):
+            self._live_bytes.load(connection, channels)
+            for channel in channels:
+                for old, new in moves.items():
+                    if new.ended:
+                        self._live_bytes.end_all(connection, channel, old)
+                    count = connection.execute(statements.RECOVER, (new, channel, old)).rowcount
+                    if count:
+                        touched |= move(self._counts, channel, old, new, count)
+            write_counters(connection, self._counts, touched)
 
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
         return await self._file.run(lambda connection: self._commit(connection, messages, changes))
@@ -206,17 +203,19 @@ class SqliteStore:
 
     def _note(self, error: BaseException) -> None:
         """Damage that shows while the queue is in use: it must be opened anew."""
-        if damage.is_damage(error) and not self.damage:
-            self.damage = _reason(error)
-            log.error("the queue %s is damaged (%s)", self._path, self.damage)
+        if damage.is_damage(error):
+            self._is_damaged(_reason(error))
+
+    def _is_damaged(self, reason: str) -> None:
+        if not self.damage:
+            self.damage = reason
+            log.error("the queue %s is damaged: %s", self._path, reason)
 
     def _look(self) -> None:
         try:
             self._file.look()
         except Spoilt as error:
-            if not self.damage:
-                self.damage = str(error)
-                log.error("the queue %s is damaged: %s", self._path, error)
+            self._is_damaged(str(error))
         except (OSError, QueueError):
             pass  # the next commit tells
 
@@ -265,17 +264,16 @@ class SqliteStore:
     def _give_up(self, connection: sqlite3.Connection, channel: str, seqs: Sequence[int]) -> None:
         """These messages have changed on the disk: they are not sent, and end as `dead_letter`."""
         log.error("channel %s: %s: seq %s", channel, CHANGED, ", ".join(map(str, seqs)))
-        counts, sizes = dict(self._counts), {}
+        counts, touched, sizes = dict(self._counts), set(), {}
         with transaction(connection):
             for seq in seqs:
                 [(state, size)] = connection.execute(statements.STATE_AND_SIZE, (seq,)).fetchall()
                 before = State(state) if state in statements.STATES else State.RECEIVED
-                counts[channel, before] = counts.get((channel, before), 0) - 1
-                counts[channel, State.DEAD_LETTER] = counts.get((channel, State.DEAD_LETTER), 0) + 1
+                touched |= move(counts, channel, before, State.DEAD_LETTER)
                 sizes[seq] = size or 0
             rows = [(State.DEAD_LETTER, 0, self._clock.time(), None, None, CHANGED, seq) for seq in seqs]
             statements.write_batch(connection, statements.MARK_ANSWERED, rows)
-            write_counters(connection, counts, [key for key in counts if counts[key] != self._counts.get(key)])
+            write_counters(connection, counts, touched)
             live = {channel: self._live_bytes.of(channel) - sum(sizes.values())}
             self._live_bytes.write(connection, live)
         self._counts = counts

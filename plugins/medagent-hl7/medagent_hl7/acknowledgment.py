@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from functools import lru_cache
 
@@ -32,6 +33,14 @@ _ISO_2022 = b"\x0e\x0f\x1b"
 _CONTROLS = bytes(each for each in range(32) if each not in _ISO_2022 + b"\r")
 _TRUNCATION = 4
 """Where MSH-2 has the truncation character, from version 2.7 on."""
+
+# the clock's start keeps it apart from those of earlier runs
+_control_ids = itertools.count(time.time_ns() // 1000)
+
+
+def next_control_id() -> str:
+    """A control ID of our own, 16 digits: one sequence for all channels."""
+    return str(next(_control_ids))
 
 
 def build(

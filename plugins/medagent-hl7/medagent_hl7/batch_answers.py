@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medagent.types import InboundMessage
-from medagent_hl7.acknowledgment import timestamp, without_controls
+from medagent_hl7.acknowledgment import next_control_id, timestamp, without_controls
 from medagent_hl7.batch import BatchFile, BatchHeader
 from medagent_hl7.framing import END, START, encode_frame
-
-# one sequence for all channels; the clock's start keeps it apart from those of earlier runs, 16 digits
-_control_ids = itertools.count(time.time_ns() // 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,7 @@ def _header(original: BatchHeader, now: str) -> bytes:
         "",
         "",
         "",
-        str(next(_control_ids)),
+        next_control_id(),
         original.get(11),
     ]
     return without_controls(original.separator.join(fields).encode("latin-1") + b"\r")

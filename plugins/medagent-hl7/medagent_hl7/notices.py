@@ -6,6 +6,8 @@ import logging
 import time
 from collections import Counter
 
+from medagent.throttle import Throttle
+
 _SECONDS_BETWEEN_LINES = 10.0
 _MOST_KEYS = 1000
 """Remembered by `add_once`: devices choose the keys."""
@@ -17,16 +19,14 @@ class Notices:
     def __init__(self, log: logging.Logger, channel: str) -> None:
         self._log = log
         self._channel = channel
-        self._logged_at: dict[str, float] = {}
+        self._lines = Throttle(_SECONDS_BETWEEN_LINES)
         self._keys: set[tuple[str, ...]] = set()
         self.counts: Counter[str] = Counter()
 
     def add(self, kind: str, text: str, level: int = logging.WARNING) -> None:
         """Count a notice of this `kind`, such as `frame without an HL7 message`; `text` holds no message content."""
         self.counts[kind] += 1
-        now = time.monotonic()
-        if now - self._logged_at.get(kind, float("-inf")) >= _SECONDS_BETWEEN_LINES:
-            self._logged_at[kind] = now
+        if self._lines.passes(kind, time.monotonic()):
             self._log.log(level, "channel %s: %s: %s (%d so far)", self._channel, kind, text, self.counts[kind])
 
     def count(self, kind: str) -> None:

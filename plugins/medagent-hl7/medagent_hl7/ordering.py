@@ -14,11 +14,6 @@ Placed = tuple[int, bytes]
 """A frame that refuses or ignores something, and how many messages of the same read came before that."""
 
 
-def undecided(messages: Sequence[InboundMessage]) -> list[InboundMessage]:
-    """What is committed or refused of these: what stands for its parts gives way to them."""
-    return [part for message in messages for part in message.parts or (message,)]
-
-
 class Order:
     """The line of one connection: a message leaves it when it is committed or refused and all before it are."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 
 from medagent.types import Answer, Refusal, RefusalKind
@@ -20,9 +19,6 @@ _BLANK = "\ufeff \t\r\n\0"
 """What may stand before the MSH of a server's answer; dropped."""
 _CONTROL_ID = 10
 _SHORTEST_MSH = len("MSH|^")
-
-# one sequence for all channels; the clock's start keeps it apart from those of earlier runs, 16 digits
-_control_ids = itertools.count(time.time_ns() // 1000)
 
 
 class Replies:
@@ -127,7 +123,7 @@ class Replies:
         if not control_id.isascii():
             data = with_msa_control_id(data, control_id)
         if self._owed_by_message is not None and Header.parse(data).control_id in ("", control_id):
-            data = with_control_id(data, str(next(_control_ids)))
+            data = with_control_id(data, acknowledgment.next_control_id())
         return data
 
     def _owed(self, header: Header) -> Owed:
@@ -144,7 +140,7 @@ class Replies:
             code,
             text,
             now=acknowledgment.timestamp(int(time.time())),
-            control_id_of_ack=str(next(_control_ids)),
+            control_id_of_ack=acknowledgment.next_control_id(),
             error_code=error_code,
             error_field=error_field,
             codec=charset.codec_of(header, self._settings.codec),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from medagent.channel import ChannelContext
 from medagent.errors import ChannelError
+from medagent.queue.parts import with_parts
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 from medagent_hl7 import tls
@@ -30,7 +31,7 @@ from medagent_hl7.listening import format_address, open_sockets
 from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import WIDEST, with_sequence_number
-from medagent_hl7.ordering import Placed, undecided
+from medagent_hl7.ordering import Placed
 from medagent_hl7.origin import Tracked, header_of
 from medagent_hl7.owed import is_acknowledgment
 from medagent_hl7.reading import TextReader
@@ -257,7 +258,7 @@ class Hl7Channel:
                 messages, frames = [], []
                 batch, refusals = self._tracking.batches.receive(event.body, connection.remote, connection.link)
                 accepted += batch
-                parts = undecided(batch)
+                parts = with_parts(batch)
                 connection.order.add(parts, [(len(parts), frame) for frame in refusals])
                 continue
             try:

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medagent.config.model import ChannelConfig, Value
+from medagent.queue.parts import with_parts
 from medagent.testing.channel import RecordingCore, running
 from medagent.testing.mllp import MllpClient, framed
 from medagent.types import InboundMessage, Refusal, RefusalKind
 from medagent_hl7.message import msa
-from medagent_hl7.ordering import Order, Placed, undecided
+from medagent_hl7.ordering import Order, Placed
 from medagent_hl7.server import Hl7Channel
 
 FULL = Refusal(RefusalKind.STORAGE, "The disk is full")
@@ -56,7 +57,7 @@ def test_any_decisions_in_any_order_give_the_frames_in_order(data: st.DataObject
 def test_what_stands_for_its_parts_is_decided_part_by_part() -> None:
     parts = (InboundMessage(b"", "1", ""), InboundMessage(b"", "2", ""))
     alone = InboundMessage(b"", "3", "")
-    assert undecided([InboundMessage(None, "", "", parts=parts), alone]) == [*parts, alone]
+    assert with_parts([InboundMessage(None, "", "", parts=parts), alone]) == [*parts, alone]
 
 
 def test_what_was_never_in_the_line_goes_out_at_once() -> None:

@@ -64,6 +64,13 @@ class Site:
             while self.world.intake.buffered != count:
                 await asyncio.sleep(0)
 
+    async def begin_to_refuse(self, device: Device, control_id: str, number: str) -> None:
+        """This message is on its way to the store, which will fail on it once its gate is opened."""
+        self.world.store.gate.clear()
+        self.refuse(control_id)
+        await device.send(message(control_id, number))
+        await self.taken(control_id)
+
     def refuse(self, *control_ids: str) -> None:
         """The store fails on these."""
         self.world.store.refuse = lambda messages, changes: any(each.control_id in control_ids for each in messages)
@@ -130,10 +137,7 @@ async def test_reads_in_flight_that_are_all_refused_are_sent_again(tmp_path: Pat
 async def test_a_later_read_does_not_pass_one_that_was_refused(tmp_path: Path) -> None:
     async with listening(tmp_path) as site, site.connect() as device:
         await device.exchange(message("c4", "4"))
-        site.world.store.gate.clear()
-        site.refuse("c5")
-        await device.send(message("c5", "5"))
-        await site.taken("c5")
+        await site.begin_to_refuse(device, "c5", "5")
         await device.send(message("c6", "6"))
         await site.buffered(2)
         site.world.store.gate.set()
@@ -166,10 +170,7 @@ async def test_a_number_is_accepted_once(tmp_path: Path, control_id: str) -> Non
 async def test_a_release_holds_whatever_was_in_flight_before_it(tmp_path: Path) -> None:
     async with listening(tmp_path) as site, site.connect() as device:
         await device.exchange(message("c4", "4"))
-        site.world.store.gate.clear()
-        site.refuse("c5")
-        await device.send(message("c5", "5"))
-        await site.taken("c5")
+        await site.begin_to_refuse(device, "c5", "5")
         await device.send(message("c3", "3"))
         await site.buffered(2)
         # the link is not frozen yet: it will be when the release is committed
@@ -200,10 +201,7 @@ async def test_a_release_is_reported_when_it_is_on_disk(tmp_path: Path) -> None:
 async def test_a_sender_that_asks_is_told_what_is_on_disk(tmp_path: Path) -> None:
     async with listening(tmp_path) as site, site.connect() as device:
         await device.exchange(message("c4", "4"))
-        site.world.store.gate.clear()
-        site.refuse("c5")
-        await device.send(message("c5", "5"))
-        await site.taken("c5")
+        await site.begin_to_refuse(device, "c5", "5")
         await device.send(message("c9", "9"))
         await site.buffered(2)
         site.world.store.gate.set()

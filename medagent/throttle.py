@@ -1,0 +1,21 @@
+"""One line in a while: what goes on failing must not fill the log."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+
+class Throttle:
+    """Lets one thing of a kind pass, and the next one when some time is over."""
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: between two of one kind."""
+        self._seconds = seconds
+        self._silent_until: dict[Hashable, float] = {}
+
+    def passes(self, kind: Hashable, now: float) -> bool:
+        """Whether one of this kind may pass now, monotonic seconds; then it does."""
+        if now < self._silent_until.get(kind, float("-inf")):
+            return False
+        self._silent_until[kind] = now + self._seconds
+        return True
