@@ -134,13 +134,20 @@ class Replay:
         except QueueError as error:
             self.violations.append(f"I10: the queue does not open {where}: {error}")
             return
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            if (found := connection.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
-                self.violations.append(f"I10: the queue is corrupt {where}: {found}")
-                return
-        if not counters_agree(path):
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                found = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            agree = counters_agree(path)
+            stored = {row.control_id: row.sha256 for row in read_contents(path).rows}
+        except sqlite3.DatabaseError as error:
+            # a file that opens may still have pages that cannot be read
+            self.violations.append(f"I10: the queue cannot be read {where}: {error}")
+            return
+        if found != "ok":
+            self.violations.append(f"I10: the queue is corrupt {where}: {found}")
+            return
+        if not agree:
             self.violations.append(f"I4: the counters say otherwise than the rows {where}")
-        stored = {row.control_id: row.sha256 for row in read_contents(path).rows}
         for control_id in acknowledged:
             if control_id not in stored:
                 self.lost += 1
