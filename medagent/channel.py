@@ -88,6 +88,17 @@ class Resynchronizable(Protocol):
 
 
 @runtime_checkable
+class Reconfigurable(Protocol):
+    """A channel that can take other address parameters while it listens."""
+
+    def reconfigure(self, config: ChannelConfig) -> bool:
+        """Work by these parameters from now on, on open connections too; name, scheme, host and port are as before.
+
+        False, with nothing changed, if it cannot: the core then drains this channel, closes it and starts another.
+        """
+
+
+@runtime_checkable
 class Noticing(Protocol):
     """A channel that counts what is wrong with its devices, its own refusals included, for `medagent status`."""
 
