@@ -14,14 +14,18 @@ from medagent.channel import Resynchronizable
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
-from medagent.configure import load_config
-from medagent.errors import ChannelError, ConfigError, MedagentError, NotReady, PluginError, QueueError
+from medagent.configure import Loaded
+from medagent.errors import ChannelError, MedagentError, PluginError, QueueError
 from medagent.fhir.access import FhirAccess
+from medagent.loading import FIRST_RETRY, RETRY_CAP, Loader
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins, awaited
 from medagent.queue.base import QueueStore, StoreContext
 from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
+from medagent.reload.apply import Reload
+from medagent.reload.plan import make_plan
+from medagent.reload.watch import FileWatch
 from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
 from medagent.status import status_report
 from medagent.tasks import Tasks
@@ -31,10 +35,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_RETRY = 1.0
-RETRY_CAP = 60.0
-"""Seconds between tries to load the configuration: doubled from the first to the cap, or what the server asks for."""
-
+WATCH_SECONDS = 2.0
+"""Between two looks at the files of the configuration."""
 PLUGIN_SECONDS = 3.0
 """What a plugin may take at start and stop."""
 
@@ -53,9 +55,16 @@ class Agent:
         """None until the configuration is loaded."""
         self.waiting_for = "starting"
         """Why it does not work yet; "" once it does."""
+        self.refused_reload: list[str] = []
+        """Why the last reload has changed nothing; empty if it is in force."""
         self.listening = asyncio.Event()
         """Set when the channels have been told to listen."""
         self._tasks = Tasks()
+        self._work_tasks = Tasks()
+        """What goes on while there is a pipeline."""
+        self._reloading = asyncio.Lock()
+        self._statistics: asyncio.Task[None] | None = None
+        self._loader: Loader | None = None
         self._started_at = time.monotonic()
 
     @property
@@ -84,6 +93,7 @@ class Agent:
                 "stats": lambda _arguments: self.report(store),
                 "status": lambda _arguments: self._status(store),
                 "resync": self._resync,
+                "reload": lambda _arguments: self.reload(),
                 "hold": lambda arguments: _hold(store, arguments),
                 "release": lambda arguments: _release(store, arguments),
             },
@@ -93,12 +103,17 @@ class Agent:
         try:
             last_seq = await store.open()
             await admin.start()
-            loaded = await _unless(stop, self._load(access))
+            self._loader = Loader(server, self.plugins, access)
+            loaded = await _unless(stop, self._loader.until_loaded(self._wait_for))
+            if loaded is not None:
+                self._use(loaded)
+            if access is None:
+                log.warning("no FHIR server is given: messages are kept and not sent on; original mode will not be answered")
             delay = FIRST_RETRY
-            while loaded is not None and not stop.is_set():
+            while self.config is not None and not stop.is_set():
                 begun = time.monotonic()
                 try:
-                    await self._work(stop, loaded, store, last_seq, access)
+                    await self._work(stop, self.config, store, last_seq, access)
                 # what is read at the start of the work may be what is damaged
                 except Exception:
                     if not store.damage:
@@ -143,17 +158,16 @@ class Agent:
             requested=self._requested,
         )
         await self._call_all("medagent_startup")
-        work = Tasks()
         try:
             await pipeline.start()
             self.waiting_for = ""
             self.listening.set()
-            if config.log_stats_freq_secs > 0:
-                work.spawn(self._log_statistics(store, config.log_stats_freq_secs), "statistics")
+            self._work_tasks.spawn(self._watch_files(), "watch of the configuration's files")
+            self._log_statistics(store)
             await _unless(stop, _true_after(pipeline.damaged.wait()))
         finally:
             log.info("stopping")
-            await work.cancel()
+            await self._work_tasks.cancel()
             await pipeline.stop()
             await self._call_all("medagent_shutdown")
 
@@ -167,34 +181,62 @@ class Agent:
             raise PluginError(f"no plugin offers a queue store for {url}")
         return store
 
-    async def _load(self, access: FhirAccess | None) -> AgentConfig:
-        """Load the configuration, however often it takes: the server may be away, the secret wrong, the Agent not there yet.
+    def _wait_for(self, reason: str) -> None:
+        self.waiting_for = reason
 
-        Raises `ConfigError` for local files that cannot be used.
-        """
-        delay = FIRST_RETRY
-        while True:
-            try:
-                config, self.problems = await load_config(self.bootstrap, self.plugins, access.client if access else None)
-                break
-            except ConfigError:
-                raise
-            # a plugin may load the Agent, or look at it, and raise anything; then too the next attempt may succeed
-            except Exception as error:  # noqa: BLE001  as said above
-                reason = f"cannot load the configuration: {error if isinstance(error, MedagentError) else type(error).__name__}"
-                if reason != self.waiting_for:
-                    log.error("%s; trying again", reason)
-                self.waiting_for = reason
-                wished = error.retry_after if isinstance(error, NotReady) else None
-                await asyncio.sleep(wished or delay)
-                delay = min(delay * 2, RETRY_CAP)
+    def _use(self, loaded: Loaded) -> None:
+        self.problems = loaded.problems
         for problem in self.problems:
             log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.INFO, "configuration: %s", problem)
-        log.info("configured as %s with %d channel(s)", config.name, len(config.channels))
-        if access is None:
-            log.warning("no FHIR server is given: messages are kept and not sent on; channels in original mode will not answer")
-        self.config = config
-        return config
+        log.info("configured as %s with %d channel(s)", loaded.config.name, len(loaded.config.channels))
+        self.config = loaded.config
+
+    async def reload(self) -> list[str]:
+        """Read the configuration again and bring it into force; returns all that keeps it from that, and then nothing has
+        changed."""
+        return await asyncio.shield(self._work_tasks.spawn(self._reload_in_turn(), "reload"))
+
+    def reload_soon(self, why: str) -> None:
+        """The same in the background; the log says how it ended."""
+        log.info("%s: reloading the configuration", why)
+        self._work_tasks.spawn(self._reload_in_turn(), "reload")
+
+    async def _reload_in_turn(self) -> list[str]:
+        async with self._reloading:
+            self.refused_reload = await self._reload()
+        for reason in self.refused_reload:
+            log.error("the reload changes nothing: %s", reason)
+        return self.refused_reload
+
+    async def _reload(self) -> list[str]:
+        pipeline, loader, old = self.pipeline, self._loader, self.config
+        if pipeline is None or loader is None or old is None:
+            return [self.waiting_for]
+        try:
+            loaded = await loader.once()
+        except MedagentError as error:
+            return [f"the configuration cannot be loaded: {error}"]
+        new = loaded.config
+        if new.agent_id != old.agent_id:
+            return [f"this is Agent/{old.agent_id}, and not Agent/{new.agent_id}: restart it to run as another"]
+        if loaded.lacking or (new.strict_validation and loaded.faults):
+            return loaded.faults
+        plan = make_plan(old, new)
+        if plan and (problems := await Reload(pipeline, new, plan).apply()):
+            return problems
+        self._use(loaded)
+        log.info("reloaded: %s", plan)
+        if "log_stats_freq_secs" in plan.settings:
+            self._log_statistics(pipeline.store)
+        await self._call_all("medagent_reloaded")
+        return []
+
+    async def _watch_files(self) -> None:
+        watch = FileWatch(self.bootstrap.agent_files)
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if watch.changed():
+                self.reload_soon("a file has changed")
 
     def _requested(self, frame: ServerRequest) -> None:
         self._tasks.spawn(self._serve(frame), f"request {frame.type}")
@@ -216,7 +258,15 @@ class Agent:
             except Exception as error:  # noqa: BLE001  as said above
                 log.error("plugin %s failed in %s: %s", plugin, hook, type(error).__name__)
 
-    async def _log_statistics(self, store: QueueStore, seconds: float) -> None:
+    def _log_statistics(self, store: QueueStore) -> None:
+        """As often as the configuration wants it."""
+        if self._statistics is not None:
+            self._statistics.cancel()
+        seconds = self.config.log_stats_freq_secs if self.config is not None else 0
+        if seconds > 0:
+            self._statistics = self._work_tasks.spawn(self._log_statistics_every(store, seconds), "statistics")
+
+    async def _log_statistics_every(self, store: QueueStore, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             log.info("%s", statistics_line(await self.report(store)))

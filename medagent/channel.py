@@ -107,9 +107,9 @@ class Noticing(Protocol):
         """How often since the start, by kind in a few words, such as `message too long`. Nothing of a message's content."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChannelContext:
-    """What the core gives a channel."""
+    """What the core gives a channel, which only reads it."""
 
     config: ChannelConfig
     bind_any: bool
@@ -120,7 +120,7 @@ class ChannelContext:
     It is kept up to date: when `committed` or `refused` is called, it is as the commit has left it.
     """
     max_body_bytes: int
-    """A longer body can never be accepted, so a channel need not keep more than this of one."""
+    """A longer body can never be accepted, so a channel need not keep more than this of one. A reload may change it."""
     log: logging.Logger
     """Never give it message content."""
     accept: Callable[[list[InboundMessage]], None]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from medagent.config.build import build
 from medagent.config.model import AgentConfig
-from medagent.config.problems import Problem
+from medagent.config.problems import Problem, Severity
 from medagent.errors import ConfigError, NotReady
 from medagent.fhir.source import Source
 from medagent.plugins import Plugins, awaited
@@ -23,7 +23,27 @@ if TYPE_CHECKING:
     from medagent.config.bootstrap import Bootstrap
 
 
-async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) -> tuple[AgentConfig, list[Problem]]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration, and what it was made of."""
+
+    config: AgentConfig
+    problems: list[Problem]
+    source: Source
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with it, notes left out."""
+        return [str(problem) for problem in self.problems if problem.severity is Severity.ERROR]
+
+    @property
+    def lacking(self) -> bool:
+        """Whether a channel that the Agent names cannot run as it is configured."""
+        faulty = any(problem.channel and problem.severity is Severity.ERROR for problem in self.problems)
+        return faulty or any(channel.enabled and channel.barred for channel in self.config.channels)
+
+
+async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) -> Loaded:
     """Read the Agent and build its configuration. Raises `NotReady`, `AuthenticationFailed` or `ConfigError`."""
     result: Source | Awaitable[Source] | None = plugins.call_first("medagent_load_agent", bootstrap=bootstrap, client=client)
     source = await awaited(result)
@@ -35,7 +55,7 @@ async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) ->
         # a file is the operator's to mend; what a server holds may be mended there while this agent waits
         kind = ConfigError if bootstrap.agent_files else NotReady
         raise kind(f"{source.origin}: " + "; ".join(str(problem) for problem in problems))
-    return config, problems
+    return Loaded(config, problems, source)
 
 
 def configure(source: Source, plugins: Plugins, *, bind_any: bool, local: bool) -> tuple[AgentConfig | None, list[Problem]]:

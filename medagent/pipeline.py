@@ -6,15 +6,14 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from medagent.channel import ChannelContext
 from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
-from medagent.config.model import AgentConfig, ChannelConfig
+from medagent.config.model import AgentConfig
 from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.hosting import Hosting
 from medagent.plugins import Plugins
 from medagent.queue.backlog import Backlog
 from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, StrategyContext
@@ -27,6 +26,7 @@ from medagent.queue.settlement import Settlement
 from medagent.statistics import Statistics
 from medagent.supervisor import HostedChannel, Supervisor
 from medagent.tasks import Tasks
+from medagent.types import InboundMessage
 from medagent.uplink.base import ServerRequest, TokenSource, Uplink, UplinkContext
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ FLUSH_TIMEOUT = 5.0
 """Seconds that the strategy may take at shutdown to commit what it holds."""
 OVERHEAD_WITHOUT_UPLINK = 4096
 """Bytes kept free in a frame for what surrounds the body, when nothing is sent yet."""
+_HOLDER = "reload"
 
 
 class Pipeline:
@@ -60,26 +61,33 @@ class Pipeline:
         self.statistics = Statistics()
         self.damaged = asyncio.Event()
         """Set when the queue must be closed and opened again."""
-        self._store = store
+        self.config = config
+        """In force."""
+        self.channels: dict[str, HostedChannel] = {}
+        """By name; those that are off too."""
+        self.failed_channels: dict[str, str] = {}
+        """Channels that their plugin could not make, with the reason."""
+        self.supervisor = Supervisor(self.channels)
+        self._plugins = plugins
+        self.store = store
         self._clock = clock
-        self._config = config
         self._last_seq = last_seq
         self._tasks = Tasks()
         self._strategy_tasks = Tasks()
-        self._channels: dict[str, HostedChannel] = {}
-        brake = Brake(self._channels)
-        self.backlog = Backlog(config.backlog, brake)
+        self._brake = Brake(self.channels)
+        self.backlog = Backlog(config.backlog, self._brake)
+        self._retention = Retention(store, config.retention, clock)
         self._committer = Committer(
             store,
             on_receipt=lambda receipt: self.intake.committed(receipt),
             on_refused=lambda message: self.intake.refuse_uncommitted(message),
-            on_ended=(lambda message: self.backlog.left((message,))) if config.backlog.limited else None,
+            on_ended=self._on_ended,
             change_delay=config.batch.flush_interval_ms / 1000,
             tasks=self._strategy_tasks,
         )
         self._settlement = Settlement(
             committer=self._committer,
-            channels=self._channels,
+            channels=self.channels,
             statistics=self.statistics,
             observe=_observer(plugins, "medagent_messages_settled", "settled"),
             clock=clock,
@@ -88,70 +96,70 @@ class Pipeline:
             config,
             store=store,
             committer=self._committer,
-            channels=self._channels,
-            transforms={channel.name: _transforms(plugins, channel) for channel in config.channels},
+            channels=self.channels,
+            transforms={},
             statistics=self.statistics,
             settlement=self._settlement,
             tasks=self._tasks,
             clock=clock,
         )
         self.uplink = _make_uplink(plugins, bootstrap, UplinkContext(config.agent_id, tokens, self.dispatcher, requested))
-        overhead = self.uplink.overhead_bytes if self.uplink is not None else OVERHEAD_WITHOUT_UPLINK
-        max_body_bytes = max(config.max_frame_bytes - overhead, 1)
         self.intake = Intake(
             agent_id=config.agent_id or "local",
             first_seq=last_seq,
-            channels=self._channels,
+            channels=self.channels,
             dispatcher=self.dispatcher,
             backlog=self.backlog,
-            brake=brake,
-            max_body_bytes=max_body_bytes,
+            brake=self._brake,
+            max_body_bytes=self._max_body_bytes(config),
             observe=_observer(plugins, "medagent_messages_accepted", "messages"),
             clock=clock,
             registers=registers,
         )
-        self._strategy = _make_strategy(
-            plugins,
-            config,
-            StrategyContext(config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings, clock),
-        )
+        self._strategy = self._make_strategy(config)
         self.intake.use(self._strategy)
-        self.failed_channels: dict[str, str] = {}
-        """Channels that their plugin could not make, with the reason."""
-        for channel in config.channels:
-            if channel.enabled and config.status != "off":
-                self._add_channel(plugins, bootstrap, channel, max_body_bytes)
-        self.supervisor = Supervisor(list(self._channels.values()))
-
-    def _add_channel(self, plugins: Plugins, bootstrap: Bootstrap, channel: ChannelConfig, max_body_bytes: int) -> None:
-        try:
-            self._channels[channel.name] = self._host(plugins, bootstrap, channel, max_body_bytes)
-        # a plugin's factory may raise anything; the other channels run
-        except PLUGIN_FAULTS as error:
-            log.error("channel %s cannot be made: %s", channel.name, type(error).__name__)
-            self.failed_channels[channel.name] = f"its plugin failed: {type(error).__name__}"
-
-    def _host(self, plugins: Plugins, bootstrap: Bootstrap, channel: ChannelConfig, max_body_bytes: int) -> HostedChannel:
-        context = ChannelContext(
-            config=channel,
-            bind_any=bootstrap.bind_any,
-            registers=self.intake.registers(channel.name),
-            max_body_bytes=max_body_bytes,
-            log=logging.getLogger(f"medagent.channel.{channel.name}"),
-            accept=partial(self.intake.accept, channel.name),
-            delivered=self._settlement.delivered,
-            spawn=self._tasks.spawn,
+        self.hosting = Hosting(
+            plugins, bind_any=bootstrap.bind_any, intake=self.intake, settlement=self._settlement, spawn=self._tasks.spawn
         )
-        return HostedChannel(channel, plugins.channel_types.factories[channel.scheme](context))
+        for channel in config.channels:
+            try:
+                self.channels[channel.name] = self.hosting.make(config, channel)
+            # a plugin's factory may raise anything; the other channels run
+            except PLUGIN_FAULTS as error:
+                log.error("channel %s cannot be made: %s", channel.name, type(error).__name__)
+                self.failed_channels[channel.name] = f"its plugin failed: {type(error).__name__}"
+        self._use_transforms()
+
+    @property
+    def _on_ended(self) -> Callable[[InboundMessage], None] | None:
+        return (lambda message: self.backlog.left((message,))) if self.backlog.limited else None
+
+    def _max_body_bytes(self, config: AgentConfig) -> int:
+        overhead = self.uplink.overhead_bytes if self.uplink is not None else OVERHEAD_WITHOUT_UPLINK
+        return max(config.max_frame_bytes - overhead, 1)
+
+    def _use_transforms(self) -> None:
+        self.dispatcher.use_transforms({each.name: self.hosting.transforms(each) for each in self.config.channels})
+
+    def _make_strategy(self, config: AgentConfig) -> QueueStrategy:
+        context = StrategyContext(
+            config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings, self._clock
+        )
+        strategy: QueueStrategy | None = self._plugins.call_first(
+            "medagent_make_queue_strategy", name=config.queue_strategy, context=context
+        )
+        if strategy is None:
+            raise PluginError(f"no plugin offers the queue strategy {config.queue_strategy!r}")
+        return strategy
 
     async def start(self) -> None:
         """Read what the queue holds, connect, listen."""
-        for name in self._channels:
-            await self.dispatcher.add_lane(name, self._last_seq)
+        if self.config.sends:
+            for name in self.channels:
+                await self.dispatcher.add_lane(name, self._last_seq)
         # before the first channel listens, so that a full queue holds it back
-        self.backlog.begin(await self._store.depths())
-        if self.backlog.watches_age:
-            self._tasks.spawn(self._watch_age(), "age of the queue")
+        self.backlog.begin(await self.store.depths())
+        self._tasks.spawn(self._watch_age(), "age of the queue")
         if self.uplink is not None:
             self.dispatcher.use(self.uplink)
             self._tasks.spawn(self.uplink.run(), "uplink")
@@ -159,6 +167,61 @@ class Pipeline:
         self._tasks.spawn(self._maintain(), "care of the queue")
         self._tasks.spawn(self._retain(), "retention")
         self.supervisor.start()
+
+    async def flush(self) -> None:
+        """Commit and acknowledge what the channels have handed over so far."""
+        await self._strategy.flush()
+
+    async def reconfigure(self, config: AgentConfig, hosts: Mapping[str, HostedChannel]) -> None:
+        """Work by another configuration from now on. Raises `PluginError`, and then nothing has changed.
+
+        `hosts`: channels that come in the place of those of their names, or are new. They may listen already; what has no
+        place in `config` any more must have stopped.
+        """
+        strategy = self._make_strategy(config)
+        self._brake.hold(_HOLDER)
+        try:
+            # a limit that is new counts what is live, so nothing may be on its way into the queue
+            await self.flush()
+            await self._committer.flush_changes()
+            depths = await self._committer.depths()
+            self._use(config, strategy, depths)
+            await self._replace(config, hosts)
+        finally:
+            self._brake.release(_HOLDER)
+
+    def _use(self, config: AgentConfig, strategy: QueueStrategy, depths: Mapping[str, ChannelDepth]) -> None:
+        self.config = config
+        self._strategy = strategy
+        self.intake.use(strategy)
+        self.intake.max_body_bytes = self._max_body_bytes(config)
+        self.hosting.resize()
+        self.backlog.reconfigure(config.backlog, depths)
+        self._committer.on_ended = self._on_ended
+        self._committer.change_delay = config.batch.flush_interval_ms / 1000
+        self._retention.reconfigure(config.retention)
+        self._use_transforms()
+
+    async def _replace(self, config: AgentConfig, hosts: Mapping[str, HostedChannel]) -> None:
+        """Put these channels in their places, and have the dispatcher work on what is configured."""
+        names = {channel.name for channel in config.channels}
+        keyed = {name for name, channel in self.channels.items() if channel.max_workers}
+        for name in self.channels.keys() - names:
+            self.dispatcher.remove_lane(name)
+            del self.channels[name]
+        self.failed_channels = {name: reason for name, reason in self.failed_channels.items() if name in names - hosts.keys()}
+        self.channels.update(hosts)
+        keyed |= {name for name, channel in self.channels.items() if channel.max_workers}
+        self.dispatcher.reconfigure(config)
+        for name, channel in self.channels.items():
+            if not config.sends or name in keyed:
+                self.dispatcher.remove_lane(name)
+            if name in hosts:
+                self._brake.joined(channel)
+        await self._committer.flush_changes()
+        for name in self.channels if config.sends else ():
+            if not self.dispatcher.has_lane(name):
+                await self.dispatcher.add_lane(name, self.intake.last_seq)
 
     async def _tick(self) -> None:
         while True:
@@ -168,28 +231,29 @@ class Pipeline:
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTAIN_SECONDS)
-            await self._store.maintain()
-            self.backlog.left(self._store.given_up())
-            if self._store.damage:
+            await self.store.maintain()
+            self.backlog.left(self.store.given_up())
+            if self.store.damage:
                 self.damaged.set()
 
     async def _retain(self) -> None:
-        retention = Retention(self._store, self._config.retention, self._clock)
         while True:
             await asyncio.sleep(MAINTAIN_SECONDS)
-            await retention.tick()
+            await self._retention.tick()
 
     async def _watch_age(self) -> None:
         while True:
             await asyncio.sleep(AGE_SECONDS)
+            if not self.backlog.watches_age:
+                continue
             try:
-                depths = await self._store.depths()
+                depths = await self.store.depths()
             # whatever a store raises, the next look may succeed
             except Exception as error:  # noqa: BLE001  as said above
                 log.error("the age of the queue cannot be read: %s", type(error).__name__)
                 continue
             # what waits for a channel that is no longer configured gets no younger, and must not stop the others
-            oldest = [depths[name].oldest_accepted_at for name in self._channels if name in depths]
+            oldest = [depths[name].oldest_accepted_at for name in self.channels if name in depths]
             self.backlog.aged(max(0.0, self._clock.time() - min((at for at in oldest if at is not None), default=math.inf)))
 
     async def stop(self) -> None:
@@ -208,7 +272,7 @@ class Pipeline:
     async def _flush_strategy(self) -> None:
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT):
-                await self._strategy.flush()
+                await self.flush()
         # a strategy may be a plugin's; what it did not commit was not acknowledged, so its senders send it again
         except PLUGIN_FAULTS as error:
             log.error("the queue strategy failed at the end: %s", type(error).__name__)
@@ -235,11 +299,6 @@ class Pipeline:
         return await self._committer.depths()
 
 
-def _transforms(plugins: Plugins, channel: ChannelConfig) -> list[Callable[[str], str]]:
-    made = plugins.call_each("medagent_make_transform", channel=channel)
-    return [transform for _, transform in made if transform is not None]
-
-
 # what is observed differs by hook
 def _observer(plugins: Plugins, hook: str, argument: str) -> Callable[[str, Sequence[Any]], None] | None:
     """A function that calls an observing hook, or None if nobody listens: then it costs nothing."""
@@ -250,14 +309,6 @@ def _observer(plugins: Plugins, hook: str, argument: str) -> Callable[[str, Sequ
         plugins.call_each(hook, channel=channel, **{argument: observed})
 
     return observe
-
-
-def _make_strategy(plugins: Plugins, config: AgentConfig, context: StrategyContext) -> QueueStrategy:
-    name = config.queue_strategy
-    strategy: QueueStrategy | None = plugins.call_first("medagent_make_queue_strategy", name=name, context=context)
-    if strategy is None:
-        raise PluginError(f"no plugin offers the queue strategy {name!r}")
-    return strategy
 
 
 def _make_uplink(plugins: Plugins, bootstrap: Bootstrap, context: UplinkContext) -> Uplink | None:

@@ -24,6 +24,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
     reasons += [f"plugin {info.name}: {info.error}" for info in agent.plugins.infos if info.error]
     reasons += [f"queue: {reason}" for reason in of_queue]
     reasons += [f"configuration: {problem}" for problem in problems]
+    reasons += [f"the last reload has changed nothing: {reason}" for reason in agent.refused_reload]
     report: Report = {
         "version": __version__,
         "pid": os.getpid(),
@@ -58,7 +59,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
                     "notices": channel.notices,
                 }
             )
-            if channel.state != "listening":
+            if channel.state not in ("listening", "off"):
                 reasons.append(f"channel {channel.config.name} {channel.state}: {channel.reason}".rstrip(": "))
     for plugin, checks in agent.plugins.call_each("medagent_health", agent=agent):
         try:

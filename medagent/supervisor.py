@@ -2,17 +2,18 @@
 
 A channel is `starting`, then `listening`; when it cannot listen it is `waiting` and tried again with back-off, for ever: a
 port that is taken now is free later. At the end it is `stopped`. One that `ChannelConfig.barred` keeps from listening is
-`waiting` too, and not tried.
+`waiting` too, and not tried. One that is turned off is `off`: it only forwards what it has accepted before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar, cast
 
-from medagent.channel import Channel, Keyed, Noticing
+from medagent.channel import Channel, Keyed, Noticing, Reconfigurable
 from medagent.config.model import ChannelConfig
 from medagent.errors import PLUGIN_FAULTS, ChannelError
 from medagent.tasks import Tasks
@@ -32,36 +33,55 @@ CLOSE_TIMEOUT = 3.0
 class HostedChannel:
     """One channel under supervision; itself a `medagent.channel.Channel` that never raises."""
 
-    def __init__(self, config: ChannelConfig, channel: Channel) -> None:
+    def __init__(self, config: ChannelConfig, channel: Channel, *, off: str = "") -> None:
+        """`off`: why the channel does not listen; "" if it does."""
         self.config = config
-        self.state = "starting"
-        self.reason = ""
+        self.state = "off" if off else "starting"
+        self.reason = off
         self.faults = 0
         self.content_type = channel.content_type
         self._channel = channel
 
+    async def listen(self) -> None:
+        """Try once. Raises `ChannelError` with the reason."""
+        try:
+            await self._channel.start()
+        # a plugin's start can fail with anything
+        except PLUGIN_FAULTS as error:
+            reason = str(error) if isinstance(error, ChannelError) else type(error).__name__
+            raise ChannelError(reason) from error
+        self.state, self.reason = "listening", ""
+        log.info("channel %s listens on %s", self.config.name, self.address)
+
     async def start(self) -> None:
-        """Listen, however often it takes; never, if the configuration bars it."""
+        """Listen, however often it takes; never, if the channel is off or the configuration bars it."""
+        if self.state == "off":
+            return
         if self.config.barred:
-            self.state, self.reason = "waiting", f"barred until the agent is started with this mended: {self.config.barred}"
+            self.state, self.reason = "waiting", f"barred until this is mended: {self.config.barred}"
             log.error("channel %s does not listen: %s; it would let everybody in", self.config.name, self.config.barred)
             return
         delay = FIRST_RETRY
-        while True:
+        while self.state != "listening":
             try:
-                await self._channel.start()
-            # a plugin's start can fail with anything; the channel is tried again, the others run
-            except PLUGIN_FAULTS as error:
-                reason = str(error) if isinstance(error, ChannelError) else type(error).__name__
+                await self.listen()
+            except ChannelError as error:
+                reason = str(error)
                 if reason != self.reason:
                     log.error("channel %s cannot listen: %s; trying again", self.config.name, reason)
                 self.state, self.reason = "waiting", reason
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_CAP)
-            else:
-                self.state, self.reason = "listening", ""
-                log.info("channel %s listens on %s", self.config.name, self.address)
-                return
+
+    def reconfigure(self, config: ChannelConfig) -> bool:
+        """Take other parameters while listening; False if the channel cannot."""
+        channel = self._channel
+        if not isinstance(channel, Reconfigurable):
+            return False
+        if self._guard("reconfigure", lambda: channel.reconfigure(config) is True, False):
+            self.config = config
+            return True
+        return False
 
     async def stop_accepting(self) -> None:
         await self._bounded(self._channel.stop_accepting)
@@ -161,18 +181,38 @@ class HostedChannel:
 class Supervisor:
     """Starts and stops the channels of an agent."""
 
-    def __init__(self, channels: Sequence[HostedChannel]) -> None:
-        self.channels = list(channels)
-        self._starting = Tasks()
+    def __init__(self, channels: Mapping[str, HostedChannel]) -> None:
+        """`channels`: by name; others may take their places."""
+        self._channels = channels
+        self._tasks = Tasks()
+        self._starting: dict[HostedChannel, asyncio.Task[None]] = {}
+
+    @property
+    def channels(self) -> list[HostedChannel]:
+        return list(self._channels.values())
 
     def start(self) -> None:
         """Have every channel listen; returns at once."""
         for channel in self.channels:
-            self._starting.spawn(channel.start(), f"start of channel {channel.config.name}")
+            self.begin(channel)
+
+    def begin(self, channel: HostedChannel) -> None:
+        """Have this channel listen, however often it takes; returns at once."""
+        task = self._tasks.spawn(channel.start(), f"start of channel {channel.config.name}")
+        self._starting[channel] = task
+        task.add_done_callback(lambda _: self._starting.pop(channel, None))
+
+    async def retire(self, channel: HostedChannel) -> None:
+        """This channel takes no new connection and reads no more."""
+        if (starting := self._starting.get(channel)) is not None:
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+        await channel.stop_accepting()
 
     async def stop_accepting(self) -> None:
         """No new connection, no more reading."""
-        await self._starting.cancel()
+        await self._tasks.cancel()
         await asyncio.gather(*(channel.stop_accepting() for channel in self.channels))
 
     async def close(self) -> None:

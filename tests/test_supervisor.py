@@ -36,7 +36,7 @@ async def test_a_channel_is_tried_until_it_listens(fault: str, caplog: pytest.Lo
     channel.bind_failures = 10**6 if fault == "bind" else 0
     channel.failing = {"start"} if fault == "plugin" else set()
     host = hosted(channel)
-    supervisor = Supervisor([host])
+    supervisor = Supervisor({"adt": host})
     supervisor.start()
     assert host.state == "starting"
     while len(channel.calls) < 4:
@@ -57,7 +57,7 @@ async def test_a_channel_is_tried_until_it_listens(fault: str, caplog: pytest.Lo
 async def test_a_channel_that_the_configuration_bars_is_never_told_to_listen(caplog: pytest.LogCaptureFixture) -> None:
     channel, other = RecordingChannel(), RecordingChannel()
     host = HostedChannel(replace(CONFIG, barred="alow: unknown parameter; did you mean allow?"), channel)
-    supervisor = Supervisor([host, hosted(other)])
+    supervisor = Supervisor({"adt": host, "lab": hosted(other)})
     supervisor.start()
     await other.until(lambda: "start" in other.calls)
     assert host.state == "waiting"
@@ -110,7 +110,7 @@ async def test_one_that_cannot_listen_holds_up_neither_the_others_nor_the_end() 
     bad, good = RecordingChannel(), RecordingChannel()
     bad.failing = {"start", "stop_accepting", "close"}
     hosts = [hosted(bad), hosted(good)]
-    supervisor = Supervisor(hosts)
+    supervisor = Supervisor({str(number): host for number, host in enumerate(hosts)})
     supervisor.start()
     await good.until(lambda: "start" in good.calls)
     await asyncio.wait_for(supervisor.stop_accepting(), 5)

@@ -46,7 +46,7 @@ def run(
     log_level: Annotated[str | None, typer.Option(help="debug, info (default), warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text (default) or json.")] = None,
 ) -> None:
-    """Run the agent until SIGTERM or SIGINT.
+    """Run the agent until SIGTERM or SIGINT. SIGHUP has it read its configuration again.
 
     Every option can be given in the environment instead: MEDAGENT_BASE_URL, MEDAGENT_CLIENT_ID, MEDAGENT_CLIENT_SECRET,
     MEDAGENT_CLIENT_SECRET_FILE, MEDAGENT_AGENT_ID and so on.
@@ -97,7 +97,9 @@ async def _serve(bootstrap: Bootstrap) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
-    await Agent(bootstrap).run(stop)
+    agent = Agent(bootstrap)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload_soon, "SIGHUP")
+    await agent.run(stop)
     if stop.is_set():
         # everything is closed; what is left in other threads is nobody's concern
         _end_now(0)

@@ -141,6 +141,12 @@ EFFECTIVE = (
         minimum=-1,
     ),
     Setting(
+        "strictConfigValidation",
+        bool,
+        _AGENT.strict_validation,
+        "A reload with any fault changes nothing; false lets a faulty setting or parameter give way to its default.",
+    ),
+    Setting(
         "queueRetentionDays",
         int,
         _AGENT.retention.days,
@@ -181,7 +187,6 @@ WITHOUT_EFFECT = (
     ),
     Setting("durableQueue", bool, True, "Queue on disk. medagent always does, so false changes nothing."),
     Setting("queueDbPath", str, None, "Path of the queue file. medagent keeps it in the folder that `--state-dir` names."),
-    Setting("strictConfigValidation", bool, False, "A reload fails on warnings too."),
 )
 """Known, so never a fault, and noted as without effect when set. Names, types, defaults and bounds are those of Medplum's
 agent (https://www.medplum.com/docs/agent), but for `durableQueue`."""

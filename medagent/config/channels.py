@@ -50,7 +50,8 @@ def parse_channels(source: Source, rules: EndpointRules) -> ParsedChannels:
         parsed.problems += faults
         if listener is None or faults:
             called = f"channel {show(name)}" if isinstance(name, str) and name else "this channel"
-            parsed.problems.append(Problem(where, f"set aside: {called} does not run"))
+            aside = str(name) if isinstance(name, str) and name else where
+            parsed.problems.append(Problem(where, f"set aside: {called} does not run", channel=aside))
         else:
             parsed.channels.append(_config(str(name), listener))
     return parsed

@@ -137,12 +137,25 @@ class AgentConfig:
     """Largest frame the server takes, bytes of the whole JSON text."""
     log_stats_freq_secs: int = -1
     """Seconds between statistics lines; -1 for none."""
+    strict_validation: bool = False
+    """Agent.setting `strictConfigValidation`: a reload that has any fault changes nothing."""
     keep_alive: bool = False
     max_clients_per_remote: int = 5
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     settings: Mapping[str, Value] = field(default_factory=lambda: _EMPTY)
     """Every known setting by its name, defaults filled in: where a plugin finds its own."""
     channels: tuple[ChannelConfig, ...] = ()
+
+    @property
+    def sends(self) -> bool:
+        """Whether messages are sent to the server; else they stay in the queue."""
+        return self.status != "off"
+
+    def off_reason(self, channel: ChannelConfig) -> str:
+        """Why one of its channels is not to listen; "" if it is."""
+        if self.status == "off":
+            return "Agent.status is off"
+        return "" if channel.enabled else "Endpoint.status is off"
 
     def retry_of(self, channel: str) -> RetryConfig:
         """What holds for one channel: its own `retryMode`, else what the Agent says."""

@@ -28,10 +28,8 @@ class Backlog:
     """What the queue holds, and whether it is full."""
 
     def __init__(self, config: BacklogConfig, brake: Brake) -> None:
-        self._config = config
         self._brake = brake
-        self._limited = config.limited
-        self._refuses = self._limited and config.full_behavior == "refuse"
+        self._use(config)
         self._age = 0.0
         self.messages = 0
         """Live ones, those not committed yet included."""
@@ -41,6 +39,24 @@ class Backlog:
         """Why the queue is full; "" while it is not."""
         self.refused = 0
         """Messages refused because of it."""
+
+    def _use(self, config: BacklogConfig) -> None:
+        self._config = config
+        self._limited = config.limited
+        self._refuses = self._limited and config.full_behavior == "refuse"
+
+    def reconfigure(self, config: BacklogConfig, depths: Mapping[str, ChannelDepth]) -> None:
+        """Work by other limits. `depths` are as of now, when nothing waits for its commit."""
+        if self.reason:
+            self.reason = ""
+            self._brake.release(_HOLDER)
+        self._use(config)
+        self.begin(depths)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit, so that `left` is to be told."""
+        return self._limited
 
     @property
     def consequence(self) -> str:

@@ -28,3 +28,10 @@ class Brake:
             if not self._holders:
                 for channel in self._channels.values():
                     channel.resume_reading()
+
+    def joined(self, channel: Channel) -> None:
+        """Another channel has come: it pauses if the others do."""
+        if self._holders:
+            channel.pause_reading()
+        else:
+            channel.resume_reading()

@@ -39,8 +39,8 @@ class Committer:
         self._store = store
         self._on_receipt = on_receipt
         self._on_refused = on_refused
-        self._on_ended = on_ended
-        self._change_delay = change_delay
+        self.on_ended = on_ended
+        self.change_delay = change_delay
         self._tasks = tasks
         self._lock = asyncio.Lock()
         # a `sent` mark is worth little (after a crash it means "send again"), so it waits for the answer to supersede it
@@ -144,12 +144,12 @@ class Committer:
         """Have a change of state written with the next commit, or soon."""
         seq = change.message.seq
         if (
-            self._on_ended is not None
+            self.on_ended is not None
             and change.state.ended
             and (before := self.state_of(change.message)) is not None
             and not before.ended
         ):
-            self._on_ended(change.message)
+            self.on_ended(change.message)
         if change.state is State.SENT:
             if seq not in self._settled:
                 self._sent[seq] = change
@@ -157,7 +157,7 @@ class Committer:
             self._sent.pop(seq, None)
             self._settled[seq] = change
         if self._timer is None:
-            self._arm(self._change_delay)
+            self._arm(self.change_delay)
 
     def _keep_all(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -171,7 +171,7 @@ class Committer:
         elif newer.response is None:
             newer.response = change.response
         if self._timer is None:
-            self._arm(max(self._change_delay, FAILED_DELAY))
+            self._arm(max(self.change_delay, FAILED_DELAY))
 
     def unwritten(self, state: State) -> bool:
         """Whether a change to `state` waits to be written."""

@@ -7,10 +7,10 @@ same callback until there is an answer, unless the channel's settings have it co
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from medagent.channel import Channel
 from medagent.clock import Clock
@@ -20,6 +20,7 @@ from medagent.queue.base import Change, Duplicate, QueueStore
 from medagent.queue.caution import Caution
 from medagent.queue.committer import Committer
 from medagent.queue.failures import LATE, LOST, LOST_ALONE, PASSING_ERRORS, Failures
+from medagent.queue.flights import Flights
 from medagent.queue.forwarding import make_frames
 from medagent.queue.keyed_lane import make_lane
 from medagent.queue.lane import Lane
@@ -32,21 +33,15 @@ from medagent.uplink.base import Response, Uplink
 
 log = logging.getLogger(__name__)
 
+Transforms = Sequence[Callable[[str], str]]
+"""What changes the text of a channel's messages, one after the other."""
+
 RESEND_PAUSE = 1.0
 """Seconds before a message is tried again that could not be read, or that the uplink did not take."""
 MAX_CHUNK = 500
 """Messages written to the uplink in one go."""
 MAX_READ = 50
 """Messages read again in one go."""
-
-
-@dataclass(slots=True)
-class Flight:
-    """A message that was written to the uplink and is not answered yet."""
-
-    message: InboundMessage
-    deadline: float
-    """Monotonic seconds."""
 
 
 class Dispatcher:
@@ -59,7 +54,7 @@ class Dispatcher:
         store: QueueStore,
         committer: Committer,
         channels: Mapping[str, Channel],
-        transforms: Mapping[str, Sequence[Callable[[str], str]]],
+        transforms: Mapping[str, Transforms],
         statistics: Statistics,
         settlement: Settlement,
         tasks: Tasks,
@@ -80,8 +75,11 @@ class Dispatcher:
         self._uplink: Uplink | None = None
         self._connected = False
         self._lanes: dict[str, Lane] = {}
-        self._in_flight: dict[str, Flight] = {}
+        self._flights = Flights()
         self._caution = Caution()
+        self._resting: Collection[str] = ()
+        """Channels that `rest` waits for."""
+        self._rested = asyncio.Event()
         self.stopping = False
         """The agent is about to end: what is unanswered then goes again in its next run, and nothing has failed."""
         self.unmatched = 0
@@ -92,7 +90,10 @@ class Dispatcher:
         self._uplink = uplink
 
     async def add_lane(self, channel: str, newest: int) -> None:
-        """Start to work on a channel's messages: all up to seq `newest` that are on disk, and what will be accepted."""
+        """Start to work on a channel's messages: all up to seq `newest` that are on disk, and what will be accepted.
+
+        Nothing up to `newest` may still wait for its commit.
+        """
         lane = self._lanes[channel] = make_lane(channel, self._channels[channel], self._max_in_flight, newest)
         for seq, at in await self._store.retries(channel):
             lane.retry(seq, self._failures.due(channel, at))
@@ -100,14 +101,55 @@ class Dispatcher:
 
     @property
     def in_flight(self) -> int:
-        return len(self._in_flight)
+        return len(self._flights)
+
+    # -- at a reload ---------------------------------------------------------------------------------------------------
+
+    def reconfigure(self, config: AgentConfig) -> None:
+        """Work by other settings from now on; the lanes of channels with keys must be made anew."""
+        self._timeout = config.response_timeout_ms / 1000
+        self._max_in_flight = config.max_in_flight
+        self._failures.reconfigure(config)
+        for lane in self._lanes.values():
+            lane.max_in_flight = config.max_in_flight
+
+    def use_transforms(self, transforms: Mapping[str, Transforms]) -> None:
+        """Change what is sent from now on by these."""
+        self._transforms = transforms
+
+    async def rest(self, channels: Collection[str], seconds: float) -> None:
+        """Wait until all messages of these channels are answered, as long as the server is connected; at most so long."""
+        if not self._connected or self._at_rest(channels):
+            return
+        self._resting, self._rested = channels, asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._rested.wait()
+        except TimeoutError:
+            log.info("%d message(s) have no answer yet, after %g s", len(self._flights), seconds)
+        finally:
+            self._resting = ()
+
+    def _at_rest(self, channels: Collection[str]) -> bool:
+        return not self._connected or all(lane.idle for lane in self._lanes.values() if lane.channel in channels)
+
+    def has_lane(self, channel: str) -> bool:
+        return channel in self._lanes
+
+    def remove_lane(self, channel: str) -> None:
+        """Work no more on a channel's messages; what is unanswered counts as not sent."""
+        if channel in self._lanes:
+            self._rewind(self._flights.of_channel(channel))
+            del self._lanes[channel]
+            self._caution.forget(channel)
 
     # -- from the intake ----------------------------------------------------------------------------------------------
 
     def committed(self, channel: str, messages: Sequence[InboundMessage]) -> None:
         """Messages of one channel are on disk: send them."""
         self._statistics.committed(channel, messages, self._clock.monotonic())
-        self._lanes[channel].committed(messages)
+        if (lane := self._lanes.get(channel)) is not None:
+            lane.committed(messages)
         self._pump()
 
     def duplicate(self, duplicate: Duplicate) -> None:
@@ -120,14 +162,12 @@ class Dispatcher:
             state, response = pending.state, pending.response or response
         if state is State.RESPONSE_QUEUED or state.ended:
             self._settlement.answer_again(duplicate.seq, message, state, response)
-        elif (flight := self._flight_of(duplicate.seq)) is not None:
-            flight.message.answer_to(message)
+        elif (sent := self._flights.find(duplicate.seq)) is not None:
+            sent.answer_to(message)
         else:
-            self._lanes[message.channel].join(duplicate.seq, message)
+            if (lane := self._lanes.get(message.channel)) is not None:
+                lane.join(duplicate.seq, message)
             self._reader.join(duplicate.seq, message)
-
-    def _flight_of(self, seq: int) -> Flight | None:
-        return next((flight for flight in self._in_flight.values() if flight.message.seq == seq), None)
 
     # -- to the uplink ------------------------------------------------------------------------------------------------
 
@@ -141,16 +181,15 @@ class Dispatcher:
     def disconnected(self) -> None:
         """Nobody knows what the server made of what was in flight: it goes again, in order, under the same callbacks."""
         self._connected = False
-        fatal = self._caution.disconnected([flight.message for flight in self._in_flight.values()])
+        fatal = self._caution.disconnected(self._flights.messages)
         if fatal is not None:
             log.error("channel %s: the connection is lost whenever message %d is sent: it waits", fatal.channel, fatal.seq)
         again = []
-        for flight in list(self._in_flight.values()):
-            message = flight.message
+        for message in self._flights.messages:
             lane = self._lanes[message.channel]
             guaranteed = self.stopping or self._failures.retry_of(message.channel).guaranteed
             if guaranteed and message is not fatal:
-                again.append(flight)
+                again.append(message)
                 continue
             self._take_down(message)
             if guaranteed:
@@ -161,10 +200,9 @@ class Dispatcher:
                 self._failed(message, None, LOST)
         self._rewind(again)
 
-    def _rewind(self, flights: Sequence[Flight]) -> None:
+    def _rewind(self, messages: Sequence[InboundMessage]) -> None:
         seqs: dict[str, list[int]] = {}
-        for flight in flights:
-            message = flight.message
+        for message in messages:
             self._take_down(message)
             self._committer.change(Change(message, State.RECEIVED))
             seqs.setdefault(message.channel, []).append(message.seq)
@@ -174,14 +212,8 @@ class Dispatcher:
     def tick(self) -> None:
         """Once a second or so: time-outs and retries that are due."""
         now = self._clock.monotonic()
-        late = []
-        for flight in self._in_flight.values():
-            # in the order of sending, so of deadlines
-            if flight.deadline > now:
-                break
-            late.append(flight)
-        for flight in late:
-            message = flight.message
+        late = self._flights.late(now)
+        for message in late:
             self._take_down(message)
             self._statistics.timed_out(message.channel)
             if self._failures.retry_of(message.channel).guaranteed:
@@ -192,10 +224,12 @@ class Dispatcher:
         if late:
             log.warning("%d message(s) had no answer within %g s", len(late), self._timeout)
         if self._caution.grace_ends(now):
-            self._rewind(list(self._in_flight.values()))
+            self._rewind(self._flights.messages)
         self._pump()
 
     def _pump(self) -> None:
+        if self._resting and self._at_rest(self._resting):
+            self._rested.set()
         if not self._connected or self._uplink is None:
             return
         if self._caution.active:
@@ -278,9 +312,8 @@ class Dispatcher:
             return ()
         deadline = self._clock.monotonic() + self._timeout
         for message in sound[:taken]:
-            self._in_flight.pop(message.callback, None)  # the deadlines stay in order
             message.body = None
-            self._in_flight[message.callback] = Flight(message, deadline)
+            self._flights.begin(message, deadline)
             self._committer.change(Change(message, State.SENT))
         if taken:
             reach("after_send")
@@ -288,7 +321,7 @@ class Dispatcher:
 
     async def _read_page(self, lane: Lane) -> None:
         try:
-            read = await self._reader.read_page(lane, self._in_flight)
+            read = await self._reader.read_page(lane, self._flights.callbacks)
         finally:
             lane.reading = False
         if read:
@@ -299,6 +332,8 @@ class Dispatcher:
         left = set(seqs)
         try:
             found = await self._reader.read(seqs)
+            if self._lanes.get(lane.channel) is not lane:
+                return  # which is no longer worked on
             for seq in left - {message.seq for message in found}:
                 left.remove(seq)
                 lane.in_flight -= 1
@@ -318,11 +353,10 @@ class Dispatcher:
         reach("after_response")
         verdicts: dict[str, list[Verdict]] = {}
         for response in responses:
-            flight = self._in_flight.pop(response.callback, None)
-            if flight is None:
+            message = self._flights.end(response.callback)
+            if message is None:
                 self.unmatched += 1
                 continue
-            message = flight.message
             lane = self._lanes[message.channel]
             lane.in_flight -= 1
             status = response.status_code
@@ -348,7 +382,7 @@ class Dispatcher:
     def _put_off(self, message: InboundMessage, error: BaseException) -> None:
         """A plugin fails on this message, which was about to be sent."""
         log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
-        self._in_flight.pop(message.callback, None)
+        self._flights.end(message.callback)
         self._lanes[message.channel].in_flight -= 1
         message.body = None
         self._failed(message, None, type(error).__name__)
@@ -363,21 +397,21 @@ class Dispatcher:
     def failed(self, text: str) -> None:
         """Find the message that the server cannot serve: send the unanswered ones again, one at a time."""
         self._statistics.server_errors += 1
-        if not self._in_flight:
+        if not self._flights:
             log.warning("the server reports an error, and no message is waiting for an answer")
             return
         searching = self._caution.active
-        guilty = self._caution.failed([flight.message for flight in self._in_flight.values()], self._clock.monotonic())
+        guilty = self._caution.failed(self._flights.messages, self._clock.monotonic())
         if guilty is not None:
             self._condemn(guilty, text)
         elif searching and self._caution.next_channel is not None:
-            self._rewind(list(self._in_flight.values()))
+            self._rewind(self._flights.messages)
         elif not searching:
             log.warning("the server reports an error that names no message: sending the unanswered one at a time")
         self._pump()
 
     def _take_down(self, message: InboundMessage) -> None:
-        del self._in_flight[message.callback]
+        self._flights.end(message.callback)
         self._lanes[message.channel].in_flight -= 1
 
     def _condemn(self, message: InboundMessage, text: str) -> None:

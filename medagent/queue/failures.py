@@ -45,6 +45,11 @@ class Failures:
         self._retries: dict[str, RetryConfig] = {}
         self._notes = Throttle(SECONDS_BETWEEN_NOTES)
 
+    def reconfigure(self, config: AgentConfig) -> None:
+        """Decide by other settings from the next failure on."""
+        self._config = config
+        self._retries.clear()
+
     def retry_of(self, channel: str) -> RetryConfig:
         """The settings that hold for a channel."""
         if channel not in self._retries:

@@ -69,7 +69,7 @@ class Intake:
         self._dispatcher = dispatcher
         self._backlog = backlog
         self._brake = brake
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
         self._observe = observe
         self._registers = registers if registers is not None else {}
         self._clock = clock
@@ -82,6 +82,11 @@ class Intake:
         """Messages accepted although their control ID is that of another."""
         self._warned_of_reuse: set[str] = set()
         self.accepting = True
+
+    @property
+    def last_seq(self) -> int:
+        """The highest seq given so far."""
+        return self._next_seq
 
     @property
     def buffered(self) -> int:
@@ -101,7 +106,7 @@ class Intake:
         if self._strategy is None or not self.accepting:
             self._refuse(channel, with_parts(messages), STORAGE_REFUSAL)
             return
-        limit = self._max_body_bytes // MOST_BYTES_A_BYTE
+        limit = self.max_body_bytes // MOST_BYTES_A_BYTE
         stored = with_parts(messages)
         if any(len(message.body or b"") > limit for message in stored):
             messages = self._without_too_large(channel, messages)
@@ -161,9 +166,9 @@ class Intake:
         # a channel may be a plugin's and raise anything on one message; the others go on
         except Exception as error:  # noqa: BLE001  as said above
             return f"The message cannot be forwarded ({type(error).__name__})", ""
-        if size <= self._max_body_bytes:
+        if size <= self.max_body_bytes:
             return None
-        return f"The message is {size} bytes as JSON text, and the server takes {self._max_body_bytes}", "maxFrameBytes"
+        return f"The message is {size} bytes as JSON text, and the server takes {self.max_body_bytes}", "maxFrameBytes"
 
     def _refuse(self, channel: str, messages: Sequence[InboundMessage], refusal: Refusal, changed_by: str = "") -> None:
         """`changed_by`: the setting or parameter that it is about, for the log; a device is told of none."""

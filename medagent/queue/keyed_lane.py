@@ -42,6 +42,10 @@ class KeyedLane(Lane):
         """When those are due that were in state `error` at the start and are no head yet."""
 
     @property
+    def strictly_serial(self) -> bool:
+        return False  # one key at a time is not one message after the other: a key that waits holds up no other
+
+    @property
     def _full(self) -> bool:
         return self._held >= WINDOW_MESSAGES or len(self._lines) >= WINDOW_KEYS
 

@@ -71,7 +71,7 @@ class Lane:
                 message.body = None
         else:
             self._append(messages)
-            self.cursor = messages[-1].seq
+            self.cursor = max(self.cursor, messages[-1].seq)
         self.newest = max(self.newest, messages[-1].seq)
 
     def page(self, messages: Sequence[InboundMessage], up_to: int) -> None:

@@ -46,6 +46,12 @@ class Retention:
         self._held_until = 0.0
         self._nothing_until = 0.0
 
+    def reconfigure(self, config: RetentionConfig) -> None:
+        """Work by other settings from the next step on."""
+        self._config = config
+        self._sweep_due = min(self._sweep_due, self._clock.monotonic() + config.sweep_interval_secs)
+        self._nothing_until = 0.0
+
     async def tick(self) -> None:
         """Called about once a second; returns when what was due is done."""
         now = self._clock.monotonic()

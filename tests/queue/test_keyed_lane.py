@@ -82,6 +82,18 @@ def test_a_failure_holds_its_key_only() -> None:
     assert sent(lane) == [2]
 
 
+def test_a_retry_that_is_due_goes_before_an_older_one_of_another_key() -> None:
+    lane = made(workers=1)
+    lane.committed(loaded((1, "x"), (2, "y")))
+    assert sent(lane) == [1]
+    lane.in_flight -= 1
+    lane.retry(1, due=50.0)
+    assert sent(lane) == [2]
+    lane.in_flight -= 1
+    lane.retry(2, due=5.0)
+    assert sent(lane, now=5.0) == [2]
+
+
 def test_a_lost_connection_sends_the_heads_again_before_anything_else_of_their_keys() -> None:
     lane = made(workers=2)
     lane.committed(loaded((1, "x"), (2, "x"), (3, "y"), (4, "z")))

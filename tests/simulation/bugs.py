@@ -107,7 +107,7 @@ _answered = Dispatcher.answered
 
 def _by_order(self: Dispatcher, responses: Sequence[Response]) -> None:
     """As if answers came in the order of the messages."""
-    waiting = iter(list(self._in_flight))
+    waiting = iter([message.callback for message in self._flights.messages])
     _answered(self, [Response(next(waiting, r.callback), r.status_code, r.content_type, r.body) for r in responses])
 
 

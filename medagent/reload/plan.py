@@ -1,0 +1,90 @@
+"""What is different between two configurations of one agent, and what that asks for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from medagent.config.model import AgentConfig, ChannelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelChange:
+    """One channel that is not as it was."""
+
+    name: str
+    old: ChannelConfig | None
+    """None if it is new."""
+    new: ChannelConfig | None
+    """None if it is gone."""
+    listened: bool
+    """Whether it has listened before, or tried to."""
+    listens: bool
+    """Whether it is to listen."""
+
+    @property
+    def in_place(self) -> bool:
+        """Only its parameters differ: it may take them while it listens."""
+        return self.listened and self.listens and _place(self.old) == _place(self.new)
+
+    @property
+    def words(self) -> str:
+        """Such as `adt: moved to port 2576`."""
+        if self.old is None:
+            what = "added"
+        elif self.new is None:
+            what = "removed"
+        elif self.listened and not self.listens:
+            what = "turned off"
+        elif self.listens and not self.listened:
+            what = "turned on"
+        elif self.in_place or not self.listens:
+            what = "parameters changed"
+        elif self.old.port != self.new.port:
+            what = f"moved to port {self.new.port}"
+        else:
+            what = f"moved to {self.new.scheme}://{self.new.host}:{self.new.port}"
+        return f"{self.name}: {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is different."""
+
+    channels: tuple[ChannelChange, ...] = ()
+    settings: tuple[str, ...] = ()
+    """Names of the fields of `AgentConfig`, channels aside."""
+
+    def __bool__(self) -> bool:
+        return bool(self.channels or self.settings)
+
+    def __str__(self) -> str:
+        parts = [change.words for change in self.channels]
+        if self.settings:
+            parts.append("settings: " + ", ".join(self.settings))
+        return "; ".join(parts) or "nothing has changed"
+
+
+def make_plan(old: AgentConfig, new: AgentConfig) -> Plan:
+    """Compare two configurations; channels are known by their names."""
+    before = {channel.name: channel for channel in old.channels}
+    after = {channel.name: channel for channel in new.channels}
+    changes = []
+    for name in [*before, *(name for name in after if name not in before)]:
+        was, will = before.get(name), after.get(name)
+        change = ChannelChange(name, was, will, _listens(old, was), _listens(new, will))
+        if was != will or change.listened != change.listens:
+            changes.append(change)
+    settings = tuple(
+        field.name
+        for field in fields(AgentConfig)
+        if field.name != "channels" and getattr(old, field.name) != getattr(new, field.name)
+    )
+    return Plan(tuple(changes), settings)
+
+
+def _listens(config: AgentConfig, channel: ChannelConfig | None) -> bool:
+    return channel is not None and config.off_reason(channel) == "" and not channel.barred
+
+
+def _place(channel: ChannelConfig | None) -> tuple[str, str, int] | None:
+    return (channel.scheme, channel.host, channel.port) if channel is not None else None
