@@ -138,8 +138,14 @@ class Reload:
                 pipeline.channels[change.name].reconfigure(change.old)
         if hosts := self._made_again(change.old for change in self._stopped if change.old is not None):
             await pipeline.reconfigure(self._old, hosts)
-            for host in hosts.values():
-                pipeline.supervisor.begin(host)
+            await asyncio.gather(*(self._listen_again(host) for host in hosts.values()))
+
+    async def _listen_again(self, channel: HostedChannel) -> None:
+        try:
+            if self._changes[channel.config.name].listened:
+                await channel.listen()
+        except ChannelError:
+            self._pipeline.supervisor.begin(channel)
 
     def _made_again(self, channels: Iterable[ChannelConfig]) -> dict[str, HostedChannel]:
         hosts = {}

@@ -1,0 +1,56 @@
+"""An agent inside the test's own process, against the embedded FHIR server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from medagent.agent import Agent
+from medagent.config.bootstrap import Bootstrap
+from medagent.plugins import Plugins
+from medagent.testing.fhir_server import FhirServer
+from medagent.testing.resources import AGENT_ID
+
+STARTS_WITHIN = 10.0
+"""Seconds."""
+
+
+def bootstrap(fhir: FhirServer, state_dir: Path) -> Bootstrap:
+    """What an agent of the embedded server's default client starts with."""
+    return Bootstrap(
+        base_url=fhir.base_url, client_id="client1", client_secret="secret", agent_id=AGENT_ID, state_dir=state_dir
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(start: Bootstrap, plugins: Plugins | None = None) -> AsyncIterator[Agent]:
+    """An agent that works, stopped in order afterwards. Raises `TimeoutError` if it does not come to that."""
+    agent, stop = Agent(start, plugins), asyncio.Event()
+    run = asyncio.create_task(agent.run(stop))
+    try:
+        async with asyncio.timeout(STARTS_WITHIN):
+            await _first(asyncio.create_task(agent.listening.wait()), run)
+        yield agent
+    finally:
+        stop.set()
+        await run
+
+
+async def _first(wanted: asyncio.Task[bool], run: asyncio.Task[None]) -> None:
+    """Wait for `wanted`, or raise what has ended the agent before."""
+    await asyncio.wait((wanted, run), return_when=asyncio.FIRST_COMPLETED)
+    wanted.cancel()
+    if run.done():
+        run.result()
+        raise RuntimeError("the agent has ended")
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
