@@ -11,6 +11,7 @@ from pathlib import Path
 from medagent.agent import Agent
 from medagent.config.bootstrap import Bootstrap
 from medagent.plugins import Plugins
+from medagent.tasks import Tasks
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.resources import AGENT_ID
 
@@ -21,31 +22,31 @@ STARTS_WITHIN = 10.0
 def bootstrap(fhir: FhirServer, state_dir: Path) -> Bootstrap:
     """What an agent of the embedded server's default client starts with."""
     return Bootstrap(
-        base_url=fhir.base_url, client_id="client1", client_secret="secret", agent_id=AGENT_ID, state_dir=state_dir
+        base_url=fhir.base_url,
+        client_id="client1",
+        client_secret="secret",  # noqa: S106  of the embedded server's default client
+        agent_id=AGENT_ID,
+        state_dir=state_dir,
     )
 
 
 @contextlib.asynccontextmanager
 async def running(start: Bootstrap, plugins: Plugins | None = None) -> AsyncIterator[Agent]:
     """An agent that works, stopped in order afterwards. Raises `TimeoutError` if it does not come to that."""
-    agent, stop = Agent(start, plugins), asyncio.Event()
-    run = asyncio.create_task(agent.run(stop))
+    agent, stop, tasks = Agent(start, plugins), asyncio.Event(), Tasks()
+    run = tasks.spawn(agent.run(stop), "agent")
+    works = tasks.spawn(agent.listening.wait(), "start of the agent")
     try:
         async with asyncio.timeout(STARTS_WITHIN):
-            await _first(asyncio.create_task(agent.listening.wait()), run)
+            await asyncio.wait((works, run), return_when=asyncio.FIRST_COMPLETED)
+        if run.done():
+            run.result()
+            raise RuntimeError("the agent has ended")
         yield agent
     finally:
+        works.cancel()
         stop.set()
         await run
-
-
-async def _first(wanted: asyncio.Task[bool], run: asyncio.Task[None]) -> None:
-    """Wait for `wanted`, or raise what has ended the agent before."""
-    await asyncio.wait((wanted, run), return_when=asyncio.FIRST_COMPLETED)
-    wanted.cancel()
-    if run.done():
-        run.result()
-        raise RuntimeError("the agent has ended")
 
 
 def free_port() -> int:

@@ -58,13 +58,13 @@ class Site:
 async def site(tmp_path: Path, addresses: dict[str, str], bot: bots.Bot = bots.acknowledge) -> AsyncIterator[Site]:
     """Channels by name, with their addresses."""
     endpoints = [endpoint_resource(name, address) for name, address in addresses.items()]
-    async with FhirServer(agent_resource({name: name for name in addresses}), endpoints, bot=bot) as fhir:
-        async with running(bootstrap(fhir, tmp_path)) as agent:
-            made = Site(fhir, agent)
-            await fhir.wait_for(lambda server: server.journal.connects > 0)
-            while any(made.state(name) == "starting" for name in addresses):
-                await asyncio.sleep(0)
-            yield made
+    fhir = FhirServer(agent_resource({name: name for name in addresses}), endpoints, bot=bot)
+    async with fhir, running(bootstrap(fhir, tmp_path)) as agent:
+        made = Site(fhir, agent)
+        await fhir.wait_for(lambda server: server.journal.connects > 0)
+        while any(made.state(name) == "starting" for name in addresses):
+            await asyncio.sleep(0)
+        yield made
 
 
 async def answered(client: MllpClient, control_id: str) -> str:
@@ -107,7 +107,7 @@ async def test_a_removed_channel_gets_its_last_answers_and_is_gone(tmp_path: Pat
         await one.fhir.wait_for(1)
         address = one.address("lab")
         one.put({"adt": "adt"})
-        reload = asyncio.create_task(one.reload())
+        reload = asyncio.ensure_future(one.reload())
         assert one.agent.pipeline is not None
         while one.agent.pipeline.channels["lab"].address:
             await asyncio.sleep(0)
@@ -158,14 +158,14 @@ async def test_a_port_that_is_taken_changes_nothing_and_is_told(tmp_path: Path) 
                 settings={"batchSize": 7},
             )
             [problem] = await one.reload()
-            assert problem.startswith(f"channel lab cannot listen: cannot listen on 127.0.0.1, port {taken}: the port is in use")
+            assert problem.startswith("channel lab cannot listen: ")
+            assert f"port {taken}: the port is in use" in problem
             assert await answered(device, "A1") == "AA"
             assert one.address("lab") == where
             assert one.agent.pipeline is not None
             assert list(one.agent.pipeline.channels) == ["adt", "lab"]
             assert one.agent.pipeline.config.batch.max_batch_size == 100
             assert one.agent.refused_reload == [problem]
-    # the next one is not held up by it
 
 
 async def test_a_channel_that_had_to_stop_first_comes_back_when_the_new_one_cannot_listen(tmp_path: Path) -> None:
