@@ -22,8 +22,8 @@ from medagent.queue.committer import Committer
 from medagent.queue.failures import LATE, LOST, LOST_ALONE, PASSING_ERRORS, Failures
 from medagent.queue.flights import Flights
 from medagent.queue.forwarding import make_frames
-from medagent.queue.keyed_lane import make_lane
 from medagent.queue.lane import Lane
+from medagent.queue.lanes import Lanes
 from medagent.queue.reading import Reader
 from medagent.queue.settlement import Settlement, Verdict
 from medagent.statistics import Statistics
@@ -61,8 +61,6 @@ class Dispatcher:
         clock: Clock = time,
     ) -> None:
         self._timeout = config.response_timeout_ms / 1000
-        self._max_in_flight = config.max_in_flight
-        self._store = store
         self._committer = committer
         self._channels = channels
         self._transforms = transforms
@@ -74,7 +72,7 @@ class Dispatcher:
         self._clock = clock
         self._uplink: Uplink | None = None
         self._connected = False
-        self._lanes: dict[str, Lane] = {}
+        self._lanes = Lanes(channels, store, config.max_in_flight, self._failures.due)
         self._flights = Flights()
         self._caution = Caution()
         self._resting: Collection[str] = ()
@@ -94,9 +92,7 @@ class Dispatcher:
 
         Nothing up to `newest` may still wait for its commit.
         """
-        lane = self._lanes[channel] = make_lane(channel, self._channels[channel], self._max_in_flight, newest)
-        for seq, at in await self._store.retries(channel):
-            lane.retry(seq, self._failures.due(channel, at))
+        await self._lanes.add(channel, newest)
         self._pump()
 
     @property
@@ -108,10 +104,8 @@ class Dispatcher:
     def reconfigure(self, config: AgentConfig) -> None:
         """Work by other settings from now on; the lanes of channels with keys must be made anew."""
         self._timeout = config.response_timeout_ms / 1000
-        self._max_in_flight = config.max_in_flight
         self._failures.reconfigure(config)
-        for lane in self._lanes.values():
-            lane.max_in_flight = config.max_in_flight
+        self._lanes.widen(config.max_in_flight)
 
     def use_transforms(self, transforms: Mapping[str, Transforms]) -> None:
         """Change what is sent from now on by these."""
@@ -131,7 +125,7 @@ class Dispatcher:
             self._resting = ()
 
     def _at_rest(self, channels: Collection[str]) -> bool:
-        return not self._connected or all(lane.idle for lane in self._lanes.values() if lane.channel in channels)
+        return not self._connected or self._lanes.idle(channels)
 
     def has_lane(self, channel: str) -> bool:
         return channel in self._lanes
@@ -140,7 +134,7 @@ class Dispatcher:
         """Work no more on a channel's messages; what is unanswered counts as not sent."""
         if channel in self._lanes:
             self._rewind(self._flights.of_channel(channel))
-            del self._lanes[channel]
+            self._lanes.remove(channel)
             self._caution.forget(channel)
 
     # -- from the intake ----------------------------------------------------------------------------------------------
@@ -235,10 +229,9 @@ class Dispatcher:
         if self._caution.active:
             self._pump_one(self._uplink)
             return
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             if not self._pump_lane(lane, self._uplink):
-                # next time another channel comes first
-                self._lanes[lane.channel] = self._lanes.pop(lane.channel)
+                self._lanes.put_last(lane)
                 return
 
     def _pump_lane(self, lane: Lane, uplink: Uplink) -> bool:
@@ -274,7 +267,7 @@ class Dispatcher:
     def _pump_one(self, uplink: Uplink) -> None:
         """Send one message, if no other is on its way: after an error that names none."""
         channel = self._caution.next_channel
-        if channel is None or any(lane.in_flight for lane in self._lanes.values()):
+        if channel is None or any(lane.in_flight for lane in self._lanes):
             return
         lane = self._lanes[channel]
         if (seq := lane.take_retry(self._clock.monotonic())) is not None:
