@@ -57,6 +57,8 @@ class Agent:
         """Why it does not work yet; "" once it does."""
         self.refused_reload: list[str] = []
         """Why the last reload has changed nothing; empty if it is in force."""
+        self.last_changes = ""
+        """What the last reload that is in force has changed, in words."""
         self.listening = asyncio.Event()
         """Set when the channels have been told to listen."""
         self._tasks = Tasks()
@@ -93,7 +95,7 @@ class Agent:
                 "stats": lambda _arguments: self.report(store),
                 "status": lambda _arguments: self._status(store),
                 "resync": self._resync,
-                "reload": lambda _arguments: self.reload(),
+                "reload": self._reload_now,
                 "hold": lambda arguments: _hold(store, arguments),
                 "release": lambda arguments: _release(store, arguments),
             },
@@ -196,6 +198,10 @@ class Agent:
         changed."""
         return await asyncio.shield(self._work_tasks.spawn(self._reload_in_turn(), "reload"))
 
+    async def _reload_now(self, _arguments: Mapping[str, object]) -> Report:
+        problems = await self.reload()
+        return {"problems": problems, "changes": "" if problems else self.last_changes}
+
     def reload_soon(self, why: str) -> None:
         """The same in the background; the log says how it ended."""
         log.info("%s: reloading the configuration", why)
@@ -225,6 +231,7 @@ class Agent:
         if plan and (problems := await Reload(pipeline, new, plan).apply()):
             return problems
         self._use(loaded)
+        self.last_changes = str(plan)
         log.info("reloaded: %s", plan)
         if "log_stats_freq_secs" in plan.settings:
             self._log_statistics(pipeline.store)
