@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from medagent.channel import ChannelContext
 from medagent.config.model import ChannelConfig
@@ -19,13 +19,13 @@ from medagent_hl7.guarding import Guard
 from medagent_hl7.in_force import InForce
 from medagent_hl7.keys import workers
 from medagent_hl7.listening import format_address, open_sockets
-from medagent_hl7.message import Header
 from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import WIDEST, with_sequence_number
 from medagent_hl7.origin import Tracked, header_of
 from medagent_hl7.reception import Reception
 from medagent_hl7.schemes import MLLPS
 from medagent_hl7.settings import needs_restart
+from medagent_hl7.telling import Teller
 from medagent_hl7.tracking import Tracking
 from medagent_hl7.workings import Workings
 
@@ -63,6 +63,7 @@ class Hl7Channel:
             channel=context.config.name,
             is_open=self._connections.__contains__,
         )
+        self._teller = Teller(self._in_force, self._tracking, self._connections, self.delivered)
         self._reception = Reception(self._in_force, self._tracking, self._notices, context.max_body_bytes)
 
     async def start(self) -> None:
@@ -136,50 +137,13 @@ class Hl7Channel:
         await self._tasks.cancel()
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
-        self._tracking.committed(messages)
-        for message in messages:
-            if message.copy_of:
-                self._in_force.resent(message)
-            if message.link in self._connections and self._tracking.is_answered_only(message):
-                self._connections[message.link].order.unanswered += 1
-        self._tell((message, self._to_commit(message)) for message in messages)
+        self._teller.committed(messages)
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
-        self._tracking.refused(messages, refusal)
-        self._tell((message, self._tracking.to_refusal(message, refusal)) for message in messages)
+        self._teller.refused(messages, refusal)
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        if not self._tracking.batches.waiting:
-            deliveries = self._answer_singly(answers)
-        else:
-            deliveries = self._tracking.batches.answer(
-                answers, self._answer_singly, self._tracking.to_answer, self._send_answers, self.delivered
-            )
-        for message, _ in answers:
-            if message.link in self._connections and self._tracking.is_answered_only(message):
-                self._connections[message.link].answered()
-            self._in_force.answered(message)
-        return deliveries
-
-    def _answer_singly(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        deliveries: list[Delivery] = []
-        replies: dict[str, list[bytes]] = {}
-        positions: dict[str, list[int]] = {}
-        for position, (message, answer) in enumerate(answers):
-            frame = self._tracking.to_answer(message, answer)
-            if frame is None:
-                deliveries.append(Delivery.NOT_OWED)
-                continue
-            deliveries.append(Delivery.GONE)
-            if message.link in self._connections:
-                replies.setdefault(message.link, []).append(frame)
-                positions.setdefault(message.link, []).append(position)
-        for link, frames in replies.items():
-            answered = [answers[position][0] for position in positions[link]]
-            delivery = self._send_answers(link, b"".join(frames), answered)
-            for position in positions[link]:
-                deliveries[position] = delivery
-        return deliveries
+        return self._teller.answer(answers)
 
     def forward(self, message: InboundMessage) -> str:
         header = header_of(message)
@@ -300,23 +264,3 @@ class Hl7Channel:
     def _update_reading(self) -> None:
         for connection in self._connections.values():
             connection.update_reading()
-
-    def _to_commit(self, message: InboundMessage) -> bytes | None:
-        origin = message.origin
-        if isinstance(origin, Header):
-            return self._in_force.at(message).replies.to_commit(origin)
-        return self._tracking.to_commit(message)
-
-    def _send_answers(self, link: str, data: bytes, answered: Sequence[InboundMessage]) -> Delivery:
-        connection = self._connections.get(link)
-        return Delivery.GONE if connection is None else connection.send(data, answered)
-
-    def _tell(self, replies: Iterable[tuple[InboundMessage, bytes | None]]) -> None:
-        """Send each frame to the connection of its message, in the order of what came in, with one write a connection."""
-        by_link: dict[str, list[tuple[InboundMessage, bytes | None]]] = {}
-        for reply in replies:
-            by_link.setdefault(reply[0].link, []).append(reply)
-        for link, decided in by_link.items():
-            if link in self._connections:
-                connection = self._connections[link]
-                connection.tell(connection.order.decide(decided))
