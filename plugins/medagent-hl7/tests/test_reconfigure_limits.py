@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
+import uvloop
 
 from medagent.config.model import ChannelConfig, Value
 from medagent.testing.channel import RecordingCore, running
@@ -169,3 +170,14 @@ async def test_nothing_more_is_read_from_who_is_not_allowed_any_more() -> None:
         site.reconfigure(allow="10.0.0.0/8")
         assert await device.closed() == b""
         assert await site.handed_over() == []
+
+
+def test_uvloop() -> None:
+    async def scenario() -> None:
+        await test_a_device_that_does_not_read_is_given_up_sooner()
+        await test_a_pace_begins_changes_and_ends()
+        await test_fewer_connections_are_allowed_and_none_is_dropped()
+        await test_nothing_more_is_read_from_who_is_not_allowed_any_more()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
