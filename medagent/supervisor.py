@@ -135,6 +135,24 @@ class HostedChannel:
 
         return self._guard("key", asked, "")
 
+    def reconfigure(self, config: ChannelConfig) -> bool:
+        """Work by this configuration from now on; False if the channel must be closed, and another started with it.
+
+        That is so for another name, scheme, host or port, a channel that is barred or no longer is, one that is not
+        `medagent.channel.Reconfigurable` or says that it cannot, and one that fails.
+        """
+
+        def asked() -> bool:
+            channel = self._channel
+            return isinstance(channel, Reconfigurable) and bool(channel.reconfigure(config))
+
+        if _place(config) != _place(self.config) or config.barred or self.config.barred:
+            return False
+        if not self._guard("reconfigure", asked, False):
+            return False
+        self.config = config
+        return True
+
     def pause_reading(self) -> None:
         self._guard("pause_reading", self._channel.pause_reading, None)
 
@@ -176,6 +194,10 @@ class HostedChannel:
         self.faults += 1
         if self.faults == 1 or self.faults % 1000 == 0:
             log.error("channel %s failed %s: %s (%d faults)", self.config.name, where, type(error).__name__, self.faults)
+
+
+def _place(config: ChannelConfig) -> tuple[str, str, str, int]:
+    return config.name, config.scheme, config.host, config.port
 
 
 class Supervisor:

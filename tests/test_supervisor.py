@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -190,3 +191,43 @@ def test_a_channel_without_keys_has_no_workers() -> None:
     channel = RecordingChannel()
     del channel.max_workers
     assert hosted(channel).max_workers == 0
+
+
+class ChangingChannel(RecordingChannel):
+    """Takes other parameters, but for those that it refuses."""
+
+    refused: ChannelConfig | None = None
+    config: ChannelConfig | None = None
+
+    def reconfigure(self, config: ChannelConfig) -> bool:
+        self._maybe_fail("reconfigure")
+        if config is self.refused:
+            return False
+        self.config = config
+        return True
+
+
+def test_a_channel_takes_other_parameters_if_it_can() -> None:
+    channel = ChangingChannel()
+    host = hosted(channel)
+    taken, refused = replace(CONFIG, parameters={"size": 1}), replace(CONFIG, parameters={"size": 2})
+    channel.refused = refused
+    assert host.reconfigure(taken)
+    assert not host.reconfigure(refused)
+    assert host.config is channel.config is taken
+    channel.failing = {"reconfigure"}
+    assert not host.reconfigure(CONFIG)
+    assert (host.config, host.faults) == (taken, 1)
+    assert not hosted(RecordingChannel()).reconfigure(taken), "it has no such method"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "b"}, {"scheme": "b"}, {"host": "127.0.0.2"}, {"port": 2}, {"barred": "alow"}],
+    ids=lambda change: str(change),
+)
+def test_another_place_or_a_bar_takes_another_channel(change: dict[str, Any]) -> None:  # fields of ChannelConfig
+    channel, other = ChangingChannel(), replace(CONFIG, **change)
+    assert not hosted(channel).reconfigure(other)
+    assert HostedChannel(other, channel).reconfigure(CONFIG) is False
+    assert channel.config is None

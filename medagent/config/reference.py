@@ -20,10 +20,10 @@ def parameters_table(registry: Registry) -> str:
     """Every parameter of Endpoint.address, those with effect first."""
     items = sorted(registry.all_parameters(), key=lambda item: (not item.effective, item.name.lower()))
     rows = [
-        (f"`{item.name}`", ", ".join(item.schemes), _default(item), _allowed(item), _help(item), _effect(item))
+        (f"`{item.name}`", ", ".join(item.schemes), _default(item), _allowed(item), _help(item), _change(item), _effect(item))
         for item in items
     ]
-    return _table(("Parameter", "Schemes", "Default", "Allowed", "Meaning", "Effect"), rows)
+    return _table(("Parameter", "Schemes", "Default", "Allowed", "Meaning", "Change", "Effect"), rows)
 
 
 def with_tables(text: str, registry: Registry) -> str:
@@ -57,3 +57,7 @@ def _help(item: Setting | Parameter) -> str:
 
 def _effect(item: Setting | Parameter) -> str:
     return "yes" if item.effective else "not yet"
+
+
+def _change(item: Parameter) -> str:
+    return "live" if item.live else "restart"

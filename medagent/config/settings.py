@@ -60,6 +60,8 @@ class Parameter:
     declared_by: str = ""
     guards: bool = False
     """It says who may connect or send: a mistake in it must not open the channel, so the channel does not listen."""
+    live: bool = True
+    """A `medagent.channel.Reconfigurable` channel takes another value while it listens; False: it must be started again."""
 
     @property
     def allowed(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from medagent.channel import Channel, ChannelContext
 from medagent.config.model import ChannelConfig
+from medagent.queue.parts import with_parts
 from medagent.tasks import Tasks
 from medagent.types import Delivery, InboundMessage
 
@@ -24,6 +25,7 @@ class RecordingCore:
         self.fault: Exception | None = None
         """Raised by the next calls of `accept`."""
         self.tasks = Tasks()
+        self._seq = 0
         self._changed = asyncio.Event()
 
     @property
@@ -66,6 +68,9 @@ class RecordingCore:
     def _accept(self, messages: list[InboundMessage]) -> None:
         if self.fault is not None:
             raise self.fault
+        for message in with_parts(messages):
+            self._seq += 1
+            message.seq = self._seq
         self.reads.append(messages)
         self._changed.set()
 

@@ -29,12 +29,16 @@ def test_tables_hold_default_bounds_and_effect() -> None:
     registry.add_setting(Setting("late", int, None, "comes last", effective=False))
     registry.add_setting(Setting("size", int, 5, "Messages | a commit.", minimum=1, maximum=9))
     registry.add_parameter(Parameter("mode", ("mllp", "tcp"), str, "a", "how", choices=("a", "b")))
+    registry.add_parameter(Parameter("size", ("tcp",), int, None, "how much", live=False))
 
     assert settings_table(registry).splitlines()[2:] == [
         "| `size` | `valueInteger` | `5` | a whole number from 1 to 9 | Messages \\| a commit. | yes |",
         "| `late` | `valueInteger` | unset | a whole number | Comes last. | not yet |",
     ]
-    assert parameters_table(registry).splitlines()[2:] == ["| `mode` | mllp, tcp | `a` | `a`, `b` | How. | yes |"]
+    assert parameters_table(registry).splitlines()[2:] == [
+        "| `mode` | mllp, tcp | `a` | `a`, `b` | How. | live | yes |",
+        "| `size` | tcp | unset | a whole number | How much. | restart | yes |",
+    ]
 
 
 def test_a_page_without_markers_is_refused() -> None:

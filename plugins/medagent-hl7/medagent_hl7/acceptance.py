@@ -16,13 +16,13 @@ _CHARACTER_SET = 18
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """Why a message is not accepted."""
+    """Why a message, or each of a batch, is not accepted."""
 
     text: str
     """For the sender and the log; holds nothing of the message's content."""
     error_code: int
     """Of table 0357."""
-    error_field: int
+    error_field: int | None = None
     """Of MSH."""
     detail: str = ""
     """What the log has to say beside the text."""

@@ -49,8 +49,8 @@ class Acceptor:
     ) -> None:
         """`peers`: None for all; `certificates`: None for no TLS."""
         self._make_connection = make_connection
-        self._max_connections = max_connections
-        self._peers = peers
+        self.max_connections = max_connections
+        self.peers = peers
         self._certificates = certificates
         self._notices = notices
         self._taken: set[Connection] = set()
@@ -94,13 +94,13 @@ class Acceptor:
                 await asyncio.sleep(0)
 
     def _take(self, client: socket.socket, address: tuple[str, int]) -> None:
-        if len(self._taken) >= self._max_connections:
+        if len(self._taken) >= self.max_connections:
             self._make_room()
         refusal = ""
-        if self._peers is not None and address[0] not in self._peers:
+        if self.peers is not None and address[0] not in self.peers:
             refusal = "not in allow"
-        elif len(self._taken) >= self._max_connections:
-            refusal = f"{self._max_connections} connections are open (maxConnections)"
+        elif len(self._taken) >= self.max_connections:
+            refusal = f"{self.max_connections} connections are open (maxConnections)"
         if refusal:
             self._notices.add("connection refused", f"{refusal}, from {format_address(address)}")
             client.close()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from medagent.types import AcceptanceRules, Answer, Delivery, InboundMessage
+from medagent.types import Answer, Delivery, InboundMessage
+from medagent_hl7.acceptance import Objection
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
-from medagent_hl7.batch import BatchFile, BatchSettings, split
+from medagent_hl7.batch import BatchFile, split
 from medagent_hl7.batch_answers import BatchReply, Outline, build
 from medagent_hl7.identity import sender_of
+from medagent_hl7.in_force import InForce
 from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.notices import Notices
 from medagent_hl7.origin import Tracked
 from medagent_hl7.owed import is_acknowledgment
-from medagent_hl7.replies import Replies
 from medagent_hl7.verification import Verification
 
 SEGMENT_SEQUENCE_ERROR = 100
@@ -27,45 +27,14 @@ _REFUSED_WITH_OTHERS = "The batch is refused as a whole; send it again once it i
 Answers = Sequence[tuple[InboundMessage, Answer]]
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a message, or each of a batch, is not accepted."""
-
-    text: str
-    error_code: int
-    error_field: int | None = None
-    detail: str = ""
-    """What the log has to say beside the text."""
-
-
-Examine = Callable[[Header, bytes], Fault | None]
-"""The channel's own objections to a message."""
-
-
 class Batches:
     """Batches of all connections of a channel."""
 
     def __init__(
-        self,
-        settings: BatchSettings,
-        *,
-        replies: Replies,
-        message_replies: Replies,
-        rules: AcceptanceRules,
-        examine: Examine,
-        verification: Verification | None,
-        notices: Notices,
-        is_open: Callable[[str], bool],
+        self, in_force: InForce, *, verification: Verification, notices: Notices, is_open: Callable[[str], bool]
     ) -> None:
-        """`replies` are those to frames, `message_replies` those to messages inside one, without blocks of MLLP release 2.
-
-        `is_open`: whether the connection of a link is.
-        """
-        self._settings = settings
-        self._replies = replies
-        self._message_replies = message_replies
-        self._rules = rules
-        self._examine = examine
+        """`is_open`: whether the connection of a link is."""
+        self._in_force = in_force
         self._verification = verification
         self._notices = notices
         self._is_open = is_open
@@ -76,7 +45,8 @@ class Batches:
 
     def receive(self, body: bytes, remote: str, link: str) -> tuple[list[InboundMessage], list[bytes]]:
         """Take the data of a frame that is a batch; return what to hand over, and the frames to send at once."""
-        batch = split(body, self._settings.max_messages)
+        now = self._in_force.now
+        batch = split(body, now.batches.max_messages)
         if batch.excess:
             return [], self._refuse_excess(batch, body, remote)
         common = self._fault_of(batch)
@@ -84,7 +54,7 @@ class Batches:
         indexes: list[int] = []
         parts: list[InboundMessage] = []
         headers: dict[int, Header] = {}
-        faults: dict[int, Fault] = {}
+        faults: dict[int, Objection] = {}
         messages = batch.messages
         for index, message in enumerate(messages):
             if index >= MOST_REFUSALS and faults:
@@ -92,7 +62,7 @@ class Batches:
             try:
                 header = Header.parse(message)
             except Hl7Error as error:
-                faults[index] = Fault(str(error), error.code)
+                faults[index] = Objection(str(error), error.code)
                 salvaged = Header.salvage(message)
                 if salvaged is not None and not self._is_ignored(salvaged, message):
                     headers[index] = salvaged
@@ -101,27 +71,25 @@ class Batches:
                 self._notices.add("acknowledgment ignored", f"in a batch from {remote}")
                 continue
             headers[index] = header
-            if (fault := self._examine(header, message)) is not None:
+            if (fault := now.objection(header, message)) is not None:
                 faults[index] = fault
             indexes.append(index)
-            parts.append(
-                InboundMessage(message, header.control_id, remote, link, header, self._rules, sender=sender_of(header))
-            )
+            parts.append(InboundMessage(message, header.control_id, remote, link, header, now.rules, sender=sender_of(header)))
         if common is not None or faults:
             first = common or next(iter(faults.values()))
             self._notices.add("batch refused", f"{len(messages)} messages: {first.text}{first.detail}, from {remote}")
-            return [], self._refuse(batch, headers, faults, common or Fault(_REFUSED_WITH_OTHERS, INTERNAL_ERROR))
+            return [], self._refuse(batch, headers, faults, common or Objection(_REFUSED_WITH_OTHERS, INTERNAL_ERROR))
         if not parts:
             return [], self._to_empty()
-        reply = BatchReply(Outline.of(batch), link, indexes, together=self._settings.answer_together)
+        reply = BatchReply(Outline.of(batch), link, indexes, together=now.batches.answer_together)
         for index, part in zip(indexes, parts, strict=True):
             part.origin = Tracked(headers[index], batch=reply, index=index)
-            if self._verification is not None:
+            if now.verify:
                 self._verification.prepare_part(part, part.origin)
         return [InboundMessage(None, "", remote, link, parts=tuple(parts))], []
 
     def _is_ignored(self, header: Header, message: bytes) -> bool:
-        return is_acknowledgment(header, message) and not self._message_replies.takes(header)
+        return is_acknowledgment(header, message) and not self._in_force.now.message_replies.takes(header)
 
     def _note_envelope(self, batch: BatchFile, remote: str, *, refused: bool) -> None:
         """What is odd about it, in a line or two; what refuses it is noted with the refusal."""
@@ -132,40 +100,43 @@ class Batches:
 
     def _refuse_excess(self, batch: BatchFile, body: bytes, remote: str) -> list[bytes]:
         """One answer, to the first header that can be found: one for each would be more than came."""
-        text = f"The batch holds more than {self._settings.max_messages} messages or batches (maxBatchMessages)"
+        text = f"The batch holds more than {self._in_force.now.batches.max_messages} messages or batches (maxBatchMessages)"
         self._notices.add("batch refused", f"{text}, from {remote}")
         first = next((message for one in batch.batches for message in one.messages), body)
         return self._refuse_one(Header.salvage(first), text)
 
     def _refuse_one(self, header: Header | None, text: str) -> list[bytes]:
-        replies = self._replies
+        replies = self._in_force.now.replies
         frame = replies.to_unreadable() if header is None else replies.to_unacceptable(header, text, INTERNAL_ERROR)
         return [] if frame is None else [frame]
 
-    def _fault_of(self, batch: BatchFile) -> Fault | None:
+    def _fault_of(self, batch: BatchFile) -> Objection | None:
         if batch.fault:
-            return Fault(f"The batch cannot be read: {batch.fault}", SEGMENT_SEQUENCE_ERROR)
-        if batch.miscounts and self._settings.reject_miscounts:
-            return Fault(batch.miscounts[0], INTERNAL_ERROR)
+            return Objection(f"The batch cannot be read: {batch.fault}", SEGMENT_SEQUENCE_ERROR)
+        if batch.miscounts and self._in_force.now.batches.reject_miscounts:
+            return Objection(batch.miscounts[0], INTERNAL_ERROR)
         return None
 
-    def _refuse(self, batch: BatchFile, headers: dict[int, Header], faults: dict[int, Fault], common: Fault) -> list[bytes]:
+    def _refuse(
+        self, batch: BatchFile, headers: dict[int, Header], faults: dict[int, Objection], common: Objection
+    ) -> list[bytes]:
         """Each message is answered, but no more than `MOST_REFUSALS`: with its own fault, or the one that all share."""
+        now = self._in_force.now
         frames: dict[int, bytes] = {}
         for index, header in itertools.islice(headers.items(), MOST_REFUSALS):
             fault = faults.get(index, common)
-            frame = self._message_replies.to_unacceptable(header, fault.text, fault.error_code, fault.error_field)
+            frame = now.message_replies.to_unacceptable(header, fault.text, fault.error_code, fault.error_field)
             if frame is not None:
                 frames[index] = frame
-        block = self._replies.to_unreadable()
+        block = now.replies.to_unreadable()
         blocks = [] if block is None else [block]
-        if self._settings.answer_together and frames:
+        if now.batches.answer_together and frames:
             return [*blocks, build(Outline.of(batch), frames)]
         return [*blocks, *frames.values()]
 
     def _to_empty(self) -> list[bytes]:
         """The answer to a batch with no message: none of HL7, since two such channels would answer each other for ever."""
-        block = self._replies.to_ignored()
+        block = self._in_force.now.replies.to_ignored()
         return [] if block is None else [block]
 
     def to_commit(self, message: InboundMessage, tracked: Tracked, frame: bytes | None) -> bytes | None:
@@ -192,7 +163,8 @@ class Batches:
     def _behind_block(self, reply: BatchReply, index: int, frame: bytes | None) -> bytes | None:
         """In MLLP release 2 one block goes before all acknowledgments: 06 if any part of the frame is stored, else 15."""
         reply.undecided -= 1
-        block = self._replies.to_ignored() if reply.stored else self._replies.to_unreadable()
+        replies = self._in_force.now.replies  # the release does not change
+        block = replies.to_ignored() if reply.stored else replies.to_unreadable()
         if block is None:
             return frame
         if frame is not None:

@@ -76,6 +76,8 @@ class Connection(asyncio.Protocol):
         """Names this connection, and no other one in any run."""
         self.remote = ""
         """The peer, such as `10.0.0.7:41022`."""
+        self.host = ""
+        """Its IP address; "" if it is not known."""
         self.held = 0
         """Bytes kept: of an unfinished frame, and of what was read too early."""
         self.junk_bytes = 0
@@ -130,6 +132,18 @@ class Connection(asyncio.Protocol):
         self.order.answered()
         self._finish_if_done()
 
+    def use(self, limits: Limits) -> None:
+        """Go by other limits from now on, inside a frame too."""
+        self._limits = limits
+        self._decoder.lenient = limits.lenient_end
+        if self._pacer is not None:
+            self._pacer.spacing = limits.spacing
+        elif limits.spacing:
+            self._pacer = Pacer(limits.spacing)
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+            self._release()
+
     def update_reading(self) -> None:
         """Read, or stop reading, as the owner, the device's own reading and its pace ask for."""
         if self._early and self._may_handle and not self._aborted:
@@ -178,7 +192,10 @@ class Connection(asyncio.Protocol):
         # a TCP server's transports are read-write ones
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.remote = format_address(peer) if peer else "unknown"
+        if peer:
+            self.remote, self.host = format_address(peer), peer[0]
+        else:
+            self.remote = "unknown"
         self._owner.opened(self)
         # not at once: uvloop begins to read only after this method
         asyncio.get_running_loop().call_soon(self.update_reading)

@@ -96,7 +96,8 @@ class FrameDecoder:
         # one byte more than the limit: the last one may turn out to be the end block
         self._most_held = max(max_bytes + 1, head_bytes)
         self._endless_bytes = max_bytes * ENDLESS_FACTOR
-        self._lenient = lenient
+        self.lenient = lenient
+        """May be changed, inside a frame too."""
         self._read_before = 0
         """Bytes of all reads but the one at hand."""
         self._inside = False
@@ -157,7 +158,7 @@ class FrameDecoder:
     def end_idle(self) -> list[FrameEvent]:
         """The peer has paused: end a frame that lacks only its carriage return, if the decoder is lenient."""
         events: list[FrameEvent] = []
-        if self._lenient and self._last == _END_BLOCK:
+        if self.lenient and self._last == _END_BLOCK:
             self._finish(self._size - 1, events)
         return events
 
@@ -212,7 +213,7 @@ class FrameDecoder:
 
     def _cut_short(self, events: list[FrameEvent]) -> None:
         """A start block follows the unfinished frame."""
-        if self._lenient and self._last == _END_BLOCK:
+        if self.lenient and self._last == _END_BLOCK:
             self._finish(self._size - 1, events)
             return
         if self._size > self._max_bytes:

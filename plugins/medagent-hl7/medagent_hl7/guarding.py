@@ -6,6 +6,7 @@ One timer serves all connections of a channel, and looks only at those that have
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 
@@ -21,6 +22,8 @@ class Guard:
         """`connections` is the channel's own mapping, which changes."""
         self._connections = connections
         self._limits = limits
+        self._changed = asyncio.Event()
+        """The limits are others than at the last look."""
         self._notices = notices
         self._watched: set[Connection] = set()
         self._held = 0
@@ -28,8 +31,16 @@ class Guard:
     async def run(self) -> None:
         """Look at the connections again and again."""
         while True:
-            await asyncio.sleep(self._limits.sweep_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.sweep_seconds):
+                    await self._changed.wait()
+            self._changed.clear()
             self._sweep(time.monotonic())
+
+    def use(self, limits: Limits) -> None:
+        """Go by other limits from now on."""
+        self._limits = limits
+        self._changed.set()
 
     def watch(self, connection: Connection) -> None:
         """It is inside a frame, or its device does not read."""

@@ -26,6 +26,7 @@ PARAMETERS = (
         None,
         "field, such as `PID-3.1`, whose equal values are sent one at a time, in the order of acceptance, others beside them; "
         "messages without it count as one value. Unset: no such order",
+        live=False,
     ),
     Parameter(
         "maxWorkers",
@@ -35,6 +36,7 @@ PARAMETERS = (
         "values of `logicalChannelKey` that are unanswered at a time, at most `maxInFlight`",
         minimum=1,
         maximum=500,
+        live=False,
     ),
 )
 

@@ -12,9 +12,10 @@ class Pacer:
     """Lets a frame pass every `spacing` seconds, the first one at once; what is no frame passes in its place, unpaced."""
 
     def __init__(self, spacing: float) -> None:
-        self._spacing = spacing
+        self.spacing = spacing
+        """Seconds; may be changed, 0.0 holds nothing."""
         self._held: deque[FrameEvent] = deque()
-        self._next_at = float("-inf")
+        self._passed_at = float("-inf")
 
     @property
     def holds(self) -> bool:
@@ -30,12 +31,12 @@ class Pacer:
         passing: list[FrameEvent] = []
         while self._held:
             if isinstance(self._held[0], Frame):
-                if now < self._next_at:
+                if now < self._passed_at + self.spacing:
                     break
-                self._next_at = now + self._spacing
+                self._passed_at = now
             passing.append(self._held.popleft())
         return passing
 
     def delay(self, now: float) -> float:
         """Seconds until the next frame may pass."""
-        return max(0.0, self._next_at - now)
+        return max(0.0, self._passed_at + self.spacing - now)

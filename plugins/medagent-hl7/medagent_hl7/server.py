@@ -3,65 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from medagent.channel import ChannelContext
+from medagent.config.model import ChannelConfig
 from medagent.errors import ChannelError
-from medagent.queue.parts import with_parts
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 from medagent_hl7 import tls
-from medagent_hl7.acceptance import Acceptance
 from medagent_hl7.accepting import Acceptor
-from medagent_hl7.acknowledgment import INTERNAL_ERROR
-from medagent_hl7.allow import AllowedPeers, AllowedSenders
-from medagent_hl7.batch import is_batch
-from medagent_hl7.batches import Fault
-from medagent_hl7.block_replies import BlockReplies
 from medagent_hl7.connection import Connection
-from medagent_hl7.faults import note_fault
-from medagent_hl7.framing import Empty, Frame, FrameEvent, Oversize
+from medagent_hl7.framing import FrameEvent
 from medagent_hl7.guarding import Guard
-from medagent_hl7.identity import sender_of
-from medagent_hl7.keys import key_path, workers
-from medagent_hl7.limits import Limits
+from medagent_hl7.in_force import InForce
+from medagent_hl7.keys import workers
 from medagent_hl7.listening import format_address, open_sockets
-from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import WIDEST, with_sequence_number
-from medagent_hl7.ordering import Placed
 from medagent_hl7.origin import Tracked, header_of
-from medagent_hl7.owed import is_acknowledgment
-from medagent_hl7.reading import TextReader
-from medagent_hl7.release2 import NOT_COMMITTED, is_transport_block
-from medagent_hl7.replies import Replies
-from medagent_hl7.rules import acceptance_rules
+from medagent_hl7.reception import Reception
 from medagent_hl7.schemes import MLLPS
-from medagent_hl7.settings import Hl7Settings
+from medagent_hl7.settings import needs_restart
+from medagent_hl7.telling import Teller
 from medagent_hl7.tracking import Tracking
+from medagent_hl7.workings import Workings
 
 _CLOSE_SECONDS = 2.0
-_NOT_ALLOWED = "This sender is not allowed here"
 
 
 class Hl7Channel:
-    """One listener. Implements `medagent.channel.Channel` and `Keyed`, whose docstrings hold."""
+    """One listener. Implements `medagent.channel.Channel` and its companions, whose docstrings hold."""
 
     content_type = "x-application/hl7-v2+er7"
 
     def __init__(self, context: ChannelContext) -> None:
         self.log = context.log
         self._context = context
-        settings = Hl7Settings.from_parameters(context.config.parameters)
-        self._release2 = settings.mllp_release == 2
-        self._replies = (BlockReplies if self._release2 else Replies)(settings)
-        self._acceptance = Acceptance(settings)
+        self._config = context.config
         self._notices = Notices(context.log, context.config.name)
-        self._reader = TextReader(settings, self._notices)
-        self._limits = Limits.from_parameters(context.config.parameters)
-        self._allowed_senders = AllowedSenders.from_parameters(context.config.parameters)
+        self._in_force = InForce(Workings.from_parameters(context.config.parameters, self._notices))
+        self.max_workers = workers(context.config.parameters)
         self._acceptor: Acceptor | None = None
         self._certificates: tls.Certificates | None = None
         self._tasks = Tasks()
@@ -73,32 +55,27 @@ class Hl7Channel:
         self._paused = False
         self._stopping = False
         self._closing = False
-        self._guard = Guard(self._connections, self._limits, self._notices)
-        self._rules = acceptance_rules(context.config.parameters)
-        self._key_path = key_path(context.config.parameters)
-        self.max_workers = workers(context.config.parameters)
+        self._guard = Guard(self._connections, self._in_force.now.limits, self._notices)
         self._tracking = Tracking(
-            context.config.parameters,
+            self._in_force,
             context.registers,
-            replies=self._replies,
-            message_replies=Replies(settings),
-            rules=self._rules,
-            examine=self._examine,
             notices=self._notices,
             channel=context.config.name,
             is_open=self._connections.__contains__,
         )
+        self._teller = Teller(self._in_force, self._tracking, self._connections, self.delivered)
+        self._reception = Reception(self._in_force, self._tracking, self._notices, context.max_body_bytes)
 
     async def start(self) -> None:
-        config = self._context.config
+        config = self._config
         if config.scheme == MLLPS:
             settings = tls.TlsSettings.from_parameters(config.parameters)
             self._certificates = tls.Certificates(settings, self.log, config.name)
         sockets = await open_sockets(None if self._context.bind_any else config.host, config.port)
         self._acceptor = Acceptor(
             self._make_connection,
-            max_connections=self._limits.max_connections,
-            peers=AllowedPeers.from_parameters(config.parameters),
+            max_connections=self._in_force.now.limits.max_connections,
+            peers=self._in_force.now.peers,
             certificates=self._certificates,
             notices=self._notices,
         )
@@ -107,6 +84,36 @@ class Hl7Channel:
         if self._certificates is not None:
             self._tasks.spawn(self._certificates.follow(), f"certificates of channel {config.name}")
         self._address = format_address(sockets[0].getsockname())
+
+    def reconfigure(self, config: ChannelConfig) -> bool:
+        """As of `medagent.channel.Reconfigurable`. What was read before goes by the parameters of that time to its end.
+
+        Connections that are no longer allowed are closed. False for parameters that are not `live`, and for certificate
+        files that cannot be used.
+        """
+        if needs_restart(self._config.parameters, config.parameters):
+            return False
+        workings = Workings.from_parameters(config.parameters, self._notices)
+        if self._certificates is not None:
+            try:
+                self._certificates.use(tls.TlsSettings.from_parameters(config.parameters))
+            except ChannelError as error:
+                self.log.error("channel %s: the new parameters cannot be used: %s", config.name, error)
+                return False
+        self._config = config
+        if workings.verify and not self._in_force.now.verify:
+            self._tracking.verification.begin()
+        self._in_force.change(workings)
+        self._guard.use(workings.limits)
+        if self._acceptor is not None:
+            self._acceptor.max_connections, self._acceptor.peers = workings.limits.max_connections, workings.peers
+        for connection in list(self._connections.values()):
+            if reason := self._reason_against(connection):
+                self._notices.add("connection closed", f"{reason}, from {connection.remote}")
+                connection.abort()
+            else:
+                connection.use(workings.limits)
+        return True
 
     async def stop_accepting(self) -> None:
         if self._acceptor is not None:
@@ -130,62 +137,27 @@ class Hl7Channel:
         await self._tasks.cancel()
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
-        self._tracking.committed(messages)
-        if self._replies.may_answer_only:
-            for message in messages:
-                if message.link in self._connections and self._tracking.is_answered_only(message):
-                    self._connections[message.link].order.unanswered += 1
-        self._tell((message, self._to_commit(message)) for message in messages)
+        self._teller.committed(messages)
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
-        self._tracking.refused(messages, refusal)
-        self._tell((message, self._tracking.to_refusal(message, refusal)) for message in messages)
+        self._teller.refused(messages, refusal)
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        if not self._tracking.batches.waiting:
-            deliveries = self._answer_singly(answers)
-        else:
-            deliveries = self._tracking.batches.answer(
-                answers, self._answer_singly, self._tracking.to_answer, self._send_answers, self.delivered
-            )
-        if self._replies.may_answer_only:
-            for message, _ in answers:
-                if message.link in self._connections:
-                    self._connections[message.link].answered()
-        return deliveries
-
-    def _answer_singly(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        deliveries: list[Delivery] = []
-        replies: dict[str, list[bytes]] = {}
-        positions: dict[str, list[int]] = {}
-        for position, (message, answer) in enumerate(answers):
-            frame = self._tracking.to_answer(message, answer)
-            if frame is None:
-                deliveries.append(Delivery.NOT_OWED)
-                continue
-            deliveries.append(Delivery.GONE)
-            if message.link in self._connections:
-                replies.setdefault(message.link, []).append(frame)
-                positions.setdefault(message.link, []).append(position)
-        for link, frames in replies.items():
-            answered = [answers[position][0] for position in positions[link]]
-            delivery = self._send_answers(link, b"".join(frames), answered)
-            for position in positions[link]:
-                deliveries[position] = delivery
-        return deliveries
+        return self._teller.answer(answers)
 
     def forward(self, message: InboundMessage) -> str:
         header = header_of(message)
         if not isinstance(message.origin, Tracked):
             message.origin = header
-        text = self._reader.read(header, message.body or b"", message.remote)
+        text = self._in_force.at(message).reader.read(header, message.body or b"", message.remote)
         if message.number is not None:
             return with_sequence_number(text, message.number)
         # not stored yet: whether it is too long is asked before it has its number
         return with_sequence_number(text, WIDEST) if message.rules.numbered else text
 
     def key(self, message: InboundMessage) -> str:
-        return self._key_path.value(message.body or b"", header_of(message)) if self._key_path is not None else ""
+        path = self._in_force.now.key_path
+        return "" if path is None else path.value(message.body or b"", header_of(message))
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -225,7 +197,7 @@ class Hl7Channel:
                 raise ChannelError("the queue could not be written; try again")
             if released:
                 return
-        raise ChannelError(f"channel {self._context.config.name} has no {'link ' + link if link else 'frozen link'}")
+        raise ChannelError(f"channel {self._config.name} has no {'link ' + link if link else 'frozen link'}")
 
     # what follows is called by the connections
 
@@ -238,55 +210,18 @@ class Hl7Channel:
         self._no_connections.clear()
         if self._closing:
             connection.abort()
-        elif self._certificates is not None and not self._certificates.admit(connection.peer_certificate):
-            self._notices.add("connection refused", f"no name of the certificate is in allowNames, from {connection.remote}")
+        elif reason := self._reason_against(connection):
+            self._notices.add("connection refused", f"{reason}, from {connection.remote}")
             connection.abort()
+        else:
+            # its TLS handshake may have begun under others
+            connection.use(self._in_force.now.limits)
 
     def received(self, connection: Connection, events: Sequence[FrameEvent]) -> None:
-        accepted: list[InboundMessage] = []
-        messages: list[InboundMessage] = []
-        frames: list[Placed] = []
-        for event in events:
-            if connection.aborted:
-                break
-            if not isinstance(event, Frame):
-                frames += _placed(messages, self._handle_fault(connection, event))
-                continue
-            connection.junk_bytes = 0
-            if is_batch(event.body):
-                accepted += self._prepare(connection, messages, frames)
-                messages, frames = [], []
-                batch, refusals = self._tracking.batches.receive(event.body, connection.remote, connection.link)
-                accepted += batch
-                parts = with_parts(batch)
-                connection.order.add(parts, [(len(parts), frame) for frame in refusals])
-                continue
-            try:
-                header = Header.parse(event.body)
-            except Hl7Error as error:
-                if is_transport_block(event.body):
-                    self._note_block(event.body, connection)
-                else:
-                    self._notices.add("frame without an HL7 message", f"{error}, from {connection.remote}")
-                    frames += _placed(messages, self._reject(event.body, str(error), error.code))
-                continue
-            if self._allowed_senders is not None and header not in self._allowed_senders:
-                self._notices.add("sender not allowed", f"from {connection.remote}")
-                reply = self._replies.to_unacceptable(header, _NOT_ALLOWED, INTERNAL_ERROR)
-            elif is_acknowledgment(header, event.body) and not self._replies.takes(header):
-                self._notices.add("acknowledgment ignored", f"from {connection.remote}", logging.DEBUG)
-                reply = self._replies.to_ignored()
-            elif (objection := self._acceptance.objection(header, event.body)) is not None:
-                self._notices.add("message not accepted", f"{objection.text}{objection.detail}, from {connection.remote}")
-                reply = self._replies.to_unacceptable(header, objection.text, objection.error_code, objection.error_field)
-            else:
-                remote, link, sender = connection.remote, connection.link, sender_of(header)
-                messages.append(InboundMessage(event.body, header.control_id, remote, link, header, self._rules, sender))
-                continue
-            frames += _placed(messages, reply)
-        accepted += self._prepare(connection, messages, frames)
+        accepted = self._reception.take(connection, events)
         if accepted:
             self._context.accept(accepted)
+            self._in_force.handed_over(accepted)
         if due := connection.order.due():
             connection.send(b"".join(due))
 
@@ -315,73 +250,17 @@ class Hl7Channel:
     # inner workings
 
     def _make_connection(self) -> Connection:
-        return Connection(self, self._context.max_body_bytes, self._limits)
+        return Connection(self, self._context.max_body_bytes, self._in_force.now.limits)
+
+    def _reason_against(self, connection: Connection) -> str:
+        """Why this connection may not be open; "" if it may."""
+        peers = self._in_force.now.peers
+        if peers is not None and not (connection.host and connection.host in peers):
+            return "not in allow"
+        if self._certificates is not None and not self._certificates.admit(connection.peer_certificate):
+            return "no name of the certificate is in allowNames"
+        return ""
 
     def _update_reading(self) -> None:
         for connection in self._connections.values():
             connection.update_reading()
-
-    def _prepare(self, connection: Connection, messages: list[InboundMessage], frames: list[Placed]) -> list[InboundMessage]:
-        """What is handed over of these messages; `frames` have their places among them."""
-        prepared = self._tracking.prepare(messages)
-        connection.order.add(prepared, frames)
-        return prepared
-
-    def _examine(self, header: Header, body: bytes) -> Fault | None:
-        """What is to be said against a message of a batch."""
-        if self._allowed_senders is not None and header not in self._allowed_senders:
-            return Fault(_NOT_ALLOWED, INTERNAL_ERROR)
-        objection = self._acceptance.objection(header, body)
-        if objection is None:
-            return None
-        return Fault(objection.text, objection.error_code, objection.error_field, detail=objection.detail)
-
-    def _to_commit(self, message: InboundMessage) -> bytes | None:
-        origin = message.origin
-        return self._replies.to_commit(origin) if isinstance(origin, Header) else self._tracking.to_commit(message)
-
-    def _send_answers(self, link: str, data: bytes, answered: Sequence[InboundMessage]) -> Delivery:
-        connection = self._connections.get(link)
-        return Delivery.GONE if connection is None else connection.send(data, answered)
-
-    def _tell(self, replies: Iterable[tuple[InboundMessage, bytes | None]]) -> None:
-        """Send each frame to the connection of its message, in the order of what came in, with one write a connection."""
-        by_link: dict[str, list[tuple[InboundMessage, bytes | None]]] = {}
-        for reply in replies:
-            by_link.setdefault(reply[0].link, []).append(reply)
-        for link, decided in by_link.items():
-            if link in self._connections:
-                connection = self._connections[link]
-                connection.tell(connection.order.decide(decided))
-
-    def _handle_fault(self, connection: Connection, event: FrameEvent) -> bytes | None:
-        """Note what is no frame; return the answer to it, if there can be one."""
-        limit = self._context.max_body_bytes
-        note_fault(event, connection, self._notices, limit)
-        if isinstance(event, Oversize):
-            text = f"The message is longer than {limit} bytes"
-            if is_batch(event.head):
-                text = f"The batch is longer than {limit} bytes: send its messages in several"
-            return self._reject(event.head, text, INTERNAL_ERROR)
-        return self._replies.to_unreadable() if isinstance(event, Empty) else None
-
-    def _note_block(self, block: bytes, connection: Connection) -> None:
-        """0x06 or 0x15 has come: of MLLP release 2, about an acknowledgment that was sent; never a message."""
-        if not self._release2:
-            text = f"from {connection.remote}; mllpRelease=2 is for such a device"
-            self._notices.add("block of MLLP release 2 ignored", text)
-        elif block == NOT_COMMITTED:
-            self._notices.add("device did not store an acknowledgment", f"it sent 0x15, from {connection.remote}")
-
-    def _reject(self, body: bytes, text: str, error_code: int) -> bytes | None:
-        """The answer to what cannot be read; none if none is owed, or without a header."""
-        header = Header.salvage(body)
-        if header is None:
-            return self._replies.to_unreadable()
-        if is_acknowledgment(header, body) and not self._replies.takes(header):
-            return self._replies.to_ignored()
-        return self._replies.to_unacceptable(header, text, error_code)
-
-
-def _placed(before: Sequence[InboundMessage], frame: bytes | None) -> list[Placed]:
-    return [] if frame is None else [(len(before), frame)]

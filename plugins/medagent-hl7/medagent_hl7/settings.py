@@ -88,6 +88,7 @@ PARAMETERS = (
         "release of MLLP: with 2 the commit acknowledgment block 0x06 or 0x15 answers each block of a device, before all else",
         minimum=1,
         maximum=2,
+        live=False,
     ),
     Parameter(
         "retryMode",
@@ -130,6 +131,12 @@ class Hl7Settings:
             reject_missing_control_id=parameters.get("missingControlId") == "reject",
             invalid_text=InvalidText(parameters.get("invalidText", InvalidText.PASS.value)),
         )
+
+
+def needs_restart(before: Mapping[str, Value], after: Mapping[str, Value]) -> bool:
+    """Whether a parameter has changed that cannot while the channel listens."""
+    fixed = [parameter for parameter in PARAMETERS if not parameter.live]
+    return any(before.get(each.name, each.default) != after.get(each.name, each.default) for each in fixed)
 
 
 def find_problems(config: AgentConfig) -> list[Problem]:

@@ -35,6 +35,7 @@ PARAMETERS = (
         None,
         "absolute path of the CA certificates, PEM, that a device's own certificate must come from. Unset: devices need none",
         guards=True,
+        live=False,
     ),
     Parameter(
         "allowNames",
@@ -95,6 +96,14 @@ class Certificates:
         """Whether a device with this certificate, already checked, may connect."""
         names = self._settings.allowed_names
         return names is None or not names.isdisjoint(_names(certificate))
+
+    def use(self, settings: TlsSettings) -> None:
+        """Go by other parameters; files that are named anew are loaded. Raises `ChannelError`, with nothing changed."""
+        if settings.files != self._settings.files:
+            signature = _signature(settings.files)
+            self.context, self.expires_at = load(settings)
+            self._signature, self.problem, self._warned_days = signature, "", None
+        self._settings = settings
 
     async def follow(self) -> None:
         """Look at the files again and again."""

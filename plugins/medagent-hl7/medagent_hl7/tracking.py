@@ -6,17 +6,16 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from medagent.config.model import Value
-from medagent.types import AcceptanceRules, Answer, InboundMessage, Refusal, RefusalKind
+from medagent.types import Answer, InboundMessage, Refusal, RefusalKind
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
-from medagent_hl7.batch import BatchSettings
-from medagent_hl7.batches import Batches, Examine
-from medagent_hl7.message import Header
+from medagent_hl7.batches import Batches
+from medagent_hl7.in_force import InForce
 from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import with_expected_number
 from medagent_hl7.origin import Note, Tracked, header_of
 from medagent_hl7.replies import Replies
 from medagent_hl7.verification import SEQUENCE_NUMBER, Verification
+from medagent_hl7.workings import Workings
 
 _MOST_REASONS = 20
 
@@ -26,109 +25,90 @@ class Tracking:
 
     def __init__(
         self,
-        parameters: Mapping[str, Value],
+        in_force: InForce,
         registers: Mapping[str, int],
         *,
-        replies: Replies,
-        message_replies: Replies,
-        rules: AcceptanceRules,
-        examine: Examine,
         notices: Notices,
         channel: str,
         is_open: Callable[[str], bool],
     ) -> None:
-        """As of `Batches`."""
+        """`registers`: the channel's, kept up to date. `is_open`: whether the connection of a link is."""
+        self._in_force = in_force
         self._notices = notices
-        self._replies = replies
-        self._message_replies = message_replies
-        self.verification: Verification | None = None
-        """None unless MSH-13 is verified."""
-        if parameters.get("verifySeqNo") is True:
-            self.verification = Verification(registers, notices=notices, channel=channel)
-        self.batches = Batches(
-            BatchSettings.from_parameters(parameters),
-            replies=replies,
-            message_replies=message_replies,
-            rules=rules,
-            examine=examine,
-            verification=self.verification,
-            notices=notices,
-            is_open=is_open,
-        )
-
-    def _acknowledge(self, header: Header) -> bytes:
-        """A general acknowledgment, also in original mode, where the server has nothing to say to it."""
-        frame = self._message_replies.to_commit(header) or self._message_replies.to_answer(header, Answer(True, ""))
-        return (self._replies.to_ignored() or b"") + frame
+        self.verification = Verification(registers, notices=notices, channel=channel)
+        """In use while MSH-13 is verified, and after that for what was read meanwhile."""
+        self.batches = Batches(in_force, verification=self.verification, notices=notices, is_open=is_open)
 
     def to_commit(self, message: InboundMessage) -> bytes | None:
-        origin = message.origin
+        origin, workings = message.origin, self._in_force.at(message)
         if isinstance(origin, Note):
             if origin.done is not None:
                 origin.done(len(origin.released))
-            return None if origin.tracked is None else _with_expected(self._acknowledge(origin.tracked.header), origin.tracked)
+            return None if origin.tracked is None else _with_expected(_acknowledge(workings, origin.tracked), origin.tracked)
         if not isinstance(origin, Tracked):
-            return self._replies.to_commit(header_of(message))
+            return workings.replies.to_commit(header_of(message))
         if origin.batch is None:
-            return _with_expected(self._replies.to_commit(origin.header), origin)
-        return self.batches.to_commit(message, origin, _with_expected(self._message_replies.to_commit(origin.header), origin))
+            return _with_expected(workings.replies.to_commit(origin.header), origin)
+        frame = _with_expected(workings.message_replies.to_commit(origin.header), origin)
+        return self.batches.to_commit(message, origin, frame)
 
     def to_refusal(self, message: InboundMessage, refusal: Refusal) -> bytes | None:
-        origin = message.origin
+        origin, workings = message.origin, self._in_force.at(message)
         if isinstance(origin, Note):
             if origin.done is not None:
                 origin.done(None)
-            return None if origin.tracked is None else _refuse(self._replies, origin.tracked, refusal)
+            return None if origin.tracked is None else _refuse(workings.replies, origin.tracked, refusal)
         if not isinstance(origin, Tracked):
-            return self._replies.to_refusal(header_of(message), refusal)
+            return workings.replies.to_refusal(header_of(message), refusal)
         if origin.batch is None:
-            return _refuse(self._replies, origin, refusal)
-        return self.batches.to_refusal(origin, _refuse(self._message_replies, origin, refusal))
+            return _refuse(workings.replies, origin, refusal)
+        return self.batches.to_refusal(origin, _refuse(workings.message_replies, origin, refusal))
 
     def to_answer(self, message: InboundMessage, answer: Answer) -> bytes | None:
         """The frame for the server's verdict; None if none is owed."""
-        header = header_of(message)
+        header, replies = header_of(message), self._in_force.owed(message).replies
         try:
-            if not self._replies.is_owed(header, answer):
+            if not replies.is_owed(header, answer):
                 return None
-            frame = self._replies.to_answer(header, answer)
+            frame = replies.to_answer(header, answer)
         # an answer of the server that nobody foresaw must not take those beside it with it
         except Exception as error:  # noqa: BLE001  as said above
             self._notices.add("answer of the server not passed on", type(error).__name__, logging.ERROR)
-            frame = self._replies.to_own_answer(header, answer)
+            frame = replies.to_own_answer(header, answer)
         return _with_expected(frame, message.origin) if isinstance(message.origin, Tracked) else frame
 
     def prepare(self, messages: list[InboundMessage]) -> list[InboundMessage]:
         """What is handed over of these messages: the numbered ones ask for their number to be verified, if that is on."""
-        if self.verification is None:
+        if not self._in_force.now.verify:
             return messages
         return [self.verification.prepare(message) for message in messages]
 
     def is_answered_only(self, message: InboundMessage) -> bool:
         """Whether the server's answer is the only acknowledgment of this message."""
-        return not isinstance(message.origin, Note) and self._replies.is_answered_only(header_of(message))
+        replies = self._in_force.owed(message).replies
+        if not replies.may_answer_only or isinstance(message.origin, Note):
+            return False
+        return replies.is_answered_only(header_of(message))
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         """These are on disk."""
-        if self.verification is not None:
-            self.verification.committed(messages)
+        self.verification.committed(messages)
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
         """These are not; call it before their frames are made."""
-        if self.verification is not None:
-            self.verification.refused(messages, refusal)
+        self.verification.refused(messages, refusal)
 
     def release(self, expected: int | None, key: str, done: Callable[[int | None], None]) -> InboundMessage | None:
         """As `Verification.release`; None unless MSH-13 is verified."""
-        return None if self.verification is None else self.verification.release(expected, key, done)
+        return self.verification.release(expected, key, done) if self._in_force.now.verify else None
 
     def _source_of(self, key: str) -> str:
-        host = self.verification.who_froze(key) if self.verification is not None else ""
+        host = self.verification.who_froze(key)
         return f", and another came from {host}" if host else ""
 
     def reasons(self) -> list[str]:
         """The frozen links, for `medagent status`."""
-        frozen = {} if self.verification is None else self.verification.frozen()
+        frozen = self.verification.frozen() if self._in_force.now.verify else {}
         reasons = [
             f"link {key} is frozen: sequence number {expected} is expected{self._source_of(key)}; release it with "
             "`medagent channel resync`"
@@ -137,6 +117,13 @@ class Tracking:
         return (
             reasons if len(frozen) <= _MOST_REASONS else [*reasons, f"and {len(frozen) - _MOST_REASONS} more links are frozen"]
         )
+
+
+def _acknowledge(workings: Workings, origin: Tracked) -> bytes:
+    """A general acknowledgment, also in original mode, where the server has nothing to say to it."""
+    replies, header = workings.message_replies, origin.header
+    frame = replies.to_commit(header) or replies.to_answer(header, Answer(True, ""))
+    return (workings.replies.to_ignored() or b"") + frame
 
 
 def _refuse(replies: Replies, origin: Tracked, refusal: Refusal) -> bytes | None:

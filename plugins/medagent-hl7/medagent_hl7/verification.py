@@ -67,6 +67,10 @@ class Verification:
         self._failed: dict[str, Failed] = {}
         """By link."""
 
+    def begin(self) -> None:
+        """Verify again after a time without: the links stand where the registers have them, whatever has failed before."""
+        self._failed.clear()
+
     def prepare(self, message: InboundMessage) -> InboundMessage:
         """What to hand over in its place: itself with an admission if it is numbered, or a note that only asks for the link."""
         header = message.origin

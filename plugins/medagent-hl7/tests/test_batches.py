@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from medagent.config.model import Value
-from medagent.types import AcceptanceRules, Answer, Delivery, InboundMessage, Refusal, RefusalKind
-from medagent_hl7.batches import MOST_REFUSALS, Fault
+from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
+from medagent_hl7.batches import MOST_REFUSALS
+from medagent_hl7.in_force import InForce
 from medagent_hl7.message import Header
 from medagent_hl7.notices import Notices
 from medagent_hl7.origin import Tracked
-from medagent_hl7.replies import Replies
-from medagent_hl7.settings import Hl7Settings
 from medagent_hl7.tracking import Tracking
+from medagent_hl7.workings import Workings
 
 LOG = logging.getLogger("medagent.channel.lab")
 
@@ -33,23 +33,14 @@ class Site:
     """A channel's batches, and what it would write and report."""
 
     parameters: dict[str, Value] = field(default_factory=dict)
-    objection: Fault | None = None
     open_links: set[str] = field(default_factory=lambda: {"c1", "c2"})
     seq: int = 0
 
     def __post_init__(self) -> None:
-        settings = Hl7Settings.from_parameters({"enhanced": "true", **self.parameters})
-        self.tracking = Tracking(
-            self.parameters,
-            {},
-            replies=Replies(settings),
-            message_replies=Replies(settings),
-            rules=AcceptanceRules(),
-            examine=lambda header, body: self.objection if b"|BAD|" in body else None,
-            notices=Notices(LOG, "lab"),
-            channel="lab",
-            is_open=self.open_links.__contains__,
-        )
+        notices = Notices(LOG, "lab")
+        workings = Workings.from_parameters({"enhanced": "true", **self.parameters}, notices)
+        is_open = self.open_links.__contains__
+        self.tracking = Tracking(InForce(workings), {}, notices=notices, channel="lab", is_open=is_open)
         self.sent: list[bytes] = []
         self.reported: list[tuple[str, Delivery]] = []
 
@@ -83,6 +74,7 @@ class Site:
         )
 
 
+STRICT: dict[str, Value] = {"missingControlId": "reject"}
 TOGETHER: dict[str, Value] = {"batchAck": "batch"}
 OK = Answer(True, "")
 
@@ -265,17 +257,17 @@ def test_a_batch_above_the_limit_without_a_header_to_answer() -> None:
 
 
 def test_the_first_messages_of_a_refused_batch_are_answered() -> None:
-    site = Site(objection=Fault("not so", 207))
-    _, frames = site.receive(message("BAD"), *(message(str(number)) for number in range(MOST_REFUSALS + 50)))
+    site = Site(STRICT)
+    _, frames = site.receive(message(""), *(message(str(number)) for number in range(MOST_REFUSALS + 50)))
     assert len(frames) == MOST_REFUSALS
-    _, frames = site.receive(*(message(str(number)) for number in range(MOST_REFUSALS + 50)), message("BAD"))
+    _, frames = site.receive(*(message(str(number)) for number in range(MOST_REFUSALS + 50)), message(""))
     assert len(frames) == MOST_REFUSALS
 
 
 @pytest.mark.parametrize(
     ("messages", "frames"),
     [
-        ([message("A"), message("BAD")], [["CR"], ["CR"]]),
+        ([message("A"), message("")], [["CR"], ["CR"]]),
         ([message("A"), b"MSH\r"], [["CR"]]),
         ([message("A"), message("B") + b"BHS|^~\\&\rEVN|1\r"], [["CR"], ["CR"]]),
         ([message("A", "ACK")], []),
@@ -284,7 +276,7 @@ def test_the_first_messages_of_a_refused_batch_are_answered() -> None:
     ids=["an objection", "no header to answer", "cannot be taken apart", "only an acknowledgment", "empty"],
 )
 def test_what_is_not_handed_over(messages: list[bytes], frames: list[list[str]]) -> None:
-    parts, answers = Site(objection=Fault("not so", 207)).receive(*messages)
+    parts, answers = Site(STRICT).receive(*messages)
     assert parts == ()
     assert [codes(frame) for frame in answers] == frames
 

@@ -152,6 +152,16 @@ async def test_and_in_original_mode_the_answers() -> None:
         assert await device.received() == [("AA", "1"), ("AA", "2")]
 
 
+async def test_and_those_too_after_the_mode_has_changed() -> None:
+    async with HalfClosed() as device:
+        device.channel.committed(device.accepted)
+        config = ChannelConfig("lab", "mllp", "127.0.0.1", 0, "", parameters={"enhanced": "aa"})
+        assert device.channel.reconfigure(config)
+        for message in device.accepted:
+            assert device.channel.answer([(message, Answer(False, ""))]) == [Delivery.SENT]
+        assert await device.received() == [("AE", "1"), ("AE", "2")]
+
+
 async def test_but_not_for_ever() -> None:
     # reading is not taken up again by what others do, and no idle time-out ends it early
     async with HalfClosed(writeTimeoutMs=200, idleTimeoutMs=1, frameIdleTimeoutMs=1) as device:
