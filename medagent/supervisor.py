@@ -73,16 +73,6 @@ class HostedChannel:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_CAP)
 
-    def reconfigure(self, config: ChannelConfig) -> bool:
-        """Take other parameters while listening; False if the channel cannot."""
-        channel = self._channel
-        if not isinstance(channel, Reconfigurable):
-            return False
-        if self._guard("reconfigure", lambda: channel.reconfigure(config) is True, False):
-            self.config = config
-            return True
-        return False
-
     async def stop_accepting(self) -> None:
         await self._bounded(self._channel.stop_accepting)
 
