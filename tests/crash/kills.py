@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backlog import restart_with_backlog
-from recorded import record
+from medagent.testing.recorded import record
 
 from medagent.testing.crash_site import MODES, STRATEGIES, CrashSite
 from medagent.testing.evidence import Start

@@ -24,7 +24,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from recorded import record
+from medagent.testing.recorded import record
 
 from medagent.errors import QueueError
 from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from recorded import record
+from medagent.testing.recorded import record
 
 from medagent.testing.crash_site import MODES, CrashSite
 from medagent.testing.invariants import check
