@@ -29,7 +29,9 @@ RETRY_CAP = 5.0
 """After a failure nobody asks again for this share of the last lifetime, but no more than so many seconds while the server
 does not ask for more."""
 PATIENCE_SHARE = 0.1
-"""How long a request may go unanswered: this share of the last lifetime, doubled by every failure, up to `READ_TIMEOUT`."""
+MOST_PATIENCE_SHARE = 0.5
+"""How long a request may go unanswered: the first share of the last lifetime, doubled by every failure up to the second, and
+`READ_TIMEOUT` at most. A token that takes longer would hardly be of use."""
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +134,7 @@ class TokenSource:
             self._failure = error
             wished = error.retry_after if isinstance(error, NotReady) else None
             self._retry_at = self._clock() + max(wished or 0.0, min(self._lifetime * RETRY_SHARE, RETRY_CAP))
-            self._patience = min(self._patience * 2, READ_TIMEOUT)
+            self._patience = min(self._patience * 2, self._lifetime * MOST_PATIENCE_SHARE, READ_TIMEOUT)
         self._requests += 1  # not when cancelled: then the next caller asks
 
     async def _grant(self) -> tuple[str, float]:
