@@ -208,7 +208,8 @@ async def test_a_connection_without_a_token_is_kept_and_says_so(world: UplinkWor
     assert uplink.transmit(messages(1)) == 0
     await world.core.until(lambda: "writable" in world.core.calls)
     assert uplink.status.state == "connected"
-    assert [record.getMessage().split(";")[0] for record in caplog.records if record.name == "medagent.uplink.websocket"][1:] == [
+    ours = [record.getMessage() for record in caplog.records if record.name == "medagent.uplink.websocket"]
+    assert [line.split(";")[0] for line in ours[1:]] == [
         "there is no access token: the token server is away",
         "there is an access token again",
     ]
