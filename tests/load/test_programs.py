@@ -41,7 +41,7 @@ async def test_small_run(command: tuple[str, ...]) -> None:
         assert figures["missing"] == figures["out_of_order"] == figures["under_two_keys"] == 0
     elif program == "tokens.py":
         assert figures["messages"] == figures["acknowledged"] > 0
-        assert (figures["lost"], figures["violations"], figures["at_once"]) == (0, 0, 1)
+        assert (figures["lost"], figures["violations"], figures["token_requests_at_once"]) == (0, 0, 1)
     else:
         assert min(figures["messages_alone"], figures["messages_beside"]) > 0
 
