@@ -45,11 +45,11 @@ OUTAGES = (
     ("429", LONG),
     ("silence", SHORT),
 )
-"""What the token server does, and for how long; with "forgotten" it forgets all tokens, whatever
-their age, and is down as with 503."""
+"""What the token server does, and for how long; with "forgotten" it forgets all tokens, whatever their age, and is down as with
+503."""
 REQUESTS_A_LIFETIME = 30
-"""Token requests in any time as long as a lifetime, at most: one in each twentieth of it while the server is down, and after all
-tokens were forgotten those of the first tries of a new connection."""
+"""Token requests in any time as long as a lifetime, at most: one in each twentieth of it while the server is down, and
+after all tokens were forgotten those of the first tries of a new connection."""
 RETRY_AFTER = 0.1
 """What the server asks for with 429, in lifetimes."""
 PATIENCE = 60.0
