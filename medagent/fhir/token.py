@@ -26,8 +26,8 @@ DEFAULT_LIFETIME = 3600.0
 """When the server does not say (RFC 6749, 5.1: `expires_in` is only recommended), seconds."""
 RETRY_SHARE = 0.05
 RETRY_CAP = 5.0
-"""After a failure nobody asks again for this share of the last lifetime, but no more than so many seconds while the server
-does not ask for more."""
+"""After a failure nobody asks again for this share of the last lifetime, at most so many seconds, or for as long as the server
+wants to be left alone. Before the first token only the latter counts: who waits for it has a back-off of their own."""
 PATIENCE_SHARE = 0.1
 MOST_PATIENCE_SHARE = 0.5
 """How long a request may go unanswered: the first share of the last lifetime, doubled by every failure up to the second, and
@@ -62,8 +62,8 @@ class TokenSource:
         self._lock = asyncio.Lock()
         self._token: _Token | None = None
         self._requests = 0
-        self._lifetime = DEFAULT_LIFETIME
-        self._patience = READ_TIMEOUT
+        self._pause = 0.0
+        self._patience = self._most_patience = READ_TIMEOUT
         self._failure: MedagentError | None = None
         """Of the last request, None if it brought a token."""
         self._retry_at = 0.0
@@ -91,7 +91,7 @@ class TokenSource:
         """A token that works, renewed when most of its lifetime has gone.
 
         Raises `AuthenticationFailed` if the server refuses the client, and `NotReady` if it is away; while the old token
-        still works, that is given instead. A server that has asked to be left alone for a while (Retry-After) is.
+        still works, that is given instead. In the pause after a failure nobody is asked, and the failure is raised again.
         """
         if (token := self._fresh()) is not None:
             return token
@@ -99,25 +99,19 @@ class TokenSource:
         async with self._lock:
             if (token := self._fresh()) is not None:
                 return token
-            if requests == self._requests and not self._left_alone:
+            if requests == self._requests and self._clock() >= self._retry_at:
                 await self._request()
         if (token := self.current) is not None:
             return token
         # several callers may have waited for one request: each gets an exception of its own
         failure = self._failure or NotReady()
         copy = type(failure)(str(failure))
-        if isinstance(copy, NotReady) and self._left_alone:
-            copy.retry_after = self._retry_at - self._clock()
+        if isinstance(failure, NotReady) and isinstance(copy, NotReady) and failure.retry_after is not None:
+            copy.retry_after = max(self._retry_at - self._clock(), 0.0)
         raise copy
 
     def _fresh(self) -> str | None:
         return self.current if self.renew_in > 0 else None
-
-    @property
-    def _left_alone(self) -> bool:
-        """Whether it is what the server has asked for."""
-        wished = isinstance(self._failure, NotReady) and self._failure.retry_after is not None
-        return wished and self._clock() < self._retry_at
 
     async def _request(self) -> None:
         try:
@@ -127,14 +121,16 @@ class TokenSource:
             renew_at = asked_at + useful * (RENEW_AT - random.uniform(0, JITTER))  # noqa: S311  no secret depends on it
             self._token = _Token(value, renew_at, asked_at + useful)
             self._failure, self._retry_at = None, 0.0
-            self._lifetime, self._patience = lifetime, min(lifetime * PATIENCE_SHARE, READ_TIMEOUT)
+            self._pause = min(lifetime * RETRY_SHARE, RETRY_CAP)
+            self._patience = min(lifetime * PATIENCE_SHARE, READ_TIMEOUT)
+            self._most_patience = min(lifetime * MOST_PATIENCE_SHARE, READ_TIMEOUT)
         except (AuthenticationFailed, NotReady) as error:
             if self._failure is None and self.current is not None:
                 log.warning("the access token could not be renewed, and serves on while it lasts: %s", error)
             self._failure = error
             wished = error.retry_after if isinstance(error, NotReady) else None
-            self._retry_at = self._clock() + max(wished or 0.0, min(self._lifetime * RETRY_SHARE, RETRY_CAP))
-            self._patience = min(self._patience * 2, self._lifetime * MOST_PATIENCE_SHARE, READ_TIMEOUT)
+            self._retry_at = self._clock() + max(wished or 0.0, self._pause)
+            self._patience = min(self._patience * 2, self._most_patience)
         self._requests += 1  # not when cancelled: then the next caller asks
 
     async def _grant(self) -> tuple[str, float]:

@@ -177,7 +177,7 @@ class WebSocketUplink:
             link = self._link
             if link is None or not link.connected:
                 continue
-            if self._tokens.renew_in <= 0:
+            if self._tokens.renew_in <= 0 or self._tokens.current is None:
                 try:
                     await self._tokens.get()
                 except Exception as error:  # noqa: BLE001  the next attempt may succeed

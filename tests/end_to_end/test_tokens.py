@@ -41,13 +41,13 @@ async def test_without_one_messages_are_accepted_and_wait_and_the_status_says_wh
         world = RestartableAgent(fhir, tmp_path, ["adt"])
         async with world.agent() as process, await MllpClient.connect(*process.addresses["adt"]) as device:
             await fhir.wait_for(lambda fhir: fhir.journal.connects == 1)
-            fhir.faults.token_failure = HttpFailure(503)
+            fhir.faults.token_failure = HttpFailure(429, retry_after=2)
             await process.logged("there is no access token")
             await device.send(message(1))
             assert b"MSA|CA|M1" in await device.receive()
             status = await asyncio.to_thread(call, tmp_path, "status")
             assert (status["state"], status["uplink"]["state"]) == ("degraded", "waiting")
-            assert "503" in status["uplink"]["detail"]
+            assert "429" in status["uplink"]["detail"]
             assert fhir.journal.transmit_count == 0
             fhir.faults.token_failure = None
             await process.drained(tmp_path)

@@ -141,6 +141,7 @@ async def test_an_old_token_serves_while_renewal_fails(
     with pytest.raises(NotReady, match="500"):
         await tokens.get()
     server.faults.token_failure = None
+    clock.now += RETRY + 0.01
     assert await tokens.get() != token
     assert [line for line in caplog.messages if "serves on" in line] == caplog.messages[:1]
 
@@ -153,10 +154,21 @@ async def test_the_pause_after_a_failure_is_a_part_of_the_lifetime(
     await tokens.get()
     clock.now += lifetime
     server.faults.token_failure = HttpFailure(503)
-    for _ in range(3):
+    for number in range(3):
+        for _ in range(2):
+            with pytest.raises(NotReady, match="503"):
+                await tokens.get()
+        assert server.journal.token_requests == 2 + number
+        assert tokens.renew_in == pytest.approx(pause)
+        clock.now += pause + 0.01
+
+
+async def test_before_the_first_token_nobody_is_held_back(tokens: TokenSource, server: FhirServer) -> None:
+    server.faults.token_failure = HttpFailure(503)
+    for number in range(3):
         with pytest.raises(NotReady):
             await tokens.get()
-        assert tokens.renew_in == pytest.approx(pause)
+        assert server.journal.token_requests == 1 + number
 
 
 async def test_a_refused_token_keeps_the_pause_of_a_failure(tokens: TokenSource, server: FhirServer, clock: Clock) -> None:

@@ -47,9 +47,9 @@ OUTAGES = (
 )
 """What the token server does, and for how long; with "forgotten" it forgets all tokens, whatever their age, and is down as with
 503."""
-REQUESTS_A_LIFETIME = 30
-"""Token requests in any time as long as a lifetime, at most: one in each twentieth of it while the server is down, and
-after all tokens were forgotten those of the first tries of a new connection."""
+REQUESTS_A_LIFETIME = 22
+"""Token requests in any time as long as a lifetime, at most: one in each twentieth of it and its last moment while the
+server is down, and one after all tokens were forgotten."""
 RETRY_AFTER = 0.1
 """What the server asks for with 429, in lifetimes."""
 PATIENCE = 60.0
