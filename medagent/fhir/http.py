@@ -10,13 +10,16 @@ import httpx2
 
 from medagent.errors import NotReady
 
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 20.0
+"""Seconds."""
 MAX_RETRY_AFTER = 3600.0
 """A longer wish of the server, seconds, is not believed."""
 
 
 def http_client() -> httpx2.AsyncClient:
     """A client for one server; the caller closes it (`aclose` or `async with`)."""
-    return httpx2.AsyncClient(timeout=httpx2.Timeout(20.0, connect=5.0))
+    return httpx2.AsyncClient(timeout=httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT))
 
 
 # httpx2 documents its request arguments; repeating their types here would only narrow them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -11,23 +12,35 @@ from dataclasses import dataclass
 import httpx2
 
 from medagent.errors import AuthenticationFailed, MedagentError, NotReady
-from medagent.fhir.http import json_object, request
+from medagent.fhir.http import CONNECT_TIMEOUT, READ_TIMEOUT, json_object, request
 
 RENEW_AT = 0.8
-"""Share of a token's lifetime after which it is renewed, whatever that lifetime is."""
+"""Share of a token's useful life after which it is renewed, whatever its lifetime is."""
 JITTER = 0.05
-"""Share of the lifetime by which the renewal comes earlier at random, so that agents do not ask all at once."""
+"""Share of the useful life by which the renewal comes earlier at random, so that agents do not ask all at once."""
+MARGIN = 2.0
+MARGIN_SHARE = 0.25
+"""Seconds at the end of a token's lifetime in which it is not used, but no more than this share: a frame may wait on its way,
+and servers count in whole seconds (`exp`, RFC 7519, 4.1.4)."""
 DEFAULT_LIFETIME = 3600.0
 """When the server does not say (RFC 6749, 5.1: `expires_in` is only recommended), seconds."""
-RETRY_RENEWAL = 5.0
-"""Least pause before a failed renewal is tried again while the old token still works, seconds."""
+RETRY_SHARE = 0.05
+RETRY_CAP = 5.0
+"""After a failure nobody asks again for this share of the last lifetime, at most so many seconds, or for as long as the server
+wants to be left alone. Before the first token only the latter counts: who waits for it has a back-off of their own."""
+PATIENCE_SHARE = 0.1
+MOST_PATIENCE_SHARE = 0.5
+"""How long a request may go unanswered: the first share of the last lifetime, doubled by every failure up to the second, and
+`READ_TIMEOUT` at most. A token that takes longer would hardly be of use."""
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Token:
     value: str
     renew_at: float
-    expires_at: float
+    useful_until: float
 
 
 class TokenSource:
@@ -49,19 +62,25 @@ class TokenSource:
         self._lock = asyncio.Lock()
         self._token: _Token | None = None
         self._requests = 0
+        self._pause = 0.0
+        self._patience = self._most_patience = READ_TIMEOUT
         self._failure: MedagentError | None = None
+        """Of the last request, None if it brought a token."""
+        self._retry_at = 0.0
+        """When to ask again after `_failure`."""
 
     @property
     def current(self) -> str | None:
-        """The token if there is one that has not expired; asks nobody."""
-        if self._token is not None and self._clock() < self._token.expires_at:
+        """The token if there is one that has not expired, nor is about to; asks nobody."""
+        if self._token is not None and self._clock() < self._token.useful_until:
             return self._token.value
         return None
 
     @property
     def renew_in(self) -> float:
-        """Seconds until `get` would ask the server; 0 when it would now."""
-        return max(self._token.renew_at - self._clock(), 0.0) if self._token is not None else 0.0
+        """Seconds until it is time to call `get`; 0 when it is now."""
+        renew_at = self._token.renew_at if self._token is not None else 0.0
+        return max(max(renew_at, self._retry_at) - self._clock(), 0.0)
 
     def invalidate(self, token: str) -> None:
         """The server has refused `token`: never give it again."""
@@ -72,7 +91,7 @@ class TokenSource:
         """A token that works, renewed when most of its lifetime has gone.
 
         Raises `AuthenticationFailed` if the server refuses the client, and `NotReady` if it is away; while the old token
-        still works, that is given instead.
+        still works, that is given instead. In the pause after a failure nobody is asked, and the failure is raised again.
         """
         if (token := self._fresh()) is not None:
             return token
@@ -80,37 +99,44 @@ class TokenSource:
         async with self._lock:
             if (token := self._fresh()) is not None:
                 return token
-            if requests == self._requests:
+            if requests == self._requests and self._clock() >= self._retry_at:
                 await self._request()
         if (token := self.current) is not None:
             return token
         # several callers may have waited for one request: each gets an exception of its own
         failure = self._failure or NotReady()
         copy = type(failure)(str(failure))
-        if isinstance(failure, NotReady) and isinstance(copy, NotReady):
-            copy.retry_after = failure.retry_after
+        if isinstance(failure, NotReady) and isinstance(copy, NotReady) and failure.retry_after is not None:
+            copy.retry_after = max(self._retry_at - self._clock(), 0.0)
         raise copy
 
     def _fresh(self) -> str | None:
-        return self.current if self._token is not None and self._clock() < self._token.renew_at else None
+        return self.current if self.renew_in > 0 else None
 
     async def _request(self) -> None:
         try:
             asked_at = self._clock()
             value, lifetime = await self._grant()
-            renew_at = asked_at + lifetime * (RENEW_AT - random.uniform(0, JITTER))  # noqa: S311  no secret depends on it
-            self._token = _Token(value, renew_at, asked_at + lifetime)
-            self._failure = None
+            useful = lifetime - min(MARGIN, lifetime * MARGIN_SHARE)
+            renew_at = asked_at + useful * (RENEW_AT - random.uniform(0, JITTER))  # noqa: S311  no secret depends on it
+            self._token = _Token(value, renew_at, asked_at + useful)
+            self._failure, self._retry_at = None, 0.0
+            self._pause = min(lifetime * RETRY_SHARE, RETRY_CAP)
+            self._patience = min(lifetime * PATIENCE_SHARE, READ_TIMEOUT)
+            self._most_patience = min(lifetime * MOST_PATIENCE_SHARE, READ_TIMEOUT)
         except (AuthenticationFailed, NotReady) as error:
+            if self._failure is None and self.current is not None:
+                log.warning("the access token could not be renewed, and serves on while it lasts: %s", error)
             self._failure = error
-            if self._token is not None:
-                pause = error.retry_after if isinstance(error, NotReady) else None
-                self._token.renew_at = self._clock() + max(pause or 0.0, RETRY_RENEWAL)
+            wished = error.retry_after if isinstance(error, NotReady) else None
+            self._retry_at = self._clock() + max(wished or 0.0, self._pause)
+            self._patience = min(self._patience * 2, self._most_patience)
         self._requests += 1  # not when cancelled: then the next caller asks
 
     async def _grant(self) -> tuple[str, float]:
         """A token and its lifetime in seconds."""
-        response = await request(self._http, "POST", self._url, data=self._form)
+        timeout = httpx2.Timeout(self._patience, connect=min(self._patience, CONNECT_TIMEOUT))
+        response = await request(self._http, "POST", self._url, data=self._form, timeout=timeout)
         body = json_object(response) or {}
         if response.status_code == 401 or (response.status_code in (400, 403) and "error" in body):
             reason = body.get("error_description") or body.get("error") or f"HTTP {response.status_code}"

@@ -41,6 +41,7 @@ class CrashSite:
         window: int = 50,
         sizes: tuple[int, int] = (500, 64_000),
         pace: float = 0.0,
+        rate: float | None = None,
         settings: Mapping[str, bool | int | float | str] | None = None,
     ) -> None:
         """`senders`: for each channel; `settings`: further ones of the Agent, such as a plugin's `queueStrategy`; the rest as
@@ -55,7 +56,7 @@ class CrashSite:
         rng = random.Random(seed)  # noqa: S311  chooses what to send, and keeps no secret
         self.senders = {
             channel: [
-                Sender(self.ledger, channel, f"{channel}{number}", rng, window=window, sizes=sizes, pace=pace)
+                Sender(self.ledger, channel, f"{channel}{number}", rng, window=window, sizes=sizes, pace=pace, rate=rate)
                 for number in range(senders)
             ]
             for channel in channels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import time
 from collections import deque
 
 from medagent.testing.ledger import POSITIVE_CODES, Ledger
@@ -42,9 +43,11 @@ class Sender:
         window: int = 50,
         sizes: tuple[int, int] = (500, 64_000),
         pace: float = 0.0,
+        rate: float | None = None,
     ) -> None:
         """`window`: messages on their way at most; `sizes`: of bodies, most of them near the lower; `pace`: seconds between
-        two windows."""
+        two windows; `rate`: new messages a second, counted from the first connection on, None as many as can be. With a rate
+        it goes on until `left` is 0."""
         self._ledger = ledger
         self._channel = channel
         self.name = name
@@ -52,6 +55,8 @@ class Sender:
         self._window = window
         self._sizes = sizes
         self._pace = pace
+        self._rate = rate
+        self._began_at = 0.0
         self._connections = 0
         self.made = 0
         """Messages sent so far, each once."""
@@ -73,6 +78,7 @@ class Sender:
         """Connect and send until the agent goes, or there is nothing left to send and all is acknowledged."""
         self._connections += 1
         connection = f"{self.name}/{self._connections}"
+        self._began_at = self._began_at or time.monotonic()
         try:
             reader, writer = await asyncio.open_connection(*address)
         except OSError:
@@ -90,7 +96,10 @@ class Sender:
                     await self._send(writer, connection, batch)
                     on_the_way += len(batch)
                 if not on_the_way:
-                    return
+                    if self._rate is None or self.left == 0:
+                        return
+                    await asyncio.sleep(self._pace)
+                    continue
                 data = await reader.read(1 << 16)
                 if not data:
                     return
@@ -104,6 +113,8 @@ class Sender:
             writer.transport.abort()
 
     def _take_new(self, count: int) -> list[tuple[str, bytes]]:
+        if self._rate is not None:
+            count = min(count, int((time.monotonic() - self._began_at) * self._rate) - self.made)
         if self.left is not None:
             count = min(count, self.left)
             self.left -= count

@@ -80,6 +80,10 @@ class Tokens:
         self.failures: list[MedagentError] = []
         self.current: str | None = None
 
+    @property
+    def renew_in(self) -> float:
+        return 0.0 if self.current is None else 60.0
+
     async def get(self) -> str:
         if self.failures:
             raise self.failures.pop(0)

@@ -67,6 +67,10 @@ class TokenSource(Protocol):
     def current(self) -> str | None:
         """The token if there is one that has not expired; asks nobody."""
 
+    @property
+    def renew_in(self) -> float:
+        """Seconds until it is time to call `get`; 0 when it is now."""
+
     def invalidate(self, token: str) -> None:
         """The server has refused `token`."""
 
@@ -90,7 +94,7 @@ class UplinkStatus:
     state: str
     """`connected`, `connecting`, `waiting` or `off`."""
     detail: str
-    """Why it is not connected, or to what it is."""
+    """Why it is not connected, or to what it is; or that it is, and has no access token."""
     reconnects: int = 0
 
 

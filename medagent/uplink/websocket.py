@@ -35,8 +35,8 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 """A longer message from the server ends the connection."""
 WRITE_LIMIT_BYTES = 1024 * 1024
 """`transmit` takes no more while this much waits for the socket."""
-RETRY_RENEWAL = 5.0
-"""Seconds between attempts to renew the token when one has failed."""
+LEAST_RENEWAL_PAUSE = 0.1
+"""Seconds between renewals of the token, however short its lifetime is."""
 TOKEN_BYTES = 4096
 """Assumed for the length of a token before there is one."""
 ENVELOPE_BYTES = 1024
@@ -66,6 +66,7 @@ class WebSocketUplink:
         """`tick` is how often deadlines are looked at, seconds. Raises `ConfigError` if `base_url` is no HTTP address."""
         self._url = websocket_url(base_url)
         self._agent_id = agent_id
+        self._where = f"to {self._url} as Agent/{agent_id}"
         self._tokens = tokens
         self._context = context
         self._clock = clock
@@ -170,28 +171,38 @@ class WebSocketUplink:
 
     async def _keep_token(self) -> None:
         """Renew the token beside the connection, which does not need to be opened again for it."""
-        failing = False
         while True:
-            await asyncio.sleep(RETRY_RENEWAL if failing else self._tick)
+            due = max(self._tokens.renew_in, LEAST_RENEWAL_PAUSE) if self._link is not None else self._tick
+            await asyncio.sleep(min(due, self._tick))
             link = self._link
             if link is None or not link.connected:
                 continue
-            try:
-                await self._tokens.get()
-            except Exception as error:  # noqa: BLE001  the next attempt may succeed
-                if not failing:
-                    log.warning("the access token cannot be renewed: %s", describe(error))
-                failing = True
-                continue
-            failing = False
-            if self._starved:
-                self._starved = False
-                link.writable()
+            if self._tokens.renew_in <= 0 or self._tokens.current is None:
+                try:
+                    await self._tokens.get()
+                except Exception as error:  # noqa: BLE001  the next attempt may succeed
+                    self._without_token(link, describe(error))
+            if self._tokens.current is not None:
+                self._with_token(link)
+
+    def _without_token(self, link: Link, reason: str) -> None:
+        if link is self._link:
+            if self._status.state == "connected":
+                log.warning("there is no access token: %s; messages are kept, and sent when there is one", reason)
+            self._set_status("waiting", f"there is no access token: {reason}")
+
+    def _with_token(self, link: Link) -> None:
+        if link is self._link and self._status.state != "connected":
+            log.info("there is an access token again")
+            self._set_status("connected", self._where)
+        if self._starved:
+            self._starved = False
+            link.writable()
 
     def _up(self) -> None:
         self._connects += 1
-        self._set_status("connected", f"to {self._url} as Agent/{self._agent_id}")
-        log.info("WebSocket worker connected to %s as Agent/%s", self._url, self._agent_id)
+        self._set_status("connected", self._where)
+        log.info("WebSocket worker connected %s", self._where)
         self._logged = ""
         self._context.handler.connected()
 

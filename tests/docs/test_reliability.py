@@ -14,7 +14,7 @@ from medagent.testing.markdown import Page
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 START, END = "<!-- generated: figures -->\n", "<!-- end: figures -->"
-PROGRAMS = {"kills": "crash-test", "power_cuts": "power-cut-test", "takeovers": "takeover-test"}
+PROGRAMS = {"kills": "crash-test", "power_cuts": "power-cut-test", "takeovers": "takeover-test", "tokens": "token-test"}
 """The target of `make` by the name of its result."""
 ABOUT = ("date", "cpus", "python", "sqlite", "commit", "seed")
 
@@ -27,10 +27,14 @@ def figures_table() -> str:
         if not path.exists():
             continue
         found = json.loads(path.read_text(encoding="utf-8"))
-        result = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in found.items() if key not in ABOUT)
+        result = ", ".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in found.items() if key not in ABOUT)
         where = f"{found['cpus']} CPUs, Python {found['python']}, SQLite {found['sqlite']}, commit {found['commit']}"
         rows.append(f"| `make {target}` | {result} | {found['date']}; {where} |")
     return "\n".join(rows) + "\n"
+
+
+def _text(value: str | int) -> str:
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def test_the_figures_are_those_recorded() -> None:

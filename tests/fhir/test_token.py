@@ -10,11 +10,13 @@ import pytest
 
 from medagent.errors import AuthenticationFailed, NotReady
 from medagent.fhir.http import http_client
-from medagent.fhir.token import JITTER, RENEW_AT, RETRY_RENEWAL, TokenSource
+from medagent.fhir.token import JITTER, MARGIN, RENEW_AT, RETRY_CAP, RETRY_SHARE, TokenSource
 from medagent.testing.fhir_server import FhirServer, HttpFailure
 from medagent.testing.resources import agent_resource
 
-LIFETIME = 100.0
+LIFETIME = 20.0
+USEFUL = LIFETIME - MARGIN
+RETRY = LIFETIME * RETRY_SHARE
 
 
 class Clock:
@@ -51,24 +53,34 @@ async def test_a_token_is_kept(tokens: TokenSource, server: FhirServer) -> None:
     assert tokens.renew_in == 0.0
     token = await tokens.get()
     assert await tokens.get() == token == tokens.current
-    assert LIFETIME * (RENEW_AT - JITTER) <= tokens.renew_in <= LIFETIME * RENEW_AT
+    assert USEFUL * (RENEW_AT - JITTER) <= tokens.renew_in <= USEFUL * RENEW_AT
     assert server.journal.token_requests == 1
 
 
-async def test_renewal_is_relative_to_the_lifetime(tokens: TokenSource, server: FhirServer, clock: Clock) -> None:
+@pytest.mark.parametrize("lifetime", [1.0, 20.0, 60.0, 3600.0])
+async def test_renewal_is_relative_to_the_lifetime(
+    tokens: TokenSource, server: FhirServer, clock: Clock, lifetime: float
+) -> None:
+    server.tokens.lifetime = lifetime
     token = await tokens.get()
-    clock.now += LIFETIME * (RENEW_AT - JITTER) - 1
+    clock.now += lifetime * 0.5
     assert await tokens.get() == token
-    clock.now += LIFETIME * JITTER + 1
-    assert tokens.current == token
+    clock.now += lifetime * 0.3
     assert await tokens.get() != token
     assert server.journal.token_requests == 2
 
 
-async def test_an_expired_token_is_never_given(tokens: TokenSource, clock: Clock) -> None:
-    await tokens.get()
-    clock.now += LIFETIME
+@pytest.mark.parametrize(("lifetime", "useful"), [(4.0, 3.0), (20.0, 18.0), (3600.0, 3598.0)])
+async def test_a_token_is_not_used_up_to_its_last_moment(
+    tokens: TokenSource, server: FhirServer, clock: Clock, lifetime: float, useful: float
+) -> None:
+    server.tokens.lifetime = lifetime
+    token = await tokens.get()
+    clock.now += useful - 0.01
+    assert tokens.current == token
+    clock.now += 0.02
     assert tokens.current is None
+    assert server.tokens.valid(token)
 
 
 async def test_one_request_for_all_who_ask(tokens: TokenSource, server: FhirServer) -> None:
@@ -112,29 +124,91 @@ async def test_refused_credentials(server: FhirServer, http: httpx2.AsyncClient,
     assert secret not in str(caught.value)
 
 
-async def test_an_old_token_serves_while_renewal_fails(tokens: TokenSource, server: FhirServer, clock: Clock) -> None:
+async def test_an_old_token_serves_while_renewal_fails(
+    tokens: TokenSource, server: FhirServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     token = await tokens.get()
-    clock.now += LIFETIME * RENEW_AT
+    clock.now += USEFUL * RENEW_AT
     server.faults.token_failure = HttpFailure(500)
     assert await tokens.get() == token
     assert await tokens.get() == token
     assert server.journal.token_requests == 2
-    assert tokens.renew_in == RETRY_RENEWAL
-    clock.now += RETRY_RENEWAL
+    assert tokens.renew_in == pytest.approx(RETRY)
+    clock.now += RETRY + 0.01
     assert await tokens.get() == token
     assert server.journal.token_requests == 3
     clock.now += LIFETIME
     with pytest.raises(NotReady, match="500"):
         await tokens.get()
     server.faults.token_failure = None
+    clock.now += RETRY + 0.01
     assert await tokens.get() != token
+    assert [line for line in caplog.messages if "serves on" in line] == caplog.messages[:1]
 
 
-async def test_retry_after_is_passed_on(tokens: TokenSource, server: FhirServer) -> None:
+@pytest.mark.parametrize(("lifetime", "pause"), [(20.0, 1.0), (60.0, 3.0), (3600.0, RETRY_CAP)])
+async def test_the_pause_after_a_failure_is_a_part_of_the_lifetime(
+    tokens: TokenSource, server: FhirServer, clock: Clock, lifetime: float, pause: float
+) -> None:
+    server.tokens.lifetime = lifetime
+    await tokens.get()
+    clock.now += lifetime
+    server.faults.token_failure = HttpFailure(503)
+    for number in range(3):
+        for _ in range(2):
+            with pytest.raises(NotReady, match="503"):
+                await tokens.get()
+        assert server.journal.token_requests == 2 + number
+        assert tokens.renew_in == pytest.approx(pause)
+        clock.now += pause + 0.01
+
+
+async def test_before_the_first_token_nobody_is_held_back(tokens: TokenSource, server: FhirServer) -> None:
+    server.faults.token_failure = HttpFailure(503)
+    for number in range(3):
+        with pytest.raises(NotReady):
+            await tokens.get()
+        assert server.journal.token_requests == 1 + number
+
+
+async def test_a_refused_token_keeps_the_pause_of_a_failure(tokens: TokenSource, server: FhirServer, clock: Clock) -> None:
+    token = await tokens.get()
+    server.faults.token_failure = HttpFailure(503)
+    tokens.invalidate(token)
+    with pytest.raises(NotReady):
+        await tokens.get()
+    assert tokens.renew_in == pytest.approx(RETRY)
+
+
+async def test_a_server_that_wants_to_be_left_alone_is(tokens: TokenSource, server: FhirServer, clock: Clock) -> None:
     server.faults.token_failure = HttpFailure(429, retry_after=17)
     with pytest.raises(NotReady) as caught:
         await tokens.get()
     assert caught.value.retry_after == 17.0
+    server.faults.token_failure = None
+    clock.now += 16
+    with pytest.raises(NotReady, match="429") as caught:
+        await tokens.get()
+    assert caught.value.retry_after == pytest.approx(1.0)
+    assert tokens.renew_in == pytest.approx(1.0)
+    assert server.journal.token_requests == 1
+    clock.now += 1.01
+    await tokens.get()
+    assert server.journal.token_requests == 2
+
+
+async def test_a_server_that_does_not_answer_is_given_up_before_the_old_token_ends(
+    tokens: TokenSource, server: FhirServer, clock: Clock
+) -> None:
+    server.tokens.lifetime = 1.0
+    token = await tokens.get()
+    clock.now += 0.7
+    server.faults.hang_token = True
+    assert await asyncio.wait_for(tokens.get(), 5) == token
+    server.faults.hang_token = False
+    clock.now += 0.06
+    assert await tokens.get() != token
+    assert server.journal.most_token_requests == 1
 
 
 @pytest.mark.parametrize(
@@ -160,5 +234,5 @@ async def test_an_unusable_lifetime_is_an_hour(expires_in: object, clock: Clock)
     async with httpx2.AsyncClient(transport=transport) as http:
         tokens = TokenSource("http://127.0.0.1/", "c", "s", http, clock=clock)
         assert await tokens.get() == "t"
-        clock.now += 3599
+        clock.now += 3597
         assert tokens.current == "t"

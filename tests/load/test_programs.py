@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
         ("bad_neighbours.py", "--good", "2", "--bad", "20", "--seconds", "0.5", "--rounds", "1", "--factor", "1000"),
         ("ordered_keys.py", "--keys", "20", "--each", "3", "--kills", "1", "--serial-messages", "3", "--factor", "0"),
         ("backlog.py", "--count", "3000", "--no-bars"),
+        ("tokens.py", "--lifetime", "2", "--seconds", "5", "--rate", "100"),
     ],
     ids=lambda command: command[0],
 )
@@ -38,6 +39,9 @@ async def test_small_run(command: tuple[str, ...]) -> None:
     elif program == "backlog.py":
         assert figures["depth_after_restart"] == 3000
         assert figures["missing"] == figures["out_of_order"] == figures["under_two_keys"] == 0
+    elif program == "tokens.py":
+        assert figures["messages"] == figures["acknowledged"] > 0
+        assert (figures["lost"], figures["violations"], figures["token_requests_at_once"]) == (0, 0, 1)
     else:
         assert min(figures["messages_alone"], figures["messages_beside"]) > 0
 

@@ -200,6 +200,32 @@ async def test_the_token_is_renewed_beside_the_connection(world: UplinkWorld) ->
     assert world.server.connects == 1
 
 
+async def test_a_connection_without_a_token_is_kept_and_says_so(world: UplinkWorld, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    uplink = await world.connected()
+    world.tokens.failures = [NotReady("the token server is away")] * 3
+    world.tokens.current = None
+    assert uplink.transmit(messages(1)) == 0
+    await world.core.until(lambda: "writable" in world.core.calls)
+    assert uplink.status.state == "connected"
+    ours = [record.getMessage() for record in caplog.records if record.name == "medagent.uplink.websocket"]
+    assert [line.split(";")[0] for line in ours[1:]] == [
+        "there is no access token: the token server is away",
+        "there is an access token again",
+    ]
+    assert world.server.connects == 1
+
+
+async def test_a_connection_without_a_token_is_not_called_connected(world: UplinkWorld) -> None:
+    uplink = await world.connected()
+    world.tokens.failures = [NotReady("the token server is away")] * 1000
+    world.tokens.current = None
+    async with asyncio.timeout(10):
+        while uplink.status.state == "connected":
+            await asyncio.sleep(0)
+    assert (uplink.status.state, uplink.status.detail) == ("waiting", "there is no access token: the token server is away")
+
+
 @pytest.mark.parametrize("failure", [AuthenticationFailed("the server refuses the client"), NotReady("429")])
 async def test_without_a_token_it_keeps_trying_and_says_why(world: UplinkWorld, failure: MedagentError) -> None:
     if isinstance(failure, NotReady):

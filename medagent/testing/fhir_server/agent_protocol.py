@@ -87,6 +87,7 @@ class AgentProtocol:
         else:
             connection.agent_id = str(agent_id)
             if not self._tokens.valid(token):
+                self._journal.refused_tokens += 1
                 _error(connection, "Invalid access token")
             elif self._store.get("Agent", connection.agent_id) is None:
                 _error(connection, "Not found")
@@ -128,6 +129,7 @@ class AgentProtocol:
             if not frame.get(field):
                 return f"Missing {name}"
         if not self._tokens.valid(frame["accessToken"]):
+            self._journal.refused_tokens += 1
             return "Invalid access token"
         agent = self._store.get("Agent", connection.agent_id)
         if agent is None:

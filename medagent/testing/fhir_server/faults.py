@@ -21,6 +21,8 @@ class Faults:
 
     token_failure: HttpFailure | None = None
     """Of `/oauth2/token`."""
+    hang_token: bool = False
+    """Never answer a token request; it hangs until the client gives up."""
     fhir_failure: HttpFailure | None = None
     """Of everything below `/fhir/R4/`, and of `/auth/me`."""
     upgrade_failure: HttpFailure | None = None

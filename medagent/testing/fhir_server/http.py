@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import uuid
@@ -20,6 +21,7 @@ from medagent.testing.fhir_server.store import AUTHOR, PROJECT, Store, instant
 from medagent.testing.fhir_server.tokens import Tokens
 
 FHIR = "/fhir/R4"
+TOKEN_PATH = "/oauth2/token"  # noqa: S105  a path
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _OPERATION = r"{operation:\$[a-z-]+}"
 
@@ -51,6 +53,8 @@ class HttpApi:
         self._client_id = client_id
         self._client_secret = client_secret
         self._jobs: dict[str, JsonObject] = {}
+        self._asking_for_tokens: set[asyncio.BaseTransport] = set()
+        """Connections with a token request that is not answered yet."""
 
     @property
     def running_jobs(self) -> int:
@@ -61,7 +65,7 @@ class HttpApi:
         application = web.Application(client_max_size=16 * 1024 * 1024, middlewares=[self._guard])
         application.add_routes(
             [
-                web.post("/oauth2/token", self._token),
+                web.post(TOKEN_PATH, self._token),
                 web.get("/auth/me", self._me),
                 web.get("/ws/agent", self._sockets.serve),
                 web.get(f"{FHIR}/Agent/{_OPERATION}", self._get_operation),
@@ -78,23 +82,34 @@ class HttpApi:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Faults first, then the token, then unknown paths."""
-        failure = self._failure(request.path)
+        if request.path == TOKEN_PATH:
+            return await self._guard_token(request, handler)
+        failure = self._faults.upgrade_failure if request.path == "/ws/agent" else self._faults.fhir_failure
         if failure is not None:
             return _failed(failure)
         secured = request.path.startswith(FHIR) or request.path == "/auth/me"
         if secured and not self._tokens.valid(request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ")):
+            self._journal.refused_tokens += 1
             return _fhir(401, outcomes.unauthorized())
         try:
             return await handler(request)
         except web.HTTPNotFound:
             return _fhir(404, outcomes.not_found())
 
-    def _failure(self, path: str) -> HttpFailure | None:
-        if path == "/oauth2/token":
-            self._journal.token_requests += 1
-            self._journal.changed()
-            return self._faults.token_failure
-        return self._faults.upgrade_failure if path == "/ws/agent" else self._faults.fhir_failure
+    async def _guard_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        transport = request.transport
+        if transport is None:  # the client is gone already
+            return web.Response(status=400)
+        # those that have given up are not waiting any more
+        self._asking_for_tokens = {each for each in self._asking_for_tokens if not each.is_closing()} | {transport}
+        self._journal.token_requested(len(self._asking_for_tokens))
+        try:
+            if self._faults.hang_token:
+                await self._tasks.spawn(asyncio.Event().wait(), "hanging token request")
+            failure = self._faults.token_failure
+            return _failed(failure) if failure is not None else await handler(request)
+        finally:
+            self._asking_for_tokens.discard(transport)
 
     async def _token(self, request: web.Request) -> web.Response:
         if request.content_type != "application/x-www-form-urlencoded":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,11 +37,26 @@ class Journal:
         self.executed_count = 0
         self.response_count = 0
         """Transmit responses sent."""
-        self.token_requests = 0
+        self.token_requests_at: list[float] = []
+        """When each token request came, monotonic seconds."""
+        self.most_token_requests = 0
+        """The most that were open at once."""
+        self.refused_tokens = 0
+        """Frames and requests whose token was unknown, expired or forgotten."""
         self.upgrades = 0
         """WebSockets opened."""
         self.connects = 0
         """Connect requests that succeeded."""
+
+    @property
+    def token_requests(self) -> int:
+        return len(self.token_requests_at)
+
+    def token_requested(self, open_now: int) -> None:
+        """A token request has come; `open_now` are waiting for an answer, this one included."""
+        self.token_requests_at.append(time.monotonic())
+        self.most_token_requests = max(self.most_token_requests, open_now)
+        self.changed()
 
     def exchanged(self, direction: str, frame: JsonObject) -> None:
         if self._keep:

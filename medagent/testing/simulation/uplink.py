@@ -15,6 +15,8 @@ from medagent.uplink.connection import BatchConnection
 from medagent.uplink.websocket import WebSocketUplink
 
 TOKEN_SECONDS = 45.0
+RENEW_BEFORE = 1.5
+RETRY_PAUSE = 1.0
 
 
 class Tokens:
@@ -24,11 +26,13 @@ class Tokens:
         self._world = world
         self._number = 0
         self._until = 0.0
+        self._retry_at = 0.0
 
     async def get(self) -> str:
         now = self._world.loop.time()
-        if now >= self._until - 1.5:
+        if now >= self._until - RENEW_BEFORE:
             if self._world.chance(self._world.faults.no_token):
+                self._retry_at = now + RETRY_PAUSE
                 raise NotReady("the token server is away")
             self._number += 1
             self._until = now + TOKEN_SECONDS
@@ -37,6 +41,10 @@ class Tokens:
     @property
     def current(self) -> str | None:
         return f"token-{self._number}" if self._world.loop.time() < self._until else None
+
+    @property
+    def renew_in(self) -> float:
+        return max(self._until - RENEW_BEFORE, self._retry_at) - self._world.loop.time()
 
     def invalidate(self, token: str) -> None:
         if token == f"token-{self._number}":

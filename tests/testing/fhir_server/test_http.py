@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -129,3 +130,32 @@ async def test_faults_of_http(server: FhirServer, http: httpx2.AsyncClient) -> N
     server.faults.fhir_failure = HttpFailure(503)
     assert (await http.post("oauth2/token", data=FORM)).status_code == 200
     assert (await http.get(f"fhir/R4/Agent/{AGENT_ID}")).status_code == 503
+
+
+async def test_a_token_request_that_hangs_counts_as_open_until_the_client_gives_up(server: FhirServer) -> None:
+    def ask(http: httpx2.AsyncClient, timeout: float) -> asyncio.Future[httpx2.Response]:
+        return asyncio.ensure_future(http.post("oauth2/token", data=FORM, timeout=timeout))
+
+    async with httpx2.AsyncClient(base_url=server.base_url) as http:
+        server.faults.hang_token = True
+        short, long = ask(http, 0.2), ask(http, 30)
+        await server.wait_for(lambda server: server.journal.token_requests == 2)
+        with pytest.raises(httpx2.ReadTimeout):
+            await short
+        server.faults.hang_token = False
+        assert (await http.post("oauth2/token", data=FORM)).status_code == 200
+        assert (server.journal.token_requests, server.journal.most_token_requests) == (3, 2)
+        assert not long.done()
+        long.cancel()
+
+
+async def test_refused_tokens_are_counted(server: FhirServer, http: httpx2.AsyncClient) -> None:
+    token = await fetch_token(server.base_url)
+    server.forget_tokens()
+    assert (await http.get("auth/me")).status_code == 401
+    async with await AgentClient.open(server.base_url) as agent:
+        await agent.send({"type": "agent:connect:request", "accessToken": token, "agentId": AGENT_ID})
+        await agent.receive()
+        await agent.send({"type": "agent:transmit:request", "accessToken": token, "channel": "adt", "body": "MSH|"})
+        await agent.receive()
+    assert server.journal.refused_tokens == 3

@@ -18,7 +18,7 @@ FOLDER = ROOT / "docs" / "reliability"
 def record(name: str, figures: Mapping[str, object]) -> None:
     """Write the figures with the day, the machine and the commit; an older file of this name is replaced."""
     git = ("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    commit = subprocess.run(git, capture_output=True, text=True, check=False)
+    commit = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603  a command of our own
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "cpus": os.cpu_count(),
