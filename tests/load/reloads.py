@@ -22,13 +22,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "crash"))
-from recorded import record  # where all programs write their results
-
 from medagent.testing.crash_site import CrashSite
 from medagent.testing.in_process import free_port
 from medagent.testing.invariants import check
 from medagent.testing.process import AgentProcess
+from medagent.testing.recorded import record
 from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
 from medagent.testing.senders import Sender
 
