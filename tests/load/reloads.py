@@ -33,7 +33,9 @@ from medagent.testing.senders import Sender
 STEADY = {"enhanced": "?enhanced=true", "original": ""}
 MOVING = "moving"
 PARAMETERS = ("?enhanced=true", "?enhanced=aa", "?enhanced=true&appLevelAck=ER", "?enhanced=aa&messagesPerMin=600000")
-WINDOW = 10
+WINDOW = 50
+SENDERS = 2
+"""For each channel."""
 SHOWN = 20
 
 
@@ -136,9 +138,6 @@ async def loaded(site: CrashSite, process: AgentProcess, configuration: Configur
 
 async def run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, object], list[str]]:
     rng = random.Random(options.seed)  # noqa: S311  chooses what to change, and keeps no secret
-    # each sender sends half a window for each of its pauses
-    senders = 2
-    pace = WINDOW / 2 * senders * (len(STEADY) + 1) / options.rate
     counts: Counter[str] = Counter()
     violations: list[str] = []
     ends: list[str] = []
@@ -147,11 +146,11 @@ async def run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, obje
         folder,
         strategy="batched",
         channels={**STEADY, MOVING: PARAMETERS[0]},
-        senders=senders,
+        senders=SENDERS,
         seed=rng.randrange(1 << 32),
         window=WINDOW,
         sizes=(500, 4000),
-        pace=pace,
+        rate=options.rate / SENDERS / (len(STEADY) + 1),
     ) as site:
         configuration = Configuration(site, rng)
         with socket.create_server(("127.0.0.1", 0)) as other:
