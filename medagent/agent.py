@@ -12,6 +12,7 @@ from medagent import __version__
 from medagent.admin import AdminServer
 from medagent.channel import Resynchronizable
 from medagent.config.bootstrap import Bootstrap
+from medagent.config.in_force import describe_agent, describe_start
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.configure import load_config
@@ -83,6 +84,7 @@ class Agent:
             {
                 "stats": lambda _arguments: self.report(store),
                 "status": lambda _arguments: self._status(store),
+                "config": self._describe,
                 "resync": self._resync,
                 "hold": lambda arguments: _hold(store, arguments),
                 "release": lambda arguments: _release(store, arguments),
@@ -245,6 +247,11 @@ class Agent:
         if not isinstance(channel, Resynchronizable):
             raise ChannelError(f"channel {name} knows no sequence numbers")
         await channel.resync(expected, link)
+
+    async def _describe(self, _arguments: Mapping[str, object]) -> dict[str, object]:
+        """What it was started with, and the Agent's settings and channels in force; `agent` is null until they are loaded."""
+        agent = describe_agent(self.config, self.plugins.registry) if self.config is not None else None
+        return describe_start(self.bootstrap) | {"agent": agent}
 
     async def _status(self, store: QueueStore) -> Report:
         try:
