@@ -36,21 +36,19 @@ def check_proxy(given: Given | None, faults: list[str], warnings: list[str]) -> 
     parts = _split(given.value)
     if parts is None or parts.path not in ("", "/") or parts.query or parts.fragment:
         faults.append("--proxy: not an address such as http://proxy.example.org:3128 (http or https, no path), and not none")
-    elif parts.password and given.origin == "--proxy":
+    elif "@" in parts.netloc and given.origin == "--proxy":
         warnings.append("--proxy with a password can be read by every user of this machine: use MEDAGENT_PROXY or a file")
-    elif parts.password and given.file is not None:
+    elif "@" in parts.netloc and given.file is not None:
         warn_if_readable(given.file, warnings)
     return given.value
 
 
 def without_password(url: str) -> str:
-    """A proxy's address as it may be shown."""
+    """A proxy's address as it may be shown: without user and password, either of which may be the secret."""
     parts = _split(url)
     if parts is None or "@" not in parts.netloc:
         return url
-    user, colon, _ = parts.netloc.rpartition("@")[0].partition(":")
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{user}{':***' if colon else ''}@{host}"
+    return f"{parts.scheme}://***@{parts.netloc.rpartition('@')[2]}"
 
 
 def check_certificates(chosen: Chosen, faults: list[str], warnings: list[str]) -> None:
