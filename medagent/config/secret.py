@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +13,8 @@ CREDENTIAL = "medagent-client-secret"
 """Name of the systemd credential (systemd.exec, "LoadCredential=")."""
 
 
+_ACL = "system.posix_acl_access"
+"""The extended attribute that holds an access control list (acl(5))."""
 _FROM_SYSTEMD = f"systemd credential {CREDENTIAL}"
 
 
@@ -41,10 +45,9 @@ def find_secret(layers: Sequence[Layer], faults: list[str], warnings: list[str])
         if (named := layer.get("client_secret_file")) is not None and isinstance(named.value, Path):
             path = named.value
             secret = _read(path, faults)
-            if named.origin == _FROM_SYSTEMD:  # who may read that is systemd's to say, and by more than the mode
-                return Given(secret, _FROM_SYSTEMD)
             warn_if_readable(path, warnings)
-            return Given(secret, f"file {path}, named by {named.origin}")
+            by_systemd = named.origin == _FROM_SYSTEMD
+            return Given(secret, _FROM_SYSTEMD if by_systemd else f"file {path}, named by {named.origin}")
     return None
 
 
@@ -65,10 +68,12 @@ def _read(path: Path, faults: list[str]) -> str:
 def warn_if_readable(path: Path, warnings: list[str]) -> None:
     """Add a warning if other users can read a file that holds a secret; a file that cannot be looked at is not warned of."""
     try:
-        readable = path.stat().st_mode & 0o044
+        mode = path.stat().st_mode
     except OSError:
         return
-    if readable:
-        warning = f"{path} holds a secret and other users can read it: chmod 600 {path}"
-        if warning not in warnings:
-            warnings.append(warning)
+    with contextlib.suppress(OSError):  # of a file system that has none
+        if _ACL in os.listxattr(path):
+            mode &= ~0o040  # it is the list's mask, not what the group may do: so systemd gives credentials to a user
+    warning = f"{path} holds a secret and other users can read it: chmod 600 {path}"
+    if mode & 0o044 and warning not in warnings:
+        warnings.append(warning)
