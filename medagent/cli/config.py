@@ -96,12 +96,15 @@ def _print(shown: Any) -> None:
         return
     _table(f"In force: Agent {agent['name']} ({agent['id']}), status {agent['status']}", "setting", agent["settings"])
     for channel in agent["channels"]:
-        state = "" if channel["enabled"] else ", off"
+        barred = f", does not listen: {channel['barred']}" if channel["barred"] else ""
+        state = barred if channel["enabled"] else ", off"
         _table(f"Channel {channel['name']}, {channel['address']}{state}", "parameter", channel["parameters"])
 
 
 def _table(title: str, what: str, values: Any) -> None:
-    table(title, [what, "value", "from"], [[each["name"], _text(each["value"]), each["origin"]] for each in values])
+    if title:
+        typer.echo(title)  # a table would break it at its own width
+    table("", [what, "value", "from"], [[each["name"], _text(each["value"]), each["origin"]] for each in values])
 
 
 def _text(value: object) -> str | None:

@@ -62,9 +62,15 @@ def test_with_no_agent_to_ask(tmp_path: Path) -> None:
 
 
 async def test_of_a_running_agent(tmp_path: Path) -> None:
-    agent, endpoint, state = tmp_path / "agent.json", tmp_path / "endpoint.json", tmp_path / "state"
-    agent.write_text(json.dumps(agent_resource({"adt": "ep"}, {"batchSize": 50}, name="Ward 7")))
-    endpoint.write_text(json.dumps(endpoint_resource("ep", "mllp://127.0.0.1:0?enhanced=aa")))
+    agent, endpoint, state = tmp_path / "agent.json", tmp_path / "endpoints.json", tmp_path / "state"
+    agent.write_text(json.dumps(agent_resource({"adt": "ep", "lab": "barred", "old": "off"}, {"batchSize": 50}, name="Ward 7")))
+    endpoints = [
+        endpoint_resource("ep", "mllp://127.0.0.1:0?enhanced=aa"),
+        endpoint_resource("barred", "mllp://127.0.0.1:0?alow=10.1.0.0/16"),
+        endpoint_resource("off", "mllp://127.0.0.1:1", status="off"),
+    ]
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": each} for each in endpoints]}
+    endpoint.write_text(json.dumps(bundle))
     files = ("--agent", str(agent), "--agent", str(endpoint))
     async with AgentProcess(*files, "--state-dir", str(state), "--log-format", "json") as process:
         await process.logged("configured as")
@@ -80,5 +86,8 @@ async def test_of_a_running_agent(tmp_path: Path) -> None:
         assert {each["name"]: each["value"] for each in both.json["options"]}["log_format"] == "text"
         text = (await asyncio.to_thread(run_main, *arguments)).stdout
         assert "In force: Agent Ward 7" in text
-        assert "Channel adt, mllp://127.0.0.1:0" in text
+        titles = [line.strip() for line in text.splitlines() if line.startswith("Channel ")]
+        assert titles[0] == "Channel adt, mllp://127.0.0.1:0"
+        assert titles[1].startswith("Channel lab, mllp://127.0.0.1:0, does not listen: alow")
+        assert titles[2] == "Channel old, mllp://127.0.0.1:1, off"
         assert await process.stop() == 0

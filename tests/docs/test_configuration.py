@@ -63,7 +63,7 @@ def test_the_toml_file_works(folder: Path) -> None:
 
 
 def test_the_output_of_medagent_config_is_what_it_prints(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"MEDAGENT_LOG_LEVEL": "debug", "STATE_DIRECTORY": "/var/lib/medagent", "COLUMNS": "300"}.items():
+    for name, value in {"MEDAGENT_LOG_LEVEL": "debug", "STATE_DIRECTORY": "/var/lib/medagent", "COLUMNS": "1000"}.items():
         monkeypatch.setenv(name, value)
     done = run_main("config", "--config", str(folder / "medagent.toml"))
     assert done.exit_code == 0
