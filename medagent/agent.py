@@ -12,19 +12,17 @@ from medagent import __version__
 from medagent.admin import AdminServer
 from medagent.channel import Resynchronizable
 from medagent.config.bootstrap import Bootstrap
+from medagent.config.in_force import describe_agent, describe_start
 from medagent.config.model import AgentConfig
-from medagent.config.problems import Problem, Severity
-from medagent.configure import Loaded
-from medagent.errors import ChannelError, MedagentError, PluginError, QueueError
+from medagent.configuration import Configuration
+from medagent.errors import ChannelError, PluginError, QueueError
 from medagent.fhir.access import FhirAccess
-from medagent.loading import FIRST_RETRY, RETRY_CAP, Loader
+from medagent.loading import FIRST_RETRY, RETRY_CAP
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins, awaited
 from medagent.queue.base import QueueStore, StoreContext
 from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
-from medagent.reload.apply import Reload
-from medagent.reload.plan import make_plan
 from medagent.reload.watch import FileWatch
 from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
 from medagent.status import status_report
@@ -47,27 +45,29 @@ class Agent:
     def __init__(self, bootstrap: Bootstrap, plugins: Plugins | None = None) -> None:
         self.bootstrap = bootstrap
         self.plugins = plugins if plugins is not None else Plugins(blocked=bootstrap.blocked_plugins)
-        self.config: AgentConfig | None = None
-        """None until it is loaded."""
-        self.problems: list[Problem] = []
-        """What is wrong with the configuration in force."""
+        self.configuration: Configuration | None = None
+        """None until there is a queue."""
         self.pipeline: Pipeline | None = None
         """None until the configuration is loaded."""
-        self.waiting_for = "starting"
-        """Why it does not work yet; "" once it does."""
-        self.refused_reload: list[str] = []
-        """Why the last reload has changed nothing; empty if it is in force."""
-        self.last_changes = ""
-        """What the last reload that is in force has changed, in words."""
+        self.waiting_for = ""
+        """Why it does not work at the moment, if that is the queue's fault."""
         self.listening = asyncio.Event()
         """Set when the channels have been told to listen."""
         self._tasks = Tasks()
         self._work_tasks = Tasks()
         """What goes on while there is a pipeline."""
-        self._reloading = asyncio.Lock()
         self._statistics: asyncio.Task[None] | None = None
-        self._loader: Loader | None = None
         self._started_at = time.monotonic()
+
+    @property
+    def config(self) -> AgentConfig | None:
+        """In force; None until it is loaded."""
+        return self.configuration.config if self.configuration is not None else None
+
+    @property
+    def not_configured(self) -> str:
+        """Why it does not work by what the server, or the file, has; "" if it does."""
+        return self.configuration.missing if self.configuration is not None else "starting"
 
     @property
     def uptime(self) -> float:
@@ -94,6 +94,7 @@ class Agent:
             {
                 "stats": lambda _arguments: self.report(store),
                 "status": lambda _arguments: self._status(store),
+                "config": self._describe,
                 "resync": self._resync,
                 "reload": self._reload_now,
                 "hold": lambda arguments: _hold(store, arguments),
@@ -105,17 +106,15 @@ class Agent:
         try:
             last_seq = await store.open()
             await admin.start()
-            self._loader = Loader(server, self.plugins, access)
-            loaded = await _unless(stop, self._loader.until_loaded(self._wait_for))
-            if loaded is not None:
-                self._use(loaded)
+            configuration = self.configuration = Configuration(server, self.plugins, access)
+            await _unless(stop, configuration.load())
             if access is None:
                 log.warning("no FHIR server is given: messages are kept and not sent on; original mode will not be answered")
             delay = FIRST_RETRY
-            while self.config is not None and not stop.is_set():
+            while configuration.config is not None and not stop.is_set():
                 begun = time.monotonic()
                 try:
-                    await self._work(stop, self.config, store, last_seq, access)
+                    await self._work(stop, configuration, configuration.config, store, last_seq, access)
                 # what is read at the start of the work may be what is damaged
                 except Exception:
                     if not store.damage:
@@ -124,6 +123,8 @@ class Agent:
                 last_seq = await self._open_anew(stop, store, delay)
         finally:
             await self._tasks.cancel()
+            if self.configuration is not None:
+                await self.configuration.close()
             await admin.close()
             await store.close()
             if access is not None:
@@ -147,7 +148,13 @@ class Agent:
         return last_seq
 
     async def _work(
-        self, stop: asyncio.Event, config: AgentConfig, store: QueueStore, last_seq: int, access: FhirAccess | None
+        self,
+        stop: asyncio.Event,
+        configuration: Configuration,
+        config: AgentConfig,
+        store: QueueStore,
+        last_seq: int,
+        access: FhirAccess | None,
     ) -> None:
         pipeline = self.pipeline = Pipeline(
             self.bootstrap,
@@ -165,6 +172,7 @@ class Agent:
             self.waiting_for = ""
             self.listening.set()
             self._work_tasks.spawn(self._watch_files(), "watch of the configuration's files")
+            self._work_tasks.spawn(self._follow(pipeline, configuration), "configuration of the server")
             self._log_statistics(store)
             await _unless(stop, _true_after(pipeline.damaged.wait()))
         finally:
@@ -183,60 +191,37 @@ class Agent:
             raise PluginError(f"no plugin offers a queue store for {url}")
         return store
 
-    def _wait_for(self, reason: str) -> None:
-        self.waiting_for = reason
-
-    def _use(self, loaded: Loaded) -> None:
-        self.problems = loaded.problems
-        for problem in self.problems:
-            log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.INFO, "configuration: %s", problem)
-        log.info("configured as %s with %d channel(s)", loaded.config.name, len(loaded.config.channels))
-        self.config = loaded.config
-
     async def reload(self) -> list[str]:
         """Read the configuration again and bring it into force; returns all that keeps it from that, and then nothing has
         changed."""
-        return await asyncio.shield(self._work_tasks.spawn(self._reload_in_turn(), "reload"))
-
-    async def _reload_now(self, _arguments: Mapping[str, object]) -> Report:
-        problems = await self.reload()
-        return {"problems": problems, "changes": "" if problems else self.last_changes}
+        return await asyncio.shield(self._work_tasks.spawn(self._reload(), "reload"))
 
     def reload_soon(self, why: str) -> None:
         """The same in the background; the log says how it ended."""
         log.info("%s: reloading the configuration", why)
-        self._work_tasks.spawn(self._reload_in_turn(), "reload")
-
-    async def _reload_in_turn(self) -> list[str]:
-        async with self._reloading:
-            self.refused_reload = await self._reload()
-        for reason in self.refused_reload:
-            log.error("the reload changes nothing: %s", reason)
-        return self.refused_reload
+        self._work_tasks.spawn(self._reload(), "reload")
 
     async def _reload(self) -> list[str]:
-        pipeline, loader, old = self.pipeline, self._loader, self.config
-        if pipeline is None or loader is None or old is None:
-            return [self.waiting_for]
-        try:
-            loaded = await loader.once()
-        except MedagentError as error:
-            return [f"the configuration cannot be loaded: {error}"]
-        new = loaded.config
-        if new.agent_id != old.agent_id:
-            return [f"this is Agent/{old.agent_id}, and not Agent/{new.agent_id}: restart it to run as another"]
-        if loaded.lacking or (new.strict_validation and loaded.faults):
-            return loaded.faults
-        plan = make_plan(old, new)
-        if plan and (problems := await Reload(pipeline, new, plan).apply()):
-            return problems
-        self._use(loaded)
-        self.last_changes = str(plan)
-        log.info("reloaded: %s", plan)
-        if "log_stats_freq_secs" in plan.settings:
-            self._log_statistics(pipeline.store)
+        pipeline, configuration = self.pipeline, self.configuration
+        if pipeline is None or configuration is None:
+            return [f"the agent does not work yet: {self.waiting_for or self.not_configured}"]
+        if not (problems := await configuration.reload(pipeline)):
+            await self._reloaded()
+        return problems
+
+    async def _reload_now(self, _arguments: Mapping[str, object]) -> Report:
+        problems = await self.reload()
+        return {"problems": problems, "changes": self.configuration.changes if self.configuration and not problems else ""}
+
+    async def _follow(self, pipeline: Pipeline, configuration: Configuration) -> None:
+        if configuration.saved_at is not None:
+            await configuration.follow(pipeline)
+            await self._reloaded()
+
+    async def _reloaded(self) -> None:
+        if self.pipeline is not None:
+            self._log_statistics(self.pipeline.store)
         await self._call_all("medagent_reloaded")
-        return []
 
     async def _watch_files(self) -> None:
         watch = FileWatch(self.bootstrap.agent_files)
@@ -302,6 +287,11 @@ class Agent:
         if not isinstance(channel, Resynchronizable):
             raise ChannelError(f"channel {name} knows no sequence numbers")
         await channel.resync(expected, link)
+
+    async def _describe(self, _arguments: Mapping[str, object]) -> dict[str, object]:
+        """What it was started with, and the Agent's settings and channels in force; `agent` is null until they are loaded."""
+        agent = describe_agent(self.config, self.plugins.registry) if self.config is not None else None
+        return describe_start(self.bootstrap) | {"agent": agent}
 
     async def _status(self, store: QueueStore) -> Report:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,15 @@ from medagent.report import Report
 
 if TYPE_CHECKING:
     from medagent.agent import Agent
+    from medagent.configuration import Configuration
+
+
+def _about(configuration: Configuration) -> list[str]:
+    reasons = [f"the last reload has changed nothing: {reason}" for reason in configuration.refused]
+    if configuration.saved_at is not None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(configuration.saved_at))
+        reasons.append(f"the configuration kept since {since} is used")
+    return reasons
 
 
 def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Report:
@@ -19,12 +29,15 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
 
     `of_queue`: why the queue is not well.
     """
-    problems = [str(problem) for problem in agent.problems if problem.severity is Severity.ERROR and not problem.passing]
-    reasons = [agent.waiting_for] if agent.waiting_for else []
+    configuration = agent.configuration
+    found = configuration.problems if configuration is not None else []
+    problems = [str(problem) for problem in found if problem.severity is Severity.ERROR and not problem.passing]
+    reasons = [reason for reason in (agent.waiting_for, agent.not_configured) if reason]
     reasons += [f"plugin {info.name}: {info.error}" for info in agent.plugins.infos if info.error]
     reasons += [f"queue: {reason}" for reason in of_queue]
     reasons += [f"configuration: {problem}" for problem in problems]
-    reasons += [f"the last reload has changed nothing: {reason}" for reason in agent.refused_reload]
+    if configuration is not None:
+        reasons += _about(configuration)
     report: Report = {
         "version": __version__,
         "pid": os.getpid(),

@@ -9,12 +9,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from medagent.config.bootstrap import Bootstrap, Flags, resolve
+from medagent.cli import options
+from medagent.config.bootstrap import Bootstrap, resolve
+from medagent.config.options import Flags
 
 log = logging.getLogger(__name__)
 
@@ -28,47 +28,55 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    base_url: Annotated[str | None, typer.Option(help="The FHIR server, such as https://fhir.example.org/.")] = None,
-    client_id: Annotated[str | None, typer.Option(help="The OAuth2 client of this agent.")] = None,
-    client_secret: Annotated[
-        str | None, typer.Option(help="Its secret. Others can read it in the process list: rather use the file.")
-    ] = None,
-    client_secret_file: Annotated[Path | None, typer.Option(help="A file with the secret.")] = None,
-    agent_id: Annotated[str | None, typer.Option(help="The id of the Agent resource.")] = None,
-    agent: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file with the Agent, or a Bundle of Agent and Endpoints, instead of the server's. Repeatable."),
-    ] = None,
-    properties: Annotated[Path | None, typer.Option(help="A file of Medplum's form: agent.properties.")] = None,
-    state_dir: Annotated[Path | None, typer.Option(help="Folder of the queue, its lock and the admin socket.")] = None,
-    bind: Annotated[str | None, typer.Option(help="`any`: listen on all interfaces, whatever host an Endpoint names.")] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with 75 if another agent holds the queue.")] = False,
-    log_level: Annotated[str | None, typer.Option(help="debug, info (default), warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="text (default) or json.")] = None,
+    base_url: options.BaseUrl = None,
+    client_id: options.ClientId = None,
+    client_secret: options.ClientSecret = None,
+    client_secret_file: options.ClientSecretFile = None,
+    agent_id: options.AgentId = None,
+    agent: options.AgentFiles = None,
+    ca_file: options.CaFile = None,
+    client_cert_file: options.ClientCertFile = None,
+    client_key_file: options.ClientKeyFile = None,
+    proxy: options.Proxy = None,
+    properties: options.Properties = None,
+    config: options.Config = None,
+    state_dir: options.StateDir = None,
+    bind: options.Bind = None,
+    no_wait: options.NoWait = None,
+    log_level: options.LogLevel = None,
+    log_format: options.LogFormat = None,
+    block_plugins: options.BlockPlugins = None,
 ) -> None:
     """Run the agent until SIGTERM or SIGINT. SIGHUP has it read its configuration again.
 
-    Every option can be given in the environment instead: MEDAGENT_BASE_URL, MEDAGENT_CLIENT_ID, MEDAGENT_CLIENT_SECRET,
-    MEDAGENT_CLIENT_SECRET_FILE, MEDAGENT_AGENT_ID and so on.
+    Every option can be given in the environment instead, as MEDAGENT_BASE_URL and so on, or in the files that --properties
+    and --config name. An option counts before the environment, that before the files. See `medagent config`.
 
     Example: medagent run --base-url https://fhir.example.org/ --client-id 7f3c --client-secret-file secret --agent-id 3a3c
 
     Without a server, to try a configuration: medagent run --agent agent.json --state-dir /tmp/medagent
     """
     flags = Flags(
+        properties=properties,
+        config=config,
         base_url=base_url,
         client_id=client_id,
         client_secret=client_secret,
         client_secret_file=client_secret_file,
         agent_id=agent_id,
-        agent_files=tuple(agent or ()),
+        agent=tuple(agent or ()),
+        ca_file=ca_file,
+        client_cert_file=client_cert_file,
+        client_key_file=client_key_file,
+        proxy=proxy,
         state_dir=state_dir,
         bind=bind,
+        no_wait=no_wait,
         log_level=log_level,
         log_format=log_format,
-        no_wait=no_wait,
+        block_plugins=tuple(block_plugins or ()),
     )
-    bootstrap = resolve(flags, os.environ, properties)
+    bootstrap = resolve(flags, os.environ)
 
     from medagent import failpoints, logs
 

@@ -31,6 +31,8 @@ class ParsedSettings:
 
     values: dict[str, Value] = field(default_factory=dict)
     """Every known setting that is set or has a default, by name."""
+    given: dict[str, Value] = field(default_factory=dict)
+    """Those of them that the Agent gives, without fault."""
     # decoded JSON, of which only what is checked here is known
     sound: list[Mapping[str, Any]] = field(default_factory=list)
     """The entries without fault."""
@@ -41,7 +43,7 @@ class ParsedSettings:
 def parse_settings(raw: Any, registry: Registry) -> ParsedSettings:
     """Read Agent.setting (None if it is absent). A faulty entry is set aside, and the default is used."""
     parsed = ParsedSettings()
-    given: dict[str, Value] = {}
+    given = parsed.given
     first: dict[str, str] = {}  # where a name stands first: that entry counts, even if it is faulty
     faulty: list[tuple[Problem, Setting | None]] = []
     if raw is not None and not isinstance(raw, list):

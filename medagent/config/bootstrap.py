@@ -1,43 +1,26 @@
-"""What an agent must know before it can read its Agent resource: flags > environment > properties file > defaults."""
+"""What an agent must know before it can read its Agent resource, put together from all sources and checked."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from types import MappingProxyType
 
 import platformdirs
 
-from medagent.config.properties import Properties, read_properties
-from medagent.config.secret import find_secret
+from medagent.config.link import check_base_url, check_certificates, check_proxy, check_readable
+from medagent.config.options import OPTIONS, Chosen, Flags, Given, Layer, from_environ, from_flags, from_properties
+from medagent.config.secret import CREDENTIAL, find_secret, from_credentials
+from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
-_LEVEL_ALIASES = {"warn": "warning"}  # as Medplum's agent spells it
+_LEVEL_ALIASES = {"warn": "warning", "none": "error"}  # as Medplum's agent spells them; errors are never silenced
 _FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # https://hl7.org/fhir/R4B/datatypes.html#id
-
-
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """The command line, None or empty where a flag is absent."""
-
-    base_url: str | None = None
-    client_id: str | None = None
-    client_secret: str | None = field(default=None, repr=False)
-    client_secret_file: Path | None = None
-    agent_id: str | None = None
-    agent_files: tuple[Path, ...] = ()
-    state_dir: Path | None = None
-    bind: str | None = None
-    log_level: str | None = None
-    log_format: str | None = None
-    no_wait: bool = False
-    blocked_plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +35,14 @@ class Bootstrap:
     """An Agent's id, not a reference; "" if the files name it."""
     agent_files: tuple[Path, ...] = ()
     """Files with an Agent, Endpoints or a Bundle of them; empty if the server has them."""
+    ca_file: Path | None = None
+    """CA certificates, PEM, that the server's must come from; None for those of the system."""
+    client_cert_file: Path | None = None
+    """The agent's own certificate for the server, PEM, its key with it unless `client_key_file` has it."""
+    client_key_file: Path | None = None
+    proxy: str = field(default="", repr=False)
+    """Address of the HTTP proxy to the server, perhaps with a password; "" for what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say,
+    `none` for none."""
     state_dir: Path = Path()
     """Folder of queue, lock, snapshot and admin socket."""
     bind_any: bool = False
@@ -66,45 +57,86 @@ class Bootstrap:
     """Names of plugins that are not to be loaded."""
     warnings: tuple[str, ...] = ()
     """What the operator should hear about; no secrets."""
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Who gave each option, by its name in `OPTIONS`; those not there have their default."""
 
 
-def resolve(flags: Flags, environ: Mapping[str, str], properties_file: Path | None = None) -> Bootstrap:
-    """Put the sources together. Raises `ConfigError` that lists everything missing or unusable at once."""
-    path = properties_file or (Path(environ["MEDAGENT_PROPERTIES"]) if environ.get("MEDAGENT_PROPERTIES") else None)
-    properties = read_properties(path) if path else Properties({})
-    warnings = list(properties.notes)
+def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
+    """Put the sources together: flags > environment > systemd credential > properties file > TOML file > defaults.
+
+    Raises `ConfigError` that lists everything missing or unusable at once.
+    """
     faults: list[str] = []
-    given = properties.values
-
-    base_url = _base_url(flags.base_url or environ.get("MEDAGENT_BASE_URL") or given.get("baseUrl", ""), faults, warnings)
-    client_id = flags.client_id or environ.get("MEDAGENT_CLIENT_ID") or given.get("clientId", "")
-    client_secret = find_secret(flags.client_secret, flags.client_secret_file, environ, given, path, faults, warnings)
-    agent_id = _agent_id(flags.agent_id or environ.get("MEDAGENT_AGENT_ID") or given.get("agentId", ""), faults)
-    agent_files = flags.agent_files or _paths(environ.get("MEDAGENT_AGENT", ""))
-    faults += _missing(base_url, client_id, client_secret, agent_id, agent_files)
+    warnings: list[str] = []
+    layers = _layers(flags, environ, faults, warnings)
+    chosen = Chosen(layers)
+    base_url = check_base_url(chosen.text("base_url"), faults, warnings)
+    secret = find_secret(layers, faults, warnings)
+    agent_files, client_id = chosen.paths("agent"), chosen.text("client_id")
+    agent_id = _agent_id(chosen.text("agent_id"), faults)
+    if len(layers) == SOURCES:  # else what is missing may stand in the file that could not be read
+        faults += _missing(base_url, client_id, secret, agent_id, agent_files)
     if agent_files and client_id and not base_url:
         warnings.append("a client is given without --base-url: nothing is sent to a server")
-
-    level = (flags.log_level or environ.get("MEDAGENT_LOG_LEVEL") or given.get("logLevel") or "info").lower()
-    log_format = (flags.log_format or environ.get("MEDAGENT_LOG_FORMAT") or "text").lower()
-    bind = flags.bind or environ.get("MEDAGENT_BIND") or ""
+    for file in agent_files:
+        check_readable("--agent", file, faults)
+    check_certificates(chosen, faults, warnings)
+    level = chosen.text("log_level").lower() or "info"
     bootstrap = Bootstrap(
         base_url=base_url,
         client_id=client_id,
-        client_secret=client_secret or "",
+        client_secret=str(secret.value) if secret is not None else "",
         agent_id=agent_id,
         agent_files=agent_files,
-        state_dir=flags.state_dir or default_state_dir(environ),
-        bind_any=_choice("--bind", bind, ("", "any"), faults) == "any",
+        ca_file=chosen.path("ca_file"),
+        client_cert_file=chosen.path("client_cert_file"),
+        client_key_file=chosen.path("client_key_file"),
+        proxy=check_proxy(chosen.given.get("proxy"), faults, warnings),
+        state_dir=chosen.path("state_dir") or default_state_dir(environ),
+        bind_any=_choice("--bind", chosen.text("bind"), ("", "any"), faults) == "any",
         log_level=_choice("--log-level", _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
-        log_format=_choice("--log-format", log_format, LOG_FORMATS, faults),
-        wait=not flags.no_wait,
-        blocked_plugins=flags.blocked_plugins or tuple(environ.get("MEDAGENT_BLOCK_PLUGINS", "").replace(",", " ").split()),
+        log_format=_choice("--log-format", chosen.text("log_format").lower() or "text", LOG_FORMATS, faults),
+        wait=not chosen.switch("no_wait"),
+        blocked_plugins=chosen.names("block_plugins"),
         warnings=tuple(warnings),
+        origins=MappingProxyType(_origins(chosen, secret, environ)),
     )
     if faults:
-        raise ConfigError("the agent cannot start:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
     return bootstrap
+
+
+SOURCES = 5
+"""Flags, environment, systemd credentials, properties file, TOML file: what an earlier one gives counts."""
+
+
+def _layers(flags: Flags, environ: Mapping[str, str], faults: list[str], warnings: list[str]) -> list[Layer]:
+    """One for each source; a file that cannot be read is a fault and left out."""
+    layers = [from_flags(flags), from_environ(environ, faults), from_credentials(environ)]
+    properties = flags.properties or _path(environ.get("MEDAGENT_PROPERTIES"))
+    toml = flags.config or _path(environ.get("MEDAGENT_CONFIG"))
+    try:
+        layers.append(from_properties(properties, warnings) if properties else {})
+    except ConfigError as error:
+        faults.append(str(error))
+    try:
+        layers.append(read_toml(toml, faults) if toml else {})
+    except ConfigError as error:
+        faults.append(str(error))
+    return layers
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _origins(chosen: Chosen, secret: Given | None, environ: Mapping[str, str]) -> dict[str, str]:
+    origins = {name: given.origin for name, given in chosen.given.items()}
+    if secret is not None:
+        origins["client_secret"] = secret.origin
+    if "state_dir" not in origins and environ.get("STATE_DIRECTORY"):
+        origins["state_dir"] = "STATE_DIRECTORY"
+    return origins
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
@@ -114,10 +146,6 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     if environ.get("STATE_DIRECTORY"):  # several are separated by colons (systemd.exec, "RuntimeDirectory=")
         return Path(environ["STATE_DIRECTORY"].split(":")[0])
     return Path("/var/lib/medagent") if os.geteuid() == 0 else platformdirs.user_state_path("medagent")
-
-
-def _paths(value: str) -> tuple[Path, ...]:
-    return tuple(Path(part) for part in value.split(os.pathsep) if part)
 
 
 def _choice(flag: str, value: str, choices: tuple[str, ...], faults: list[str]) -> str:
@@ -133,48 +161,26 @@ def _agent_id(value: str, faults: list[str]) -> str:
     return agent_id
 
 
-def _base_url(value: str, faults: list[str], warnings: list[str]) -> str:
-    if not value:
-        return ""
-    try:
-        parts = urlsplit(value)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or parts.username:
-        faults.append("--base-url: not an address such as https://fhir.example.org/ (http or https, no query, no password)")
-        return value
-    if parts.scheme == "http" and not _is_loopback(host):
-        warnings.append(f"--base-url: http to {host} is not encrypted; messages and credentials can be read on the way")
-    return value if value.endswith("/") else value + "/"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _missing(
-    base_url: str, client_id: str, client_secret: str | None, agent_id: str, agent_files: tuple[Path, ...]
-) -> list[str]:
+def _missing(base_url: str, client_id: str, secret: Given | None, agent_id: str, agent_files: tuple[Path, ...]) -> list[str]:
     """One line for each missing piece, with every way to give it."""
     if agent_files and not base_url:
         return []
     missing = []
     if not base_url:
-        missing.append(
-            "no server: give --base-url, MEDAGENT_BASE_URL or baseUrl in a properties file, or --agent FILE to run without one"
-        )
+        missing.append(f"no server: give {_ways('base_url')}; or --agent FILE to run without one")
     if not client_id:
-        missing.append("no client: give --client-id, MEDAGENT_CLIENT_ID or clientId in a properties file")
-    if client_secret is None:
+        missing.append(f"no client: give {_ways('client_id')}")
+    if secret is None:
         missing.append(
-            "no client secret: give --client-secret-file, MEDAGENT_CLIENT_SECRET_FILE, MEDAGENT_CLIENT_SECRET,"
-            " clientSecret in a properties file, or --client-secret"
+            f"no client secret: give {_ways('client_secret_file')}, the systemd credential {CREDENTIAL}, or the secret itself"
+            f" by {_ways('client_secret')}"
         )
     if not agent_id and not agent_files:
-        missing.append("no agent: give --agent-id, MEDAGENT_AGENT_ID or agentId in a properties file, or --agent FILE")
+        missing.append(f"no agent: give {_ways('agent_id')}; or --agent FILE")
     return missing
+
+
+def _ways(name: str) -> str:
+    option = OPTIONS[name]
+    in_properties = f"{option.properties} in a properties file, " if option.properties else ""
+    return f"{option.flag}, {option.variable}, {in_properties}{name} in a TOML file"

@@ -47,7 +47,13 @@ def build(
     status = _status(code, problems)
     retry, retry_problems = _retry(settings.values)
     problems += settings.problems + retry_problems + channels.problems
-    config = replace(_config(settings.values, agent_id, name), status=status, retry=retry, channels=tuple(channels.channels))
+    config = replace(
+        _config(settings.values, agent_id, name),
+        status=status,
+        retry=retry,
+        given=frozenset(settings.given),
+        channels=tuple(channels.channels),
+    )
     return config, list(dict.fromkeys(problems))  # two channels on one Endpoint find its problems twice
 
 

@@ -34,7 +34,7 @@ def parse_channels(source: Source, rules: EndpointRules) -> ParsedChannels:
     ports: dict[int, str] = {}
     for index, entry in enumerate(raw if isinstance(raw, list) else []):
         where = f"Agent.channel[{index}]"
-        faults = _faults(entry, where)
+        faults = entry_faults(entry, where)
         if not faults:
             parsed.sound.append(entry)
         name = entry.get("name") if isinstance(entry, dict) else None
@@ -77,7 +77,7 @@ def _reference(entry: Any) -> str | None:
     return reference if isinstance(reference, str) and reference else None
 
 
-def _faults(entry: Any, where: str) -> list[Problem]:
+def entry_faults(entry: Any, where: str) -> list[Problem]:
     """What is wrong with the entry itself; such a channel does not run."""
     if not isinstance(entry, dict):
         return [Problem(where, f"an object with name, endpoint and target is expected, found {show(entry)}")]

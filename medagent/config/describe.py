@@ -18,6 +18,7 @@ def describe(config: AgentConfig) -> dict[str, object]:
         "retry": asdict(config.retry),
         "backlog": asdict(config.backlog),
         "settings": dict(config.settings),
+        "given": sorted(config.given),
         "channels": [_describe_channel(channel) for channel in config.channels],
     }
 

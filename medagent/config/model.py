@@ -144,6 +144,8 @@ class AgentConfig:
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     settings: Mapping[str, Value] = field(default_factory=lambda: _EMPTY)
     """Every known setting by its name, defaults filled in: where a plugin finds its own."""
+    given: frozenset[str] = frozenset()
+    """Names of those that the Agent gives."""
     channels: tuple[ChannelConfig, ...] = ()
 
     @property

@@ -1,46 +1,59 @@
-"""Where the client secret comes from."""
+"""Where the client secret comes from: a flag, the environment, a systemd credential or a file, never the Agent resource."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medagent.config.options import Given, Layer
 
-def find_secret(
-    flag: str | None,
-    flag_file: Path | None,
-    environ: Mapping[str, str],
-    properties: Mapping[str, str],
-    properties_path: Path | None,
-    faults: list[str],
-    warnings: list[str],
-) -> str | None:
-    """The secret; None if it is given nowhere, "" if what is given is unusable, which is then among the faults.
+CREDENTIAL = "medagent-client-secret"
+"""Name of the systemd credential (systemd.exec, "LoadCredential=")."""
 
-    Adds to `warnings` where other users of the machine could read it.
+
+_ACL = "system.posix_acl_access"
+"""The extended attribute that holds an access control list (acl(5))."""
+_FROM_SYSTEMD = f"systemd credential {CREDENTIAL}"
+
+
+def from_credentials(environ: Mapping[str, str]) -> Layer:
+    """What systemd has loaded for the service; nothing if there is no such credential."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder or not (path := Path(folder, CREDENTIAL)).exists():
+        return {}
+    return {"client_secret_file": Given(path, _FROM_SYSTEMD)}
+
+
+def find_secret(layers: Sequence[Layer], faults: list[str], warnings: list[str]) -> Given | None:
+    """The secret of the first layer that has one, itself before its file; None if none has.
+
+    What is given and unusable is among the faults, and its value "". Adds to `warnings` where other users of this machine
+    could read it.
     """
-    if flag:
-        warnings.append(
-            "--client-secret on the command line can be read by every user of this machine:"
-            " use --client-secret-file or MEDAGENT_CLIENT_SECRET"
-        )
-        return flag
-    if flag_file:
-        return _read(flag_file, faults, warnings)
-    if environ.get("MEDAGENT_CLIENT_SECRET"):
-        return environ["MEDAGENT_CLIENT_SECRET"]
-    if environ.get("MEDAGENT_CLIENT_SECRET_FILE"):
-        return _read(Path(environ["MEDAGENT_CLIENT_SECRET_FILE"]), faults, warnings)
-    if properties_path and properties.get("clientSecret"):
-        _warn_if_readable(properties_path, warnings)
-        return properties["clientSecret"]
+    for layer in layers:
+        if (given := layer.get("client_secret")) is not None:
+            if given.origin == "--client-secret":
+                warnings.append(
+                    "--client-secret on the command line can be read by every user of this machine:"
+                    " use --client-secret-file or MEDAGENT_CLIENT_SECRET"
+                )
+            elif given.file is not None:
+                warn_if_readable(given.file, warnings)
+            return given
+        if (named := layer.get("client_secret_file")) is not None and isinstance(named.value, Path):
+            path = named.value
+            secret = _read(path, faults)
+            warn_if_readable(path, warnings)
+            by_systemd = named.origin == _FROM_SYSTEMD
+            return Given(secret, _FROM_SYSTEMD if by_systemd else f"file {path}, named by {named.origin}")
     return None
 
 
-def _read(path: Path, faults: list[str], warnings: list[str]) -> str:
+def _read(path: Path, faults: list[str]) -> str:
     try:
         secret = path.read_text(encoding="utf-8-sig").strip()
-        _warn_if_readable(path, warnings)
     except OSError as error:
         faults.append(f"client secret file {path}: {error.strerror}")
         return ""
@@ -52,6 +65,15 @@ def _read(path: Path, faults: list[str], warnings: list[str]) -> str:
     return secret
 
 
-def _warn_if_readable(path: Path, warnings: list[str]) -> None:
-    if path.stat().st_mode & 0o044:
-        warnings.append(f"{path} holds a secret and other users can read it: chmod 600 {path}")
+def warn_if_readable(path: Path, warnings: list[str]) -> None:
+    """Add a warning if other users can read a file that holds a secret; a file that cannot be looked at is not warned of."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    with contextlib.suppress(OSError):  # of a file system that has none
+        if _ACL in os.listxattr(path):
+            mode &= ~0o040  # it is the list's mask, not what the group may do: so systemd gives credentials to a user
+    warning = f"{path} holds a secret and other users can read it: chmod 600 {path}"
+    if mode & 0o044 and warning not in warnings:
+        warnings.append(warning)

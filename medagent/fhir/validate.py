@@ -54,7 +54,10 @@ def _validate(model: type[FHIRAbstractModel], raw: Mapping[str, Any]) -> list[Fi
     except RecursionError:
         return [("", "nested too deeply")]
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
+        try:
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+        except UnicodeError:  # JSON can hold half a surrogate pair, and pydantic cannot tell of it
+            return [("", "a text is not Unicode")]
         return [(_path(detail["loc"]), _message(detail["type"], detail["msg"])) for detail in details]
     # fhir.resources meets some JSON that is no FHIR with errors of its own code, such as a number where it wants a text
     except Exception as error:  # noqa: BLE001  as said above

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medagent.errors import QueueError, QueueHeld
-from medagent.queue.folders import make_folder
+from medagent.folders import make_folder
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from medagent.config.model import AgentConfig, ChannelConfig
 
@@ -72,18 +72,23 @@ def make_plan(old: AgentConfig, new: AgentConfig) -> Plan:
     for name in [*before, *(name for name in after if name not in before)]:
         was, will = before.get(name), after.get(name)
         change = ChannelChange(name, was, will, _listens(old, was), _listens(new, will))
-        if was != will or change.listened != change.listens:
+        if _meaning(was) != _meaning(will) or change.listened != change.listens:
             changes.append(change)
     settings = tuple(
         field.name
         for field in fields(AgentConfig)
-        if field.name != "channels" and getattr(old, field.name) != getattr(new, field.name)
+        if field.name not in ("channels", "given") and getattr(old, field.name) != getattr(new, field.name)
     )
     return Plan(tuple(changes), settings)
 
 
 def _listens(config: AgentConfig, channel: ChannelConfig | None) -> bool:
     return channel is not None and config.off_reason(channel) == "" and not channel.barred
+
+
+def _meaning(channel: ChannelConfig | None) -> ChannelConfig | None:
+    """Without how the address is spelled, which says nothing that is not in the other fields."""
+    return replace(channel, address="") if channel is not None else None
 
 
 def _place(channel: ChannelConfig | None) -> tuple[str, str, int] | None:

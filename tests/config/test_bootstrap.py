@@ -1,13 +1,19 @@
-"""Flags > environment > properties file > defaults, and everything missing said at once."""
+"""Flags > environment > systemd credential > properties file > TOML file > defaults; everything wrong is said at once."""
 
 from __future__ import annotations
 
+import os
+import stat
+import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from medagent.config.bootstrap import Bootstrap, Flags, default_state_dir, resolve
+from medagent.config.bootstrap import Bootstrap, default_state_dir, resolve
+from medagent.config.options import OPTIONS, Flags, Kind, Option
+from medagent.config.secret import CREDENTIAL
 from medagent.errors import ConfigError
 
 SERVER = {
@@ -35,7 +41,7 @@ def test_the_environment_is_enough() -> None:
 
 
 def test_a_properties_file_is_enough(properties: Path) -> None:
-    bootstrap = resolve(Flags(), {}, properties)
+    bootstrap = resolve(Flags(properties=properties), {})
     assert bootstrap.base_url == "https://file.example.org/"
     assert (bootstrap.client_secret, bootstrap.agent_id, bootstrap.log_level) == ("f=s", "f-agent", "warning")
     assert resolve(Flags(), {"MEDAGENT_PROPERTIES": str(properties)}) == bootstrap
@@ -43,27 +49,146 @@ def test_a_properties_file_is_enough(properties: Path) -> None:
 
 def test_precedence(properties: Path) -> None:
     environ = {"MEDAGENT_CLIENT_ID": "env-client", "MEDAGENT_LOG_LEVEL": "ERROR"}
-    bootstrap = resolve(Flags(log_level="debug", agent_id="Agent/flag-agent"), environ, properties)
+    bootstrap = resolve(Flags(properties=properties, log_level="debug", agent_id="Agent/flag-agent"), environ)
     assert (bootstrap.log_level, bootstrap.agent_id) == ("debug", "flag-agent")
     assert bootstrap.client_id == "env-client"
     assert bootstrap.base_url == "https://file.example.org/"
 
 
+VALUES = {"base_url": "https://x.example.org/", "log_level": "error", "log_format": "json", "bind": "any", "proxy": "none"}
+"""Of options that do not take any text."""
+
+
+def private(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
 @pytest.mark.parametrize(
-    ("field", "variable"),
-    [
-        ("client_id", "MEDAGENT_CLIENT_ID"),
-        ("client_secret", "MEDAGENT_CLIENT_SECRET"),
-        ("agent_id", "MEDAGENT_AGENT_ID"),
-        ("log_level", "MEDAGENT_LOG_LEVEL"),
-    ],
+    "option", [each for each in OPTIONS.values() if each.name != "client_secret_file"], ids=lambda each: each.name
 )
-def test_each_value_by_precedence(properties: Path, field: str, variable: str) -> None:
-    file = getattr(resolve(Flags(), {}, properties), field)
-    environment = getattr(resolve(Flags(), {variable: "error"}, properties), field)
-    flag = getattr(resolve(replace(Flags(), **{field: "debug"}), {variable: "error"}, properties), field)
-    assert (environment, flag) == ("error", "debug")
-    assert file not in ("error", "debug", "", "info")
+def test_each_option_is_taken_from_the_first_source_that_has_it(tmp_path: Path, option: Option) -> None:
+    file = private(tmp_path / "file", "x")
+    flag, text, toml_value = {
+        Kind.TEXT: (VALUES.get(option.name, "x"), VALUES.get(option.name, "x"), f'"{VALUES.get(option.name, "x")}"'),
+        Kind.PATH: (file, str(file), f'"{file}"'),
+        Kind.PATHS: ((file,), str(file), f'["{file}"]'),
+        Kind.NAMES: (("x",), "x", '["x"]'),
+        Kind.SWITCH: (True, "true", "true"),
+    }[option.kind]
+    needed = {name: value for name, value in NEEDED.items() if name != option.name}
+    if option.name == "client_key_file":
+        needed["client_cert_file"] = str(file)
+    toml = private(
+        tmp_path / "medagent.toml",
+        "".join(f'{name} = "{value}"\n' for name, value in needed.items()) + f"{option.name} = {toml_value}\n",
+    )
+    properties = private(tmp_path / "agent.properties", f"{option.properties}={text}\n" if option.properties else "")
+    flags = Flags(config=toml)
+    environ: dict[str, str] = {}
+    origins = [resolve(flags, environ).origins[option.name]]
+    flags = replace(flags, properties=properties)
+    origins.append(resolve(flags, environ).origins[option.name])
+    environ = {option.variable: text}
+    origins.append(resolve(flags, environ).origins[option.name])
+    by_name: dict[str, Any] = {option.name: flag}  # of the type of that flag
+    flags = replace(flags, **by_name)
+    origins.append(resolve(flags, environ).origins[option.name])
+    in_toml = f"{toml}: {option.name}"
+    in_properties = f"{properties}: {option.properties}" if option.properties else in_toml
+    assert origins == [in_toml, in_properties, option.variable, option.flag]
+
+
+NEEDED = {"base_url": "https://toml.example.org/", "client_id": "c", "client_secret": "s", "agent_id": "a"}
+
+
+def test_the_secret_is_taken_from_the_first_source_that_has_it(tmp_path: Path) -> None:
+    toml = private(
+        tmp_path / "medagent.toml",
+        "".join(f'{name} = "{value}"\n' for name, value in NEEDED.items() if name != "client_secret")
+        + 'client_secret_file = "toml-secret"\n',
+    )
+    files = {name: private(tmp_path / name, f"from {name}\n") for name in ("toml-secret", "env-secret", "flag-secret")}
+    properties = private(tmp_path / "agent.properties", "clientSecret=from properties")
+    private(tmp_path / CREDENTIAL, "from systemd")
+    flags, environ = Flags(config=toml), {"CREDENTIALS_DIRECTORY": str(tmp_path / "nothing")}
+    found = [resolve(flags, environ)]
+    flags = replace(flags, properties=properties)
+    found.append(resolve(flags, environ))
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    found.append(resolve(flags, environ))
+    environ["MEDAGENT_CLIENT_SECRET_FILE"] = str(files["env-secret"])
+    found.append(resolve(flags, environ))
+    environ["MEDAGENT_CLIENT_SECRET"] = "from the environment"
+    found.append(resolve(flags, environ))
+    flags = replace(flags, client_secret_file=files["flag-secret"])
+    found.append(resolve(flags, environ))
+    assert [(each.client_secret, each.origins["client_secret"], each.warnings) for each in found] == [
+        ("from toml-secret", f"file {files['toml-secret']}, named by {toml}: client_secret_file", ()),
+        ("from properties", f"{properties}: clientSecret", ()),
+        ("from systemd", f"systemd credential {CREDENTIAL}", ()),
+        ("from env-secret", f"file {files['env-secret']}, named by MEDAGENT_CLIENT_SECRET_FILE", ()),
+        ("from the environment", "MEDAGENT_CLIENT_SECRET", ()),
+        ("from flag-secret", f"file {files['flag-secret']}, named by --client-secret-file", ()),
+    ]
+
+
+def test_a_secret_that_one_user_is_given_by_an_access_control_list_is_private(tmp_path: Path) -> None:
+    secret = private(tmp_path / CREDENTIAL, "hush")
+    # the kernel's form of user::rw-, user:1:r--, group::---, mask::r--, other::---
+    entries = [(0x01, 6, 2**32 - 1), (0x02, 4, 1), (0x04, 0, 2**32 - 1), (0x10, 4, 2**32 - 1), (0x20, 0, 2**32 - 1)]
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(secret, "system.posix_acl_access", access)
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o640
+    environ = {name: value for name, value in SERVER.items() if name != "MEDAGENT_CLIENT_SECRET"}
+    assert resolve(Flags(), {**environ, "CREDENTIALS_DIRECTORY": str(tmp_path)}).warnings == ()
+
+
+def test_a_secret_in_a_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    toml = private(tmp_path / "medagent.toml", "".join(f'{name} = "{value}"\n' for name, value in NEEDED.items()))
+    assert resolve(Flags(config=toml), {}).warnings == ()
+    toml.chmod(0o644)
+    assert resolve(Flags(config=toml), {}).warnings == (f"{toml} holds a secret and other users can read it: chmod 600 {toml}",)
+    proxied = {"proxy": '"http://u:hush@proxy:3128"'}
+    toml.write_text(toml.read_text() + "".join(f"{name} = {value}\n" for name, value in proxied.items()))
+    assert len(resolve(Flags(config=toml), {}).warnings) == 1
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    toml = private(tmp_path / "medagent.toml", 'base_url = 5\nclient_idd = "x"\nca_file = "missing.pem"\nlog_level = "loud"\n')
+    environ = {"MEDAGENT_NO_WAIT": "perhaps", "MEDAGENT_AGENT": "nowhere.json", "MEDAGENT_PROXY": "socks5://u:hush@x"}
+    with pytest.raises(ConfigError) as caught:
+        resolve(Flags(config=toml, client_key_file=Path("nowhere.key")), environ)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "the configuration cannot be used:"
+    for part in (
+        "base_url is a whole number; wanted is a text",
+        "unknown key 'client_idd'; did you mean client_id?",
+        f"--ca-file: {tmp_path / 'missing.pem'}: No such file",
+        "--log-level: 'loud'",
+        "MEDAGENT_NO_WAIT: 'perhaps' is not true or false",
+        "--agent: nowhere.json: No such file",
+        "--client-key-file: nowhere.key: No such file",
+        "--client-key-file: a key without --client-cert-file",
+        "--proxy: not an address",
+    ):
+        assert [part in line for line in lines].count(True) == 1, part
+    assert len(lines) == 10
+    assert "hush" not in str(caught.value)
+
+
+def test_what_may_stand_in_a_file_that_cannot_be_read_is_not_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(Flags(config=tmp_path / "a.toml", properties=tmp_path / "b.properties", log_level="loud"), {})
+    assert str(caught.value).splitlines()[1:] == [
+        f"  - {tmp_path / 'b.properties'}: No such file or directory",
+        f"  - {tmp_path / 'a.toml'}: No such file or directory",
+        "  - --log-level: 'loud' is not one of debug, info, warning, error",
+    ]
 
 
 def test_everything_missing_is_listed_with_each_way_to_give_it() -> None:
@@ -76,26 +201,33 @@ def test_everything_missing_is_listed_with_each_way_to_give_it() -> None:
         "--client-secret-file",
         "MEDAGENT_CLIENT_SECRET_FILE",
         "agentId",
+        "agent_id in a TOML file",
+        "the systemd credential medagent-client-secret",
         "--agent FILE",
     ):
         assert way in text
     assert text.count("\n  - ") == 4
 
 
-def test_a_file_alone_needs_no_server() -> None:
-    bootstrap = resolve(Flags(agent_files=(Path("agent.json"),)), {})
+@pytest.fixture
+def agent_file(tmp_path: Path) -> Path:
+    return private(tmp_path / "agent.json", "{}")
+
+
+def test_a_file_alone_needs_no_server(agent_file: Path) -> None:
+    bootstrap = resolve(Flags(agent=(agent_file,)), {})
     assert bootstrap.base_url == ""
-    assert bootstrap.agent_files == (Path("agent.json"),)
-    assert resolve(Flags(), {"MEDAGENT_AGENT": "a.json:b.json"}).agent_files == (Path("a.json"), Path("b.json"))
+    assert bootstrap.agent_files == (agent_file,)
+    assert resolve(Flags(), {"MEDAGENT_AGENT": f"{agent_file}:{agent_file}"}).agent_files == (agent_file, agent_file)
 
 
-def test_a_file_and_a_server_need_no_agent_id() -> None:
+def test_a_file_and_a_server_need_no_agent_id(agent_file: Path) -> None:
     environ = {name: value for name, value in SERVER.items() if name != "MEDAGENT_AGENT_ID"}
-    assert resolve(Flags(agent_files=(Path("agent.json"),)), environ).agent_id == ""
+    assert resolve(Flags(agent=(agent_file,)), environ).agent_id == ""
 
 
-def test_a_client_without_a_server_is_warned_of() -> None:
-    assert "nothing is sent" in resolve(Flags(agent_files=(Path("a.json"),), client_id="x"), {}).warnings[0]
+def test_a_client_without_a_server_is_warned_of(agent_file: Path) -> None:
+    assert "nothing is sent" in resolve(Flags(agent=(agent_file,), client_id="x"), {}).warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +286,22 @@ def test_state_dir() -> None:
 
 
 def test_switches() -> None:
-    bootstrap = resolve(Flags(bind="any", no_wait=True, blocked_plugins=("a",)), SERVER)
+    bootstrap = resolve(Flags(bind="any", no_wait=True, block_plugins=("a",)), SERVER)
     assert (bootstrap.bind_any, bootstrap.wait, bootstrap.blocked_plugins) == (True, False, ("a",))
     assert resolve(Flags(), {**SERVER, "MEDAGENT_BLOCK_PLUGINS": "a, b"}).blocked_plugins == ("a", "b")
     assert Bootstrap().wait
+    assert resolve(Flags(no_wait=False), {**SERVER, "MEDAGENT_NO_WAIT": "true"}).wait
+    assert not resolve(Flags(), {**SERVER, "MEDAGENT_NO_WAIT": "True"}).wait
+
+
+def test_medplum_s_log_level_none_does_not_keep_the_agent_from_starting() -> None:
+    assert resolve(Flags(), {**SERVER, "MEDAGENT_LOG_LEVEL": "NONE"}).log_level == "error"
+
+
+def test_the_folder_that_systemd_makes_gives_way_to_one_that_is_asked_for(tmp_path: Path) -> None:
+    environ = {**SERVER, "STATE_DIRECTORY": "/var/lib/a"}
+    bootstrap = resolve(Flags(), environ)
+    assert (bootstrap.state_dir, bootstrap.origins["state_dir"]) == (Path("/var/lib/a"), "STATE_DIRECTORY")
+    toml = private(tmp_path / "medagent.toml", 'state_dir = "state"')
+    assert resolve(Flags(config=toml), environ).state_dir == tmp_path / "state"
+    assert "state_dir" not in resolve(Flags(), SERVER).origins

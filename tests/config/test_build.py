@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 
 from medagent.config.build import build
 from medagent.config.describe import describe, describe_problems
+from medagent.config.keepsake import reduce_source
 from medagent.config.problems import Severity
 from medagent.config.settings import Registry
 from medagent.fhir.source import Source, endpoint_references
 from medagent.plugins import build_registry
-from medagent.testing.resources import agent_resource, endpoint_resource, setting
+from medagent.testing.resources import agent_resource, channel, endpoint_resource, setting
 from medagent.testing.shared import transcripts
 
 
@@ -76,6 +78,7 @@ ENDPOINTS = element(resourceType=st.just("Endpoint"), status=st.just("active"), 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(agent=AGENTS | JSON, first=ENDPOINTS, second=ENDPOINTS)
 @example(agent={**agent_resource(), "name": "\ud800", "id": "../x"}, first={}, second={})
+@example(agent=agent_resource([{**channel("a", "1"), "resourceType": "\ud800"}]), first={}, second={})
 def test_no_json_brings_it_down(registry: Registry, agent: Any, first: Any, second: Any) -> None:
     source = Source(agent, {"Endpoint/1": first, "#3": second}, {"Endpoint/2": "not there"})
 
@@ -94,6 +97,21 @@ def test_no_json_brings_it_down(registry: Registry, agent: Any, first: Any, seco
     assert len({channel.name for channel in config.channels}) == len(config.channels)
     ports = [channel.port for channel in config.channels if channel.enabled and channel.port]
     assert len(set(ports)) == len(ports)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(agent=AGENTS, first=ENDPOINTS, second=ENDPOINTS)
+def test_what_may_be_kept_of_it_builds_the_same(registry: Registry, agent: Any, first: Any, second: Any) -> None:
+    source = Source(agent, {"Endpoint/1": first, "#3": second}, {"Endpoint/2": "not there"})
+    kept = reduce_source(source, registry)
+    assert Source(**json.loads(json.dumps(asdict(kept)))) == kept
+    assert reduce_source(kept, registry) == kept
+    configs = [build(each, registry, schemes=["mllp"], local=False)[0] for each in (source, kept)]
+    before, after = [
+        replace(config, channels=tuple(replace(channel, address="") for channel in config.channels)) if config else None
+        for config in configs
+    ]
+    assert after == before
 
 
 def test_deep_nesting_is_a_problem(registry: Registry) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medagent.config.options import OPTIONS
 from medagent.config.properties import KEYS, parse_properties, read_properties
 from medagent.errors import ConfigError
 
@@ -27,6 +28,16 @@ def test_what_is_not_understood_is_noted_without_its_value() -> None:
         "p, line 2: unknown key clientSecert is ignored; did you mean clientSecret?",
         "p, line 3: ignored, it is not key=value",
     )
+
+
+def test_every_key_of_medplum_s_agent_is_understood_or_noted() -> None:
+    keys = ("logDir", "maxFileSizeMb", "filesToKeep", "logLevel")
+    logger = [f"logger.{which}.{key}" for which in ("main", "channel") for key in keys]
+    known = ["baseUrl", "clientId", "clientSecret", "agentId", "logLevel"]
+    properties = parse_properties("".join(f"{key}=x\n" for key in [*known, *logger]), "p")
+    assert properties.values == dict.fromkeys(known, "x")
+    assert ["is ignored; medagent logs to standard error" in note for note in properties.notes] == [True] * 8
+    assert set(known) == {option.properties for option in OPTIONS.values() if option.properties} == set(KEYS)
 
 
 @given(st.sampled_from(KEYS), st.from_regex(r"[!-~]{1,20}", fullmatch=True))

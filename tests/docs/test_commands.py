@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 from medagent.cli.main import make_app
+from medagent.config.options import OPTIONS
 from medagent.testing.markdown import Page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,4 +71,5 @@ def test_environment_variables_are_read() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "medagent").rglob("*.py"))
     named = {name for page in PAGES for name in re.findall(r"MEDAGENT_[A-Z_]+", page.text)}
     assert named
-    assert {name for name in named if f'"{name}"' not in source} == set()
+    options = {option.variable for option in OPTIONS.values()}
+    assert {name for name in named - options if f'"{name}"' not in source} == set()

@@ -165,7 +165,8 @@ async def test_a_port_that_is_taken_changes_nothing_and_is_told(tmp_path: Path) 
             assert one.agent.pipeline is not None
             assert list(one.agent.pipeline.channels) == ["adt", "lab"]
             assert one.agent.pipeline.config.batch.max_batch_size == 100
-            assert one.agent.refused_reload == [problem]
+            assert one.agent.configuration is not None
+            assert one.agent.configuration.refused == [problem]
 
 
 async def test_a_channel_that_had_to_stop_first_comes_back_when_the_new_one_cannot_listen(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medagent.errors import QueueError
-from medagent.queue.folders import sync_folder
+from medagent.folders import sync_folder
 from medagent.queue.sqlite.statements import crc_of, readable
 
 HOLD_SECONDS = 10.0

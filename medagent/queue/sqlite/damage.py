@@ -11,7 +11,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from medagent.queue.folders import sync_folder
+from medagent.folders import sync_folder
 from medagent.queue.sqlite.schema import UnknownFile
 
 QUARANTINE_NAME = "quarantine"

@@ -17,7 +17,7 @@ import aiosqlite
 
 from medagent.errors import QueueError
 from medagent.failpoints import reach
-from medagent.queue.folders import make_folder, sync_folder
+from medagent.folders import make_folder, sync_folder
 from medagent.queue.sqlite.pages import PAGE_BYTES
 from medagent.queue.sqlite.schema import UnknownFile, bring_up_to_date
 from medagent.queue.sqlite.statements import readable

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 from medagent.failpoints import reach
-from medagent.queue.folders import sync_folder
+from medagent.folders import sync_folder
 
 MARK_NAME = "queue.mark"
 _SLOT = 64

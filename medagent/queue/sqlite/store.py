@@ -16,8 +16,8 @@ from typing import TypeVar
 from medagent.clock import Clock
 from medagent.errors import QueueError, StorageFailed
 from medagent.failpoints import reach
+from medagent.folders import make_folder
 from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
-from medagent.queue.folders import make_folder
 from medagent.queue.sqlite import damage, statements
 from medagent.queue.sqlite.counting import Counts, counted, depths_of, move, read_counts, states_of, write_counters
 from medagent.queue.sqlite.file import QueueFile, Spoilt

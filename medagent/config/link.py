@@ -1,0 +1,98 @@
+"""What says how the server is reached: its address, proxy and certificates. No message quotes what may hold a password."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from medagent.config.options import OPTIONS, Chosen, Given
+from medagent.config.secret import warn_if_readable
+
+NO_PROXY = "none"
+"""`proxy`: never one, whatever the environment says."""
+
+
+def check_base_url(value: str, faults: list[str], warnings: list[str]) -> str:
+    """The server's address, ending in `/`; "" for none."""
+    if not value:
+        return ""
+    parts = _split(value)
+    if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
+        faults.append("--base-url: not an address such as https://fhir.example.org/ (http or https, no query, no password)")
+        return value
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not _is_loopback(host):
+        warnings.append(f"--base-url: http to {host} is not encrypted; messages and credentials can be read on the way")
+    return value if value.endswith("/") else value + "/"
+
+
+def check_proxy(given: Given | None, faults: list[str], warnings: list[str]) -> str:
+    """The proxy's address, `none`, or "" for what the environment says."""
+    if given is None or not isinstance(given.value, str):
+        return ""
+    if given.value.lower() == NO_PROXY:
+        return NO_PROXY
+    parts = _split(given.value)
+    if parts is None or parts.path not in ("", "/") or parts.query or parts.fragment:
+        faults.append("--proxy: not an address such as http://proxy.example.org:3128 (http or https, no path), and not none")
+    elif "@" in parts.netloc and given.origin == "--proxy":
+        warnings.append("--proxy with a password can be read by every user of this machine: use MEDAGENT_PROXY or a file")
+    elif "@" in parts.netloc and given.file is not None:
+        warn_if_readable(given.file, warnings)
+    return given.value
+
+
+def without_password(url: str) -> str:
+    """A proxy's address as it may be shown: without user and password, either of which may be the secret."""
+    parts = _split(url)
+    if parts is None or "@" not in parts.netloc:
+        return url
+    return f"{parts.scheme}://***@{parts.netloc.rpartition('@')[2]}"
+
+
+def check_certificates(chosen: Chosen, faults: list[str], warnings: list[str]) -> None:
+    """The files must be readable, and a key needs its certificate; a certificate's file may hold the key too."""
+    for name in ("ca_file", "client_cert_file", "client_key_file"):
+        if (path := chosen.path(name)) is not None:
+            check_readable(OPTIONS[name].flag, path, faults)
+    certificate, key = chosen.path("client_cert_file"), chosen.path("client_key_file")
+    if key is not None:
+        warn_if_readable(key, warnings)
+        if certificate is None:
+            faults.append("--client-key-file: a key without --client-cert-file")
+    elif certificate is not None and _holds_key(certificate):
+        warn_if_readable(certificate, warnings)
+
+
+def check_readable(flag: str, path: Path, faults: list[str]) -> None:
+    """Add a fault if the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        faults.append(f"{flag}: {path}: {error.strerror}")
+
+
+def _holds_key(path: Path) -> bool:
+    try:
+        return b"PRIVATE KEY-----" in path.read_bytes()
+    except OSError:
+        return False
+
+
+def _split(value: str) -> SplitResult | None:
+    """None if it names no host by http or https."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises for what is no port
+    except ValueError:
+        return None
+    return parts if parts.hostname and parts.scheme in ("http", "https") else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,155 @@
+"""The configuration that an agent works by: loaded at the start, and again whenever somebody asks.
+
+What has been in force is kept in the state folder. If the server does not give the configuration soon, whatever the reason, the
+agent starts by what was kept, and takes what the server has as soon as it gives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from medagent.config import snapshot
+from medagent.config.bootstrap import Bootstrap
+from medagent.config.model import AgentConfig
+from medagent.config.problems import Problem, Severity
+from medagent.configure import Loaded, configure
+from medagent.errors import MedagentError
+from medagent.fhir.access import FhirAccess
+from medagent.loading import RETRY_CAP, Loader
+from medagent.pipeline import Pipeline
+from medagent.plugins import Plugins
+from medagent.reload.apply import Reload
+from medagent.reload.plan import make_plan
+from medagent.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 1.5
+"""Seconds that the server has before the agent starts by what was kept."""
+
+
+class Configuration:
+    """Of one agent."""
+
+    def __init__(self, bootstrap: Bootstrap, plugins: Plugins, access: FhirAccess | None) -> None:
+        self.config: AgentConfig | None = None
+        """In force; None until it is loaded."""
+        self.problems: list[Problem] = []
+        """What is wrong with it."""
+        self.saved_at: float | None = None
+        """If it is what was kept: when that was saved, seconds since the epoch. None if it is what the server has."""
+        self.missing = "starting"
+        """Why what the server, or the file, has is not in force; "" once it is."""
+        self.refused: list[str] = []
+        """Why the last reload has changed nothing; empty if it is in force."""
+        self.changes = ""
+        """What the last reload that is in force has changed, in words."""
+        self._bootstrap = bootstrap
+        self._plugins = plugins
+        self._loader = Loader(bootstrap, plugins, access)
+        self._failed = asyncio.Event()
+        self._tasks = Tasks()
+        self._turn = asyncio.Lock()
+
+    async def load(self) -> AgentConfig:
+        """The configuration to start with, however long that takes.
+
+        Raises `ConfigError` for local files that cannot be used.
+        """
+        loading = self._tasks.spawn(self._loader.until_loaded(self._not_loaded), "loading of the configuration")
+        failed = self._tasks.spawn(self._failed.wait(), "failure to load the configuration")
+        await asyncio.wait((loading, failed), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        failed.cancel()
+        if not loading.done() and (kept := await self._kept()) is not None:
+            loading.cancel()
+            loaded, self.saved_at = kept
+            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.saved_at))
+            log.warning("the configuration kept since %s is used until the server gives its own", when)
+        else:
+            loaded = await loading
+            await self._keep(loaded)
+        self._use(loaded)
+        return loaded.config
+
+    def _not_loaded(self, reason: str) -> None:
+        self.missing = reason
+        self._failed.set()
+
+    async def _kept(self) -> tuple[Loaded, float] | None:
+        """What was in force before, and when it was saved."""
+        start = self._bootstrap
+        if not start.base_url:
+            return None
+        found = await asyncio.to_thread(snapshot.load, start.state_dir, server=start.base_url, agent_id=start.agent_id)
+        if found is None:
+            return None
+        config, problems = await asyncio.to_thread(configure, found.source, self._plugins, bind_any=start.bind_any, local=True)
+        return (Loaded(config, problems, found.source), found.saved_at) if config is not None else None
+
+    async def _keep(self, loaded: Loaded) -> None:
+        start = self._bootstrap
+        if not start.base_url or loaded.lacking:
+            return
+        try:
+            await asyncio.to_thread(
+                snapshot.save,
+                start.state_dir,
+                loaded.source,
+                server=start.base_url,
+                agent_id=start.agent_id,
+                registry=self._plugins.registry,
+            )
+        except OSError as error:
+            log.error("the configuration cannot be kept for a start without the server: %s", error.strerror)
+
+    def _use(self, loaded: Loaded) -> None:
+        self.config, self.problems = loaded.config, loaded.problems
+        for problem in self.problems:
+            log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.INFO, "configuration: %s", problem)
+        log.info("configured as %s with %d channel(s)", loaded.config.name, len(loaded.config.channels))
+        if self.saved_at is None:
+            self.missing = ""
+
+    async def follow(self, pipeline: Pipeline) -> None:
+        """After a start by what was kept: bring into force what the server has, as soon as it gives something usable."""
+        while self.saved_at is not None:
+            loaded = await self._loader.until_loaded(self._not_loaded)
+            async with self._turn:
+                if self.saved_at is None or not await self._apply(pipeline, loaded):
+                    return
+            await asyncio.sleep(RETRY_CAP)
+
+    async def reload(self, pipeline: Pipeline) -> list[str]:
+        """Load it again and bring it into force; returns all that keeps it from that, and then nothing has changed."""
+        async with self._turn:
+            try:
+                loaded = await self._loader.once()
+            except MedagentError as error:
+                return self._refuse([f"the configuration cannot be loaded: {error}"])
+            return await self._apply(pipeline, loaded)
+
+    async def _apply(self, pipeline: Pipeline, loaded: Loaded) -> list[str]:
+        old, new = pipeline.config, loaded.config
+        if new.agent_id != old.agent_id:
+            return self._refuse([f"this is Agent/{old.agent_id}, and not Agent/{new.agent_id}: restart it to run as another"])
+        if loaded.lacking or (new.strict_validation and loaded.faults):
+            return self._refuse(loaded.faults)
+        plan = make_plan(old, new)
+        if plan and (problems := await Reload(pipeline, new, plan).apply()):
+            return self._refuse(problems)
+        self.refused, self.changes, self.saved_at = [], str(plan), None
+        self._use(loaded)
+        log.info("reloaded: %s", plan)
+        await self._keep(loaded)
+        return []
+
+    def _refuse(self, reasons: list[str]) -> list[str]:
+        self.refused = reasons
+        for reason in reasons:
+            log.error("the reload changes nothing: %s", reason)
+        return reasons
+
+    async def close(self) -> None:
+        await self._tasks.cancel()

@@ -1,0 +1,99 @@
+"""How the server is reached: addresses, proxies, certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medagent.config.bootstrap import Bootstrap, resolve
+from medagent.config.link import without_password
+from medagent.config.options import Flags
+from medagent.errors import ConfigError
+
+SERVER = {
+    "MEDAGENT_BASE_URL": "https://fhir.example.org/",
+    "MEDAGENT_CLIENT_ID": "c",
+    "MEDAGENT_CLIENT_SECRET": "s",
+    "MEDAGENT_AGENT_ID": "a",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("", ""),
+        ("none", "none"),
+        ("NONE", "none"),
+        ("http://proxy.example.org:3128", "http://proxy.example.org:3128"),
+        ("https://u:p@[::1]:3128/", "https://u:p@[::1]:3128/"),
+    ],
+)
+def test_proxies(given: str, used: str) -> None:
+    bootstrap = resolve(Flags(), {**SERVER, "MEDAGENT_PROXY": given})
+    assert bootstrap.proxy == used
+    assert bootstrap.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "given", ["proxy:3128", "socks5://u:hush@x", "http://u:hush@x:port", "http://u:hush@x/path", "http://[u:hush"]
+)
+def test_no_proxies(given: str) -> None:
+    with pytest.raises(ConfigError, match="--proxy: not an address such as") as caught:
+        resolve(Flags(proxy=given), SERVER)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_password_of_a_proxy_is_not_shown_and_warned_of_on_the_command_line() -> None:
+    bootstrap = resolve(Flags(proxy="http://u:hush@x:1"), SERVER)
+    assert bootstrap.proxy == "http://u:hush@x:1"
+    (warning,) = bootstrap.warnings
+    assert "MEDAGENT_PROXY" in warning
+    assert "hush" not in warning + repr(bootstrap) + repr(Flags(proxy="http://u:hush@x:1"))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", ""),
+        ("none", "none"),
+        ("http://x:1", "http://x:1"),
+        ("http://u:p@x:1/", "http://***@x:1"),
+        ("http://token@x", "http://***@x"),
+        ("http://u:p@q@[::1]:1", "http://***@[::1]:1"),
+    ],
+)
+def test_what_is_shown_of_a_proxy(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+def file(folder: Path, name: str, text: str, mode: int = 0o600) -> Path:
+    path = folder / name
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def started_with(certificate: Path, key: Path | None = None) -> Bootstrap:
+    return resolve(Flags(client_cert_file=certificate, client_key_file=key), SERVER)
+
+
+def test_a_private_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    certificate = file(tmp_path, "cert.pem", "-----BEGIN CERTIFICATE-----", 0o644)
+    key = file(tmp_path, "key.pem", "-----BEGIN PRIVATE KEY-----")
+    both = file(tmp_path, "both.pem", "-----BEGIN CERTIFICATE-----\n-----BEGIN EC PRIVATE KEY-----")
+    for wanted in (started_with(certificate), started_with(certificate, key), started_with(both)):
+        assert wanted.warnings == ()
+    key.chmod(0o640)
+    both.chmod(0o604)
+    assert "key.pem" in started_with(certificate, key).warnings[0]
+    assert "both.pem" in started_with(both).warnings[0]
+
+
+def test_files_must_be_readable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(Flags(ca_file=tmp_path, client_cert_file=tmp_path / "cert.pem"), SERVER)
+    assert str(caught.value).splitlines()[1:] == [
+        f"  - --ca-file: {tmp_path}: Is a directory",
+        f"  - --client-cert-file: {tmp_path / 'cert.pem'}: No such file or directory",
+    ]
