@@ -15,6 +15,7 @@ from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.fhir.route import DIRECT, Route
 from medagent.plugins import Plugins
 from medagent.queue.backlog import Backlog
 from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, StrategyContext
@@ -55,6 +56,7 @@ class Pipeline:
         registers: dict[str, dict[str, int]],
         tokens: TokenSource | None,
         requested: Callable[[ServerRequest], None],
+        route: Route = DIRECT,
         clock: Clock = time,
     ) -> None:
         self.statistics = Statistics()
@@ -95,7 +97,8 @@ class Pipeline:
             tasks=self._tasks,
             clock=clock,
         )
-        self.uplink = _make_uplink(plugins, bootstrap, UplinkContext(config.agent_id, tokens, self.dispatcher, requested))
+        context = UplinkContext(config.agent_id, tokens, self.dispatcher, requested, route)
+        self.uplink = _make_uplink(plugins, bootstrap, context)
         overhead = self.uplink.overhead_bytes if self.uplink is not None else OVERHEAD_WITHOUT_UPLINK
         max_body_bytes = max(config.max_frame_bytes - overhead, 1)
         self.intake = Intake(

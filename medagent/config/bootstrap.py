@@ -48,6 +48,14 @@ class Bootstrap:
     """Of the FHIR server, ending in `/`; "" for none."""
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
+    ca_file: Path | None = None
+    """PEM file of the CAs that the server's certificate may come from; None for the system's."""
+    client_cert_file: Path | None = None
+    """PEM file of the certificate chain that the server is shown; None for none."""
+    client_key_file: Path | None = None
+    """PEM file of its key; None if it is in the same file."""
+    proxy: str = field(default="", repr=False)
+    """Address of an HTTP proxy, perhaps with user and password; "none" for no proxy, "" for what the environment says."""
     agent_id: str = ""
     """An Agent's id, not a reference; "" if the files name it."""
     agent_files: tuple[Path, ...] = ()
