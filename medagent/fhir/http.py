@@ -58,8 +58,9 @@ async def request(http: httpx2.AsyncClient, method: str, url: str, **options: An
         raise NotReady(f"{url} is not an address: {error}") from None
     except httpx2.TimeoutException as error:
         raise NotReady(f"{url} did not answer in time {error}".rstrip()) from None
-    except httpx2.HTTPError as error:
-        raise NotReady(f"{url} cannot be reached: {tls.fault_of(error) or error}") from None
+    # the library passes on what TLS says after the handshake as it is, such as that a client certificate is missing
+    except (httpx2.HTTPError, OSError) as error:
+        raise NotReady(f"{url} cannot be reached: {tls.fault_of(error) or str(error) or 'the connection was lost'}") from None
     if response.status_code == 429 or response.status_code >= 500:
         failure = NotReady(f"{url} answered {response.status_code} {response.reason_phrase}".rstrip())
         failure.retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())

@@ -51,10 +51,10 @@ def fault_of(error: BaseException | None) -> str:
             return f"the server's certificate is not accepted: {reason}; {_HINTS.get(error.verify_code, _CA_HINT)}"
         if isinstance(error, ssl.SSLError):
             reason = (error.reason or type(error).__name__).lower().replace("_", " ")
-            if "certificate" in reason or "unknown ca" in reason:
+            if " alert " in reason:
                 return (
-                    f"the server wants a client certificate that it accepts ({reason});"
-                    " check --client-cert-file and --client-key-file"
+                    f"the server refuses the TLS connection ({reason});"
+                    " if it wants a client certificate, check --client-cert-file and --client-key-file"
                 )
             return f"TLS with the server fails ({reason}); check that the port in --base-url is one for https"
         error = error.__cause__ or error.__context__

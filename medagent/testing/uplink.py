@@ -12,6 +12,7 @@ from websockets.asyncio.server import Server, ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from medagent.errors import MedagentError
+from medagent.fhir.route import DIRECT
 from medagent.tasks import Tasks
 from medagent.uplink.backoff import Backoff
 from medagent.uplink.base import Response, ServerRequest, Transmit, UplinkContext
@@ -195,6 +196,7 @@ class UplinkWorld:
         self.server = AgentServer()
         self.core = Core()
         self.tokens = Tokens()
+        self.route = DIRECT
         self._tasks = Tasks()
 
     async def _sleep(self, seconds: float) -> None:
@@ -209,7 +211,7 @@ class UplinkWorld:
             base_url or self.server.base_url,
             "a-1",
             self.tokens,
-            UplinkContext("a-1", self.tokens, self.core, self.core.requested),
+            UplinkContext("a-1", self.tokens, self.core, self.core.requested, self.route),
             clock=lambda: self.now,
             sleep=self._sleep,
             backoff=Backoff(uniform=lambda _, bound: bound),

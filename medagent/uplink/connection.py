@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidMessage
 from websockets.frames import BINARY, CONT, TEXT, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -39,6 +40,16 @@ class BatchConnection(ClientConnection):
         self._gathered: list[bytes | bytearray] = []
         self._partial: bytearray | None = None
         """What has come of a fragmented message."""
+
+    # the arguments of ClientConnection's, whatever they are
+    async def handshake(self, *arguments: Any, **options: Any) -> None:
+        try:
+            await super().handshake(*arguments, **options)
+        except InvalidMessage as error:
+            # such as that the server misses a client certificate, which TLS 1.3 says after its handshake
+            if isinstance(self.connection_exc, OSError):
+                raise self.connection_exc from error
+            raise
 
     def listen(self, listener: Listener) -> None:
         """Hand over what has come so far, and from now on what comes."""
