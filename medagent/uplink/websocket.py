@@ -20,7 +20,7 @@ from medagent.fhir.proxy import Proxy
 from medagent.tasks import Tasks
 from medagent.uplink.backoff import Backoff
 from medagent.uplink.base import TokenSource, Transmit, UplinkContext, UplinkStatus
-from medagent.uplink.connection import BatchConnection
+from medagent.uplink.connection import BatchConnection, extensions
 from medagent.uplink.frames import encode_frame
 from medagent.uplink.link import CLOSE_TIMEOUT, Link
 from medagent.uplink.session import Dead, Session
@@ -165,7 +165,8 @@ class WebSocketUplink:
         connection = await _Connect(
             self._url,
             create_connection=BatchConnection,
-            compression=None,  # it costs more than it saves, and a small frame could unpack to a huge one
+            compression=None,  # instead of the library's own offer
+            extensions=extensions(),
             max_size=MAX_FRAME_BYTES,
             write_limit=WRITE_LIMIT_BYTES,
             open_timeout=self._open_timeout,

@@ -145,9 +145,8 @@ async def test_a_refusal_of_the_proxy(
 
 async def test_a_proxy_that_cannot_be_used_is_named(world: UplinkWorld, authority: Authority) -> None:
     world.route = Route(proxy=Proxy("127.0.0.1", 1, "user", "s3cret"))
-    assert (await reason(world, "http://127.0.0.1:2/")).startswith(
-        "the server cannot be reached through the proxy 127.0.0.1:1: "
-    )
+    found = await reason(world, "http://127.0.0.1:2/")
+    assert found.startswith("the server cannot be reached through the proxy 127.0.0.1:1: ")
 
 
 async def test_a_proxy_that_speaks_something_else(world: UplinkWorld) -> None:
