@@ -198,6 +198,20 @@ class UplinkWorld:
         self.tokens = Tokens()
         self.route = DIRECT
         self._tasks = Tasks()
+        self._looks = 0
+        self._looked = asyncio.Event()
+
+    def _clock(self) -> float:
+        self._looks += 1
+        self._looked.set()
+        return self.now
+
+    async def ticked(self) -> None:
+        """Wait until the uplink has looked at the time twice more, or waits to connect again."""
+        goal = self._looks + 2
+        while self._looks < goal and self.uplink.status.state == "connected":
+            self._looked.clear()
+            await self._looked.wait()
 
     async def _sleep(self, seconds: float) -> None:
         self.delays.append(seconds)
@@ -212,7 +226,7 @@ class UplinkWorld:
             "a-1",
             self.tokens,
             UplinkContext("a-1", self.tokens, self.core, self.core.requested, self.route),
-            clock=lambda: self.now,
+            clock=self._clock,
             sleep=self._sleep,
             backoff=Backoff(uniform=lambda _, bound: bound),
             tick=0.005,
