@@ -63,7 +63,7 @@ class ConnectProxy:
             with contextlib.closing(onward):
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 pumps = [self._tasks.spawn(_pump(*pair), "pump") for pair in ((reader, onward), (onward_reader, writer))]
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(pumps)
 
     def _refusal(self, method: str, headers: list[str]) -> int | None:
         wanted = f"Proxy-Authorization: Basic {base64.b64encode(self.login.encode()).decode()}"
@@ -77,3 +77,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.write_eof()

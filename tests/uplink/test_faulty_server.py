@@ -135,6 +135,7 @@ async def test_the_servers_own_heartbeats_are_answered_and_enough(world: UplinkW
         await world.server.latest.send('{"type":"agent:heartbeat:request"}')
         answers = await world.server.heard("agent:heartbeat:response", round_)
         assert answers[-1]["version"] == VERSION
+        await world.ticked()
     assert await world.server.heard("agent:heartbeat:request", 3)
     assert world.server.connects == 1
 
