@@ -224,7 +224,7 @@ def _retry_after(error: Exception) -> float | None:
     """How long the server wants to be left alone, seconds."""
     if isinstance(error, NotReady):
         return error.retry_after
-    if isinstance(error, InvalidStatus | InvalidProxyStatus):
+    if isinstance(error, InvalidStatus):
         return parse_retry_after(error.response.headers.get("Retry-After"), time.time())
     return None
 
