@@ -89,6 +89,20 @@ async def test_what_cannot_be_taken_ends_the_connection_and_the_next_tries_come_
     await world.core.until(lambda: world.core.batches)
 
 
+async def test_a_server_that_refuses_every_token_is_asked_ever_less_often(world: UplinkWorld) -> None:
+    async def refuse(connection: ServerConnection) -> None:
+        await world.server.receive(connection)
+        await connection.send('{"type":"agent:error","body":"Invalid access token"}')
+        await connection.wait_closed()
+
+    world.server.every = refuse
+    world.start()
+    await world.core.until(lambda: len(world.delays) == 8)
+    assert world.delays[:8] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    tokens = [frame["accessToken"] for frame in world.server.frames[:8]]
+    assert tokens == [f"token-{number}" for number in range(1, 9)], "one new token for each refusal"
+
+
 async def silence(world: UplinkWorld) -> float:
     """Let time pass until the uplink gives its connection up; how long that took, seconds."""
     begun, lost = world.now, world.core.calls.count("disconnected")
