@@ -17,6 +17,7 @@ from medagent.config.model import AgentConfig
 from medagent.configuration import Configuration
 from medagent.errors import ChannelError, PluginError, QueueError
 from medagent.fhir.access import FhirAccess
+from medagent.fhir.route import DIRECT, make_route
 from medagent.loading import FIRST_RETRY, RETRY_CAP
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins, awaited
@@ -101,12 +102,11 @@ class Agent:
                 "release": lambda arguments: _release(store, arguments),
             },
         )
-        server = self.bootstrap
-        access = FhirAccess(server.base_url, server.client_id, server.client_secret) if server.base_url else None
+        access = _open_access(self.bootstrap)
         try:
             last_seq = await store.open()
             await admin.start()
-            configuration = self.configuration = Configuration(server, self.plugins, access)
+            configuration = self.configuration = Configuration(self.bootstrap, self.plugins, access)
             await _unless(stop, configuration.load())
             if access is None:
                 log.warning("no FHIR server is given: messages are kept and not sent on; original mode will not be answered")
@@ -164,6 +164,7 @@ class Agent:
             last_seq=last_seq,
             registers=await store.registers(),
             tokens=access.tokens if access else None,
+            route=access.route if access else DIRECT,
             requested=self._requested,
         )
         await self._call_all("medagent_startup")
@@ -299,6 +300,20 @@ class Agent:
         except QueueError:
             report = queue_report({})  # it is being opened anew, as `waiting_for` says
         return status_report(self, report, store.reasons())
+
+
+def _open_access(server: Bootstrap) -> FhirAccess | None:
+    """None without a server. Raises `ConfigError` for a proxy's address or files of certificates that cannot be used."""
+    if not server.base_url:
+        return None
+    route = make_route(
+        server.base_url,
+        ca_file=server.ca_file,
+        client_cert_file=server.client_cert_file,
+        client_key_file=server.client_key_file,
+        proxy=server.proxy,
+    )
+    return FhirAccess(server.base_url, server.client_id, server.client_secret, route)
 
 
 async def _hold(store: QueueStore, arguments: Mapping[str, object]) -> str:

@@ -13,6 +13,7 @@ from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
 from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.fhir.route import DIRECT, Route
 from medagent.hosting import Hosting
 from medagent.plugins import Plugins
 from medagent.queue.backlog import Backlog
@@ -56,6 +57,7 @@ class Pipeline:
         registers: dict[str, dict[str, int]],
         tokens: TokenSource | None,
         requested: Callable[[ServerRequest], None],
+        route: Route = DIRECT,
         clock: Clock = time,
     ) -> None:
         self.statistics = Statistics()
@@ -103,7 +105,8 @@ class Pipeline:
             tasks=self._tasks,
             clock=clock,
         )
-        self.uplink = _make_uplink(plugins, bootstrap, UplinkContext(config.agent_id, tokens, self.dispatcher, requested))
+        context = UplinkContext(config.agent_id, tokens, self.dispatcher, requested, route)
+        self.uplink = _make_uplink(plugins, bootstrap, context)
         self.intake = Intake(
             agent_id=config.agent_id or "local",
             first_seq=last_seq,

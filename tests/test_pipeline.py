@@ -133,11 +133,18 @@ async def test_at_the_end_everything_read_is_committed_and_acknowledged(tmp_path
         assert [one.control_id for one, _ in world.channels["adt"].refusals] == ["late"]
 
 
-async def test_channels_that_are_off_are_not_made(tmp_path: Path) -> None:
+async def test_a_channel_that_is_off_does_not_listen_and_what_it_has_accepted_is_sent(tmp_path: Path) -> None:
+    async with running(tmp_path, config("oru")) as (pipeline, world, store):
+        await world.channels["oru"].until(lambda: "start" in world.channels["oru"].calls)
+        world.server.disconnect()
+        world.accept("oru", message("a"))
+        await pipeline.stop()
     channels = config("adt", "oru").channels
     off = ChannelConfig("oru", "test", "127.0.0.1", 1, "test://127.0.0.1:1", enabled=False)
     async with running(tmp_path, AgentConfig("a-1", "Test", channels=(channels[0], off))) as (pipeline, world, _):
-        assert list(world.channels) == ["adt"]
+        await world.server.until(lambda: world.server.transmitted)
+        assert [each.state for each in pipeline.supervisor.channels][1] == "off"
+        assert world.channels["oru"].calls == []
         await pipeline.stop()
 
 

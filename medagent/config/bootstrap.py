@@ -31,18 +31,18 @@ class Bootstrap:
     """Of the FHIR server, ending in `/`; "" for none."""
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
+    ca_file: Path | None = None
+    """PEM file of the CAs that the server's certificate may come from; None for the system's."""
+    client_cert_file: Path | None = None
+    """PEM file of the certificate chain that the server is shown; None for none."""
+    client_key_file: Path | None = None
+    """PEM file of its key; None if it is in the same file."""
+    proxy: str = field(default="", repr=False)
+    """Address of an HTTP proxy, perhaps with user and password; "none" for no proxy, "" for what the environment says."""
     agent_id: str = ""
     """An Agent's id, not a reference; "" if the files name it."""
     agent_files: tuple[Path, ...] = ()
     """Files with an Agent, Endpoints or a Bundle of them; empty if the server has them."""
-    ca_file: Path | None = None
-    """CA certificates, PEM, that the server's must come from; None for those of the system."""
-    client_cert_file: Path | None = None
-    """The agent's own certificate for the server, PEM, its key with it unless `client_key_file` has it."""
-    client_key_file: Path | None = None
-    proxy: str = field(default="", repr=False)
-    """Address of the HTTP proxy to the server, perhaps with a password; "" for what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say,
-    `none` for none."""
     state_dir: Path = Path()
     """Folder of queue, lock, snapshot and admin socket."""
     bind_any: bool = False

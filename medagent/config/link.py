@@ -8,9 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from medagent.config.options import OPTIONS, Chosen, Given
 from medagent.config.secret import warn_if_readable
-
-NO_PROXY = "none"
-"""`proxy`: never one, whatever the environment says."""
+from medagent.errors import ConfigError
+from medagent.fhir.proxy import NEVER, find_proxy
 
 
 def check_base_url(value: str, faults: list[str], warnings: list[str]) -> str:
@@ -31,14 +30,18 @@ def check_proxy(given: Given | None, faults: list[str], warnings: list[str]) -> 
     """The proxy's address, `none`, or "" for what the environment says."""
     if given is None or not isinstance(given.value, str):
         return ""
-    if given.value.lower() == NO_PROXY:
-        return NO_PROXY
-    parts = _split(given.value)
-    if parts is None or parts.path not in ("", "/") or parts.query or parts.fragment:
-        faults.append("--proxy: not an address such as http://proxy.example.org:3128 (http or https, no path), and not none")
-    elif "@" in parts.netloc and given.origin == "--proxy":
+    if given.value.lower() == NEVER:
+        return NEVER
+    try:
+        proxy = find_proxy(given.value, "", {})
+    except ConfigError as error:
+        faults.append(str(error))
+        return given.value
+    if proxy is None or not proxy.user:
+        return given.value
+    if given.origin == "--proxy":
         warnings.append("--proxy with a password can be read by every user of this machine: use MEDAGENT_PROXY or a file")
-    elif "@" in parts.netloc and given.file is not None:
+    elif given.file is not None:
         warn_if_readable(given.file, warnings)
     return given.value
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from medagent.fhir.client import FhirClient
 from medagent.fhir.http import http_client
+from medagent.fhir.route import DIRECT, Route
 from medagent.fhir.token import TokenSource
 
 
 class FhirAccess:
     """Opened once per agent, closed by it."""
 
-    def __init__(self, base_url: str, client_id: str, client_secret: str) -> None:
-        self._http = http_client()
+    def __init__(self, base_url: str, client_id: str, client_secret: str, route: Route = DIRECT) -> None:
+        self.route = route
+        self._http = http_client(route)
         self.tokens = TokenSource(base_url, client_id, client_secret, self._http)
         self.client = FhirClient(base_url, self.tokens, self._http)
 

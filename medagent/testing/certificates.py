@@ -36,6 +36,15 @@ class Authority:
         issued.private_key_pem.write_to_path(key)
         return chain, key
 
+    def server_context(self, identity: tuple[Path, Path], *, clients: bool = False) -> ssl.SSLContext:
+        """Of a server with the certificate of these two files; `clients`: it wants one of this authority from each client."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*identity)
+        if clients:
+            context.load_verify_locations(self.ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
     def client_context(self, identity: tuple[Path, Path] | None = None) -> ssl.SSLContext:
         """Of a client that trusts this authority and shows the certificate of these two files, if any."""
         context = ssl.create_default_context(cafile=self.ca_file)

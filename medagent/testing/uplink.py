@@ -12,6 +12,7 @@ from websockets.asyncio.server import Server, ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from medagent.errors import MedagentError
+from medagent.fhir.route import DIRECT
 from medagent.tasks import Tasks
 from medagent.uplink.backoff import Backoff
 from medagent.uplink.base import Response, ServerRequest, Transmit, UplinkContext
@@ -199,7 +200,22 @@ class UplinkWorld:
         self.server = AgentServer()
         self.core = Core()
         self.tokens = Tokens()
+        self.route = DIRECT
         self._tasks = Tasks()
+        self._looks = 0
+        self._looked = asyncio.Event()
+
+    def _clock(self) -> float:
+        self._looks += 1
+        self._looked.set()
+        return self.now
+
+    async def ticked(self) -> None:
+        """Wait until the uplink has looked at the time twice more, or waits to connect again."""
+        goal = self._looks + 2
+        while self._looks < goal and self.uplink.status.state == "connected":
+            self._looked.clear()
+            await self._looked.wait()
 
     async def _sleep(self, seconds: float) -> None:
         self.delays.append(seconds)
@@ -213,8 +229,8 @@ class UplinkWorld:
             base_url or self.server.base_url,
             "a-1",
             self.tokens,
-            UplinkContext("a-1", self.tokens, self.core, self.core.requested),
-            clock=lambda: self.now,
+            UplinkContext("a-1", self.tokens, self.core, self.core.requested, self.route),
+            clock=self._clock,
             sleep=self._sleep,
             backoff=Backoff(uniform=lambda _, bound: bound),
             tick=0.005,

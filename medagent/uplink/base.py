@@ -8,6 +8,8 @@ from typing import Annotated, Any, Protocol
 
 import msgspec
 
+from medagent.fhir.route import DIRECT, Route
+
 
 class Transmit(msgspec.Struct, frozen=True):
     """A message for the server."""
@@ -85,6 +87,8 @@ class UplinkContext:
     handler: UplinkHandler
     requested: Callable[[ServerRequest], None]
     """Called with each request of the server."""
+    route: Route = DIRECT
+    """TLS and proxy on the way to the FHIR server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 Awaiting `send` and `recv` for each message costs more than twice the time of everything else that the agent does with it.
 `process_event` and `data_received` of websockets are not documented, hence the upper bound on its version.
+
+Compression (permessage-deflate, RFC 7692) is offered for what the server sends; what the agent sends is in the extension's
+format without being made shorter, since a length that depends on both the token and a device's data tells of the token
+(RFC 7457, 2.6; docs/decisions/013-compression-one-way.md).
 """
 
 from __future__ import annotations
@@ -11,16 +15,23 @@ from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
-from websockets.frames import BINARY, CONT, TEXT, Frame
+from websockets.exceptions import InvalidMessage
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
+
+
+def extensions() -> list[ClientPerMessageDeflateFactory]:
+    """What is offered to the server."""
+    return [ClientPerMessageDeflateFactory(compress_settings={"level": 0})]
 
 
 class Listener(Protocol):
     """Who is told what happens on a connection. Must not raise."""
 
     def received(self, payloads: list[bytes | bytearray]) -> None:
-        """The data messages that one read has completed, in order; text as its UTF-8 bytes, not checked."""
+        """The data messages that one read has completed, in order, text as its UTF-8 bytes; none if the read was within one."""
 
     def writable(self) -> None:
         """`BatchConnection.writable` is true again."""
@@ -39,6 +50,20 @@ class BatchConnection(ClientConnection):
         self._gathered: list[bytes | bytearray] = []
         self._partial: bytearray | None = None
         """What has come of a fragmented message."""
+        self._opcode = Opcode.BINARY
+        """Of the message that `_partial` belongs to."""
+        self._failed = False
+        """The server has sent what no server may: nothing more is taken from it."""
+
+    # the arguments of ClientConnection's, whatever they are
+    async def handshake(self, *arguments: Any, **options: Any) -> None:
+        try:
+            await super().handshake(*arguments, **options)
+        except InvalidMessage as error:
+            # such as that the server misses a client certificate, which TLS 1.3 says after its handshake
+            if isinstance(self.connection_exc, OSError):
+                raise self.connection_exc from error
+            raise
 
     def listen(self, listener: Listener) -> None:
         """Hand over what has come so far, and from now on what comes."""
@@ -67,13 +92,32 @@ class BatchConnection(ClientConnection):
         if not isinstance(event, Frame) or event.opcode not in (TEXT, BINARY, CONT):
             super().process_event(event)
         elif event.fin and self._partial is None:
-            self._gathered.append(bytes(event.data) if isinstance(event.data, memoryview) else event.data)
+            self._gather(bytes(event.data) if isinstance(event.data, memoryview) else event.data, event.opcode)
         else:
-            self._partial = self._partial or bytearray()
+            if self._partial is None:
+                self._partial, self._opcode = bytearray(), event.opcode
             self._partial += event.data
             if event.fin:
-                self._gathered.append(self._partial)
-                self._partial = None
+                whole, self._partial = self._partial, None
+                self._gather(whole, self._opcode)
+
+    def _gather(self, payload: bytes | bytearray, opcode: Opcode) -> None:
+        if self._failed:
+            return
+        if opcode is TEXT and not payload.isascii():
+            try:
+                payload.decode()
+            except UnicodeDecodeError as error:  # RFC 6455, 8.1
+                self._failed = True
+                self.protocol.fail(CloseCode.INVALID_DATA, f"text that is not UTF-8, at byte {error.start}")
+                self.send_data()
+                return
+        self._gathered.append(payload)
+
+    @property
+    def _within_message(self) -> bool:
+        """A part of a message has come, and its end has not."""
+        return self._partial is not None or bool(self.protocol.reader.buffer)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -88,7 +132,7 @@ class BatchConnection(ClientConnection):
     def _hand_over(self) -> None:
         if self._listener is None:
             return
-        if self._gathered:
+        if self._gathered or self._within_message:
             gathered, self._gathered = self._gathered, []
             self._listener.received(gathered)
         if self.protocol.state is not State.OPEN:

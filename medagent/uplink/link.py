@@ -116,8 +116,9 @@ class Link:
                 with self._guard():
                     self._context.handler.failed("message too big")
             self.end(Dead(f"the server closed the connection with code {code}"))
-        elif protocol.parser_exc is not None and not isinstance(protocol.parser_exc, EOFError):
-            self.end(Dead(f"the server sent what cannot be read ({type(protocol.parser_exc).__name__})"))
+        elif protocol.close_sent is not None and not protocol.close_rcvd_then_sent:
+            # nobody but the library closes while the link is at work; its reasons quote no content
+            self.end(Dead(f"the server sent what cannot be taken: {protocol.close_sent.reason or 'unknown'}"))
         else:
             self.end(Dead("the connection was lost"))
 

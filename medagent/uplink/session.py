@@ -117,13 +117,13 @@ class Session:
         return frames.encode_transmits(messages, start, token, max_bytes)
 
     def receive(self, payloads: Sequence[frames.Payload], now: float) -> Step:
-        """These WebSocket messages have arrived, in one read."""
+        """These WebSocket messages have arrived, in one read; none if a part of one has."""
         step = Step([], [])
         if self._state is _State.CLOSED:
             return step
-        if payloads:
-            self._unanswered = 0
-            self._heard_at = now
+        # a part counts: a long message on a slow line may take longer than any heartbeat, and none can overtake it
+        self._unanswered = 0
+        self._heard_at = now
         responses: list[Response] = []
         others: list[frames.ServerFrame] = []
         for frame in frames.decode(payloads):

@@ -10,15 +10,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidProxyMessage, InvalidProxyStatus, InvalidStatus
 
 from medagent import __version__
 from medagent.errors import ConfigError, MedagentError, NotReady
+from medagent.fhir import tls
 from medagent.fhir.http import parse_retry_after
+from medagent.fhir.proxy import Proxy
 from medagent.tasks import Tasks
 from medagent.uplink.backoff import Backoff
 from medagent.uplink.base import TokenSource, Transmit, UplinkContext, UplinkStatus
-from medagent.uplink.connection import BatchConnection
+from medagent.uplink.connection import BatchConnection, extensions
 from medagent.uplink.frames import encode_frame
 from medagent.uplink.link import CLOSE_TIMEOUT, Link
 from medagent.uplink.session import Dead, Session
@@ -45,6 +47,13 @@ ENVELOPE_BYTES = 1024
 log = logging.getLogger(__name__)
 _library_log = logging.getLogger("medagent.websockets")
 _library_log.setLevel(logging.INFO)  # at DEBUG the library logs the frames, with tokens and patient data
+
+
+class _Connect(connect):
+    """Follows no redirect: whoever is at its end would be sent the access token."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class WebSocketUplink:
@@ -127,7 +136,7 @@ class WebSocketUplink:
             token = await self._tokens.get()
             connection = await self._open()
         except Exception as error:  # noqa: BLE001  whatever goes wrong with one attempt, the next one is due
-            self._down(describe(error))
+            self._down(self._describe(error))
             return _retry_after(error) or 0.0
         link = Link(
             connection,
@@ -153,17 +162,20 @@ class WebSocketUplink:
         return AFTER_USE if link.answered else 0.0
 
     async def _open(self) -> BatchConnection:
-        connection = await connect(
+        route = self._context.route
+        connection = await _Connect(
             self._url,
             create_connection=BatchConnection,
-            compression=None,  # it costs more than it saves, and a small frame could unpack to a huge one
+            compression=None,  # instead of the library's own offer
+            extensions=extensions(),
             max_size=MAX_FRAME_BYTES,
             write_limit=WRITE_LIMIT_BYTES,
             open_timeout=self._open_timeout,
             close_timeout=CLOSE_TIMEOUT,
             ping_timeout=None,  # the session judges life by every frame; pings only keep proxies from closing
             user_agent_header=VERSION,
-            proxy=True,
+            ssl=route.tls or (True if self._url.startswith("wss") else None),
+            proxy=route.proxy.url if route.proxy is not None else None,
             logger=_library_log,
         )
         assert isinstance(connection, BatchConnection)  # noqa: S101  for the type checker
@@ -181,7 +193,7 @@ class WebSocketUplink:
                 try:
                     await self._tokens.get()
                 except Exception as error:  # noqa: BLE001  the next attempt may succeed
-                    self._without_token(link, describe(error))
+                    self._without_token(link, self._describe(error))
             if self._tokens.current is not None:
                 self._with_token(link)
 
@@ -212,6 +224,9 @@ class WebSocketUplink:
             log.warning("WebSocket worker error: %s; messages are kept, and sent when the connection is back", reason)
             self._logged = reason
 
+    def _describe(self, error: Exception) -> str:
+        return describe(error, self._context.route.proxy)
+
     def _set_status(self, state: str, detail: str) -> None:
         self._status = UplinkStatus(state, detail, reconnects=max(self._connects - 1, 0))
 
@@ -240,14 +255,23 @@ def websocket_url(base_url: str) -> str:
     return f"{scheme}://{parts.netloc.rpartition('@')[2]}/ws/agent"
 
 
-def describe(error: Exception) -> str:
+def describe(error: Exception, proxy: Proxy | None = None) -> str:
     """Why a connection could not be made, without what an unknown exception's text may hold."""
+    through = f" through the proxy {proxy}" if proxy is not None else ""
     if isinstance(error, MedagentError):
         return str(error)
+    if fault := tls.fault_of(error):
+        return fault
     if isinstance(error, InvalidStatus):
-        return f"the server answers the WebSocket upgrade with HTTP {error.response.status_code}"
+        status = error.response.status_code
+        hint = ", a redirect, which is not followed: check --base-url" if 300 <= status < 400 else ""
+        return f"the server answers the WebSocket upgrade with HTTP {status}{hint}"
+    if isinstance(error, InvalidProxyStatus) and proxy is not None:
+        return proxy.refusal(error.response.status_code)
+    if isinstance(error, InvalidProxyMessage):
+        return f"what answers at {proxy} is no HTTP proxy"
     if isinstance(error, TimeoutError):
-        return "the server does not answer in time"
+        return f"the server does not answer in time{through}"
     if isinstance(error, OSError):
-        return f"the server cannot be reached: {error}"
-    return f"the connection cannot be made: {type(error).__name__}"
+        return f"the server cannot be reached{through}: {error}"
+    return f"the connection cannot be made{through}: {type(error).__name__}"

@@ -174,7 +174,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "--agent: nowhere.json: No such file",
         "--client-key-file: nowhere.key: No such file",
         "--client-key-file: a key without --client-cert-file",
-        "--proxy: not an address",
+        "--proxy: not the address",
     ):
         assert [part in line for line in lines].count(True) == 1, part
     assert len(lines) == 10

@@ -26,7 +26,8 @@ SERVER = {
         ("none", "none"),
         ("NONE", "none"),
         ("http://proxy.example.org:3128", "http://proxy.example.org:3128"),
-        ("https://u:p@[::1]:3128/", "https://u:p@[::1]:3128/"),
+        ("http://u:p@[::1]:3128/", "http://u:p@[::1]:3128/"),
+        ("proxy:3128", "proxy:3128"),
     ],
 )
 def test_proxies(given: str, used: str) -> None:
@@ -36,10 +37,10 @@ def test_proxies(given: str, used: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["proxy:3128", "socks5://u:hush@x", "http://u:hush@x:port", "http://u:hush@x/path", "http://[u:hush"]
+    "given", ["https://u:hush@x", "socks5://u:hush@x", "http://u:hush@x:port", "http://u:hush@x/path", "http://[u:hush"]
 )
 def test_no_proxies(given: str) -> None:
-    with pytest.raises(ConfigError, match="--proxy: not an address such as") as caught:
+    with pytest.raises(ConfigError, match="--proxy: not the address of an HTTP proxy") as caught:
         resolve(Flags(proxy=given), SERVER)
     assert "hush" not in str(caught.value)
 

@@ -52,9 +52,10 @@ async def test_missing_resources_say_what_to_check(client: FhirClient, server: F
         await client.read("Endpoint/x")
 
 
-async def test_a_server_in_trouble(client: FhirClient, server: FhirServer) -> None:
-    server.faults.fhir_failure = HttpFailure(503, retry_after=3)
-    with pytest.raises(NotReady, match="503") as caught:
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_server_in_trouble(client: FhirClient, server: FhirServer, status: int) -> None:
+    server.faults.fhir_failure = HttpFailure(status, retry_after=3)
+    with pytest.raises(NotReady, match=str(status)) as caught:
         await client.read(f"Agent/{AGENT_ID}")
     assert caught.value.retry_after == 3.0
 

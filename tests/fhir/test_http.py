@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx2
 import pytest
 
@@ -35,6 +37,22 @@ async def test_a_server_that_is_not_there(url: str) -> None:
     async with http_client() as http:
         with pytest.raises(NotReady, match=r"cannot be reached|is not an address"):
             await request(http, "GET", url)
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    paths = []
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        paths.append((await reader.readuntil(b"\r\n\r\n")).split()[1])
+        writer.write(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server, http_client() as http:
+        port = server.sockets[0].getsockname()[1]
+        response = await request(http, "POST", f"http://127.0.0.1:{port}/oauth2/token", data={"client_secret": "secret"})
+    assert response.status_code == 307
+    assert paths == [b"/oauth2/token"]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'"x"'])

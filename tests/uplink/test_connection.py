@@ -93,7 +93,7 @@ async def test_text_binary_and_fragments_are_all_messages() -> None:
         Frame(CONT, b"frag", fin=False),
         Frame(PING, b"between"),
         Frame(CONT, b"ments"),
-        Frame(TEXT, b"\xff not UTF-8"),
+        Frame(BINARY, b"\xff not UTF-8"),
     )
     async with asyncio.timeout(TIMEOUT), connected(script) as (connection, recorder):
         await recorder.read.wait()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medagent.uplink.base import Transmit
-from medagent.uplink.session import Answered, Connected, Dead, Event, Failed, Ignored, Requested, Session, Step
+from medagent.uplink.session import MAX_SILENCE, Answered, Connected, Dead, Event, Failed, Ignored, Requested, Session, Step
 
 CONNECT_RESPONSE = b'{"type":"agent:connect:response"}'
 HEARTBEAT_REQUEST = b'{"type":"agent:heartbeat:request"}'
@@ -113,6 +113,36 @@ def test_any_frame_is_a_sign_of_life(life: bytes) -> None:
     session.tick(20.0)
     session.receive([life], 29.0)
     assert types(session.tick(30.0).frames) == ["agent:heartbeat:request"]
+
+
+@given(st.floats(0.0, 60.0), st.floats(0.1, 1.0))
+def test_a_dead_line_is_found_within_two_heartbeats(last_heard: float, tick: float) -> None:
+    session = connected()
+    now, dead_at = 0.0, None
+    while dead_at is None:
+        now += tick
+        if now <= last_heard:
+            session.receive([HEARTBEAT_RESPONSE], now)
+        step = session.tick(now)
+        dead_at = now if step.events else None
+        assert now < 200
+    silence = dead_at - last_heard
+    assert MAX_SILENCE - tick <= silence <= MAX_SILENCE + 3 * tick
+
+
+def test_the_servers_own_heartbeats_keep_the_connection_even_if_ours_are_never_answered() -> None:
+    session = connected()
+    for now in range(1, 200):
+        if now % 10 == 9:
+            assert types(session.receive([HEARTBEAT_REQUEST], now).frames) == ["agent:heartbeat:response"]
+        assert session.tick(now).events == []
+
+
+def test_a_part_of_a_long_message_is_a_sign_of_life() -> None:
+    session = connected()
+    for now in range(1, 100):
+        assert session.receive([], now) == Step([], [])
+        assert session.tick(now).events == []
 
 
 def test_a_pause_of_our_own_is_not_the_silence_of_the_server() -> None:

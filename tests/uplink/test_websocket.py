@@ -19,8 +19,7 @@ TIMEOUT = 20.0
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[UplinkWorld]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+async def world() -> AsyncIterator[UplinkWorld]:
     world = UplinkWorld()
     async with asyncio.timeout(TIMEOUT), serve(world.server, "127.0.0.1", 0, max_size=None, compression=None) as server:
         world.server.base_url = f"http://127.0.0.1:{port_of(server)}/some/path/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -48,8 +49,12 @@ class FhirServer:
         version: str = "5.0.10-embedded",
         keep_journal: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Times are in seconds; `heartbeat_interval` None sends none. `keep_journal` False keeps counters only, no frames."""
+        """Times are in seconds; `heartbeat_interval` None sends none. `keep_journal` False keeps counters only, no frames.
+
+        With `tls` it speaks HTTPS and wss.
+        """
         self.client_id = client_id
         self.client_secret = client_secret
         self.heartbeat_interval = heartbeat_interval
@@ -57,6 +62,7 @@ class FhirServer:
         self.journal = Journal(keep=keep_journal)
         self.tokens = Tokens(client_id, expires_in, clock)
         self.port = 0
+        self._tls = tls
         self._store = Store()
         self._tasks = Tasks()
         self._runner: web.AppRunner | None = None
@@ -96,13 +102,13 @@ class FhirServer:
         runner = web.AppRunner(self._api.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=self._tls).start()
         except OSError:
             await runner.cleanup()
             raise
         self._runner = runner
         self.port = runner.addresses[0][1]
-        self._api.base_url = f"http://{host}:{self.port}/"
+        self._api.base_url = f"{'https' if self._tls else 'http'}://{host}:{self.port}/"
         if self.heartbeat_interval is not None:
             self._tasks.spawn(self._beat(self.heartbeat_interval), "heartbeat")
 

@@ -30,7 +30,7 @@ class ServerConnection:
         self._listener: Listener | None = None
         self._open = True
         self._full = False
-        self.protocol = SimpleNamespace(close_rcvd=None, close_rcvd_then_sent=None, parser_exc=None)
+        self.protocol = SimpleNamespace(close_rcvd=None, close_rcvd_then_sent=None, close_sent=None)
         self.transport = SimpleNamespace(abort=self.cut)
         self._to_server: Pipe[bytes] = Pipe(world, self._serve, world.outside)
         self._to_agent: Pipe[bytes] = Pipe(world, self._arrived, process.context)

@@ -1,0 +1,37 @@
+"""How the FHIR server is reached, worked out once and used by all who open connections to it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from medagent.fhir.proxy import Proxy, find_proxy
+from medagent.fhir.tls import client_context
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Of HTTP requests and of the WebSocket."""
+
+    tls: ssl.SSLContext | None = None
+    """None for the usual one: the system's CAs, no client certificate."""
+    proxy: Proxy | None = None
+    """None for the direct way."""
+
+
+DIRECT = Route()
+
+
+def make_route(
+    base_url: str,
+    *,
+    ca_file: Path | None = None,
+    client_cert_file: Path | None = None,
+    client_key_file: Path | None = None,
+    proxy: str = "",
+) -> Route:
+    """As the fields of these names in `medagent.config.bootstrap.Bootstrap` say. Raises `ConfigError`."""
+    tls = client_context(ca_file, client_cert_file, client_key_file)
+    return Route(tls if base_url.startswith("https://") else None, find_proxy(proxy, base_url, os.environ))
