@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backlog import restart_with_backlog
-from recorded import record
 
 from medagent.testing.crash_site import MODES, STRATEGIES, CrashSite
 from medagent.testing.evidence import Start
 from medagent.testing.invariants import check
+from medagent.testing.recorded import record
 
 CHANNELS = {"original": MODES["original"], "enhanced": MODES["enhanced"], "aa": MODES["aa"], "second": MODES["enhanced"]}
 KILLS_AT_START = 10

@@ -24,8 +24,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from recorded import record
-
 from medagent.errors import QueueError
 from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
 from medagent.testing.crash_site import STRATEGIES, CrashSite
@@ -34,6 +32,7 @@ from medagent.testing.invariants import check
 from medagent.testing.ledger import read_ledger
 from medagent.testing.power_cut import Cut, Disk, steps
 from medagent.testing.queue_file import counters_agree, read_contents
+from medagent.testing.recorded import record
 from medagent.testing.system_calls import Call, acknowledgments, complete, flushes, read_calls, strace
 
 WITHOUT_FLUSH = """

@@ -15,11 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from recorded import record
-
 from medagent.testing.crash_site import MODES, CrashSite
 from medagent.testing.invariants import check
 from medagent.testing.process import AgentProcess
+from medagent.testing.recorded import record
 
 HELD = 75
 """The exit code of an agent that does not want to wait (docs/monitoring.md)."""

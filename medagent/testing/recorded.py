@@ -1,4 +1,4 @@
-"""Where the programs write their results for docs/reliability.md: one JSON file each."""
+"""Where the programs of this repository write their results for docs/reliability.md: one JSON file each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = ROOT / "docs" / "reliability"
 def record(name: str, figures: Mapping[str, object]) -> None:
     """Write the figures with the day, the machine and the commit; an older file of this name is replaced."""
     git = ("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    commit = subprocess.run(git, capture_output=True, text=True, check=False)
+    commit = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603  nothing of it comes from outside
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "cpus": os.cpu_count(),
