@@ -8,6 +8,7 @@ import os
 import time
 
 import bugs
+
 from medagent import hookimpl
 from medagent.cli.main import main
 from medagent.config.bootstrap import Bootstrap

@@ -19,8 +19,6 @@ from medagent.testing.faulty_link import (
 
 OPENING_BYTES = 600
 """About what the upgrade and the connect request take."""
-FACTOR = 250
-"""Places in the traffic lie up to this times `OPENING_BYTES`, near ones more often."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,9 @@ class Fate:
 class Chance:
     """All the choices of a run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, reach: int) -> None:
+        """Places lie up to `reach` bytes into the traffic, near ones more often."""
+        self._reach = reach
         self._rng = random.Random(seed)  # noqa: S311  no secret
 
     def fate(self) -> Fate:
@@ -65,10 +65,10 @@ class Chance:
         order can lose one of the agent's and pass the next."""
         if self._rng.random() > 0.3:
             return None
-        direction, message = self._rng.choice(list(Direction)), self._rng.randrange(1, 30)
+        direction, message = self._rng.choice(list(Direction)), int(30 ** self._rng.random())
         match self._rng.randrange(3):
             case 0:
-                return direction, Delay(self._place(), self._rng.uniform(0.01, 0.2))
+                return direction, Delay(self._place() // 4, self._rng.uniform(0.01, 0.2))
             case 1:
                 return direction, DuplicateMessage(message)
         return Direction.TO_CLIENT, DropMessage(message)
@@ -84,4 +84,4 @@ class Chance:
         """Bytes."""
         if self._rng.random() < 0.25:
             return self._rng.randrange(OPENING_BYTES)
-        return int(OPENING_BYTES * FACTOR ** self._rng.random())
+        return int(OPENING_BYTES * (self._reach / OPENING_BYTES) ** self._rng.random())

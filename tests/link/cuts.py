@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from bugs import BUGS, VARIABLE
 from chance import Chance, Fate
 
 from medagent.admin import call
+from medagent.tasks import Tasks
 from medagent.testing.crash_site import MODES, CrashSite
 from medagent.testing.evidence import Evidence, Figure, figures_of
 from medagent.testing.faulty_link import FaultyLink
@@ -45,10 +47,8 @@ SETTINGS = {
 AGENT = str(Path(__file__).parent / "agent.py")
 TIME_TO_STRIKE = 2.0
 """Seconds for the traffic to come to a fault's place; then the connection is cut where it is."""
-TIME_TO_RECONNECT = 5.0
-"""Seconds for the agent to notice, and to connect again; likewise."""
-HANG_UP = 0.2
-"""Rounds in which a device hangs up."""
+TIME_TO_RECONNECT = 2.0
+"""Seconds for the agent to notice, and to connect again; likewise. Bytes that hit a header of the upgrade do no harm."""
 WARM_UP = 0.1
 """Rounds before the agent's memory is looked at for the first time."""
 GROWTH = {"memory in MB": 60.0, "open files": 8.0, "threads": 1.0, "tasks": 8.0, "server_connections": 4.0}
@@ -63,6 +63,8 @@ class Result:
     disturbances: Counter[str] = field(default_factory=Counter)
     late: int = 0
     """Cuts that took the place of a fault that did not strike, or that the agent did not notice, in time."""
+    drain_seconds: float = 0.0
+    """How long what was left took, when all was well again."""
     violations: list[str] = field(default_factory=list)
 
 
@@ -147,31 +149,35 @@ async def all_rounds(
     site: LinkSite, process: AgentProcess, link: FaultyLink, options: argparse.Namespace, result: Result
 ) -> dict[str, float]:
     """Returns what the agent used near the beginning."""
-    chance, begin = Chance(options.seed), time.monotonic()
+    chance, begin = Chance(options.seed, options.reach), time.monotonic()
     usual: dict[str, float] = {}
     while result.rounds < options.cuts:
         await one_round(link, chance.fate(), chance, result)
-        if chance.happens(HANG_UP):
+        if chance.happens(options.hang_up):
             site.hasty[chance.one_of(len(site.hasty))].hang_up()
         if not usual and result.rounds >= options.cuts * WARM_UP:
             usual = await measured(site, process)
         if result.rounds % 250 == 0:
-            made = sum(sender.made for sender in site.all_senders)
+            made, attempts = sum(sender.made for sender in site.all_senders), len(site.deliveries.noted)
             print(
-                f"{time.monotonic() - begin:6.0f} s  {result.rounds} cuts, {made} messages, {len(site.deliveries.noted)} attempts",
+                f"{time.monotonic() - begin:6.0f} s  {result.rounds} cuts, {made} messages, {attempts} attempts",
                 file=sys.stderr,
                 flush=True,
             )
     return usual
 
 
-async def calm_down(site: LinkSite, process: AgentProcess, sending: asyncio.Future[object], options: argparse.Namespace) -> None:
-    """No more faults: everything must come to its end. Raises `TimeoutError`."""
+async def calm_down(
+    site: LinkSite, process: AgentProcess, sending: Iterable[asyncio.Task[None]], options: argparse.Namespace
+) -> float:
+    """No more faults: everything must come to its end. Returns how long that took, seconds. Raises `TimeoutError`."""
+    begin = time.monotonic()
     async with asyncio.timeout(options.drain_seconds):
         for sender in site.all_senders:
             sender.left = 0
         await process.drained(site.state_dir, options.drain_seconds)
-        await sending
+        await asyncio.wait(sending)
+    return time.monotonic() - begin
 
 
 async def run(options: argparse.Namespace) -> tuple[Result, dict[str, object]]:
@@ -180,10 +186,11 @@ async def run(options: argparse.Namespace) -> tuple[Result, dict[str, object]]:
         async with LinkSite(Path(folder), options) as site, FaultyLink("127.0.0.1", site.fhir.port, forget_after=1.0) as link:
             async with site.agent_behind(link, options.bug) as process:
                 await site.listening(process)
-                sending = asyncio.gather(*(site.keep_sending(sender, process) for sender in site.all_senders))
+                tasks = Tasks()
+                sending = [tasks.spawn(site.keep_sending(sender, process), sender.name) for sender in site.all_senders]
                 usual = await all_rounds(site, process, link, options, result)
                 try:
-                    await calm_down(site, process, sending, options)
+                    result.drain_seconds = await calm_down(site, process, sending, options)
                     after = await measured(site, process)
                     site.figures += [
                         Figure(f"the growth of {name}", after[name] - usual[name], most) for name, most in GROWTH.items()
@@ -191,7 +198,7 @@ async def run(options: argparse.Namespace) -> tuple[Result, dict[str, object]]:
                     await site.settle(process)
                 except TimeoutError:
                     result.violations.append(f"I4: not everything came to its end within {options.drain_seconds:g} s")
-                    sending.cancel()
+                    await tasks.cancel()
                     await process.stop()
             result.violations += check(site.evidence())
             states = Counter(row.state for row in read_contents(site.evidence().queues[0]).rows)
@@ -212,6 +219,7 @@ async def run(options: argparse.Namespace) -> tuple[Result, dict[str, object]]:
                 "messages": sum(sender.made for sender in site.all_senders),
                 "acknowledged": sum(sender.acknowledged for sender in site.all_senders),
                 "attempts": len(site.deliveries.noted),
+                "drain_seconds": round(result.drain_seconds, 1),
             }
     return result, figures
 
@@ -223,6 +231,8 @@ def main() -> int:
     parser.add_argument("--senders", type=int, default=3, help="for each of four channels (default: %(default)s)")
     parser.add_argument("--window", type=int, default=10, help="messages on their way for each sender (default: %(default)s)")
     parser.add_argument("--pace", type=float, default=0.05, help="seconds between two windows (default: %(default)s)")
+    parser.add_argument("--reach", type=int, default=150_000, help="bytes of a connection at most (default: %(default)s)")
+    parser.add_argument("--hang-up", type=float, default=0.2, help="rounds in which a device does (default: %(default)s)")
     parser.add_argument("--drain-seconds", type=float, default=120.0, help="for the end (default: %(default)s)")
     parser.add_argument("--folder", help="where the queue is made (default: the system's for temporary files)")
     parser.add_argument("--bug", choices=list(BUGS), default="", help="have the agent do this wrong, for the checks to find")

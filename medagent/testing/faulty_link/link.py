@@ -177,7 +177,8 @@ class _Connection:
             await asyncio.sleep(self._forget_after)
             self.cut(by_reset=True)
         elif not way.writer.is_closing():
-            way.writer.write_eof()
+            with contextlib.suppress(OSError):  # it has gone by itself meanwhile
+                way.writer.write_eof()
 
     async def _pass(self, way: _Way, data: bytes) -> None:
         for step in way.course.take(data):
