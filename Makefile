@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7
 
-.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test backlog
+.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test link-cuts backlog
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ power-cut-test: install ## Replay a recorded agent up to thousands of power cuts
 
 takeover-test: install ## Have a second agent take over from a killed one, 500 times (ARGS=--help)
 	$(BIN)/python tests/crash/second_process.py $(ARGS)
+
+link-cuts: install ## Cut the link between an agent and its server, 5,000 times (ARGS=--help)
+	$(BIN)/python tests/link/cuts.py $(ARGS)
 
 backlog: install ## Queue 1,000,000 messages without a server, restart, drain them (ARGS=--help)
 	$(BIN)/python tests/load/backlog.py $(ARGS)

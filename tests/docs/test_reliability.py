@@ -14,7 +14,7 @@ from medagent.testing.markdown import Page
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 START, END = "<!-- generated: figures -->\n", "<!-- end: figures -->"
-PROGRAMS = {"kills": "crash-test", "power_cuts": "power-cut-test", "takeovers": "takeover-test"}
+PROGRAMS = {"kills": "crash-test", "power_cuts": "power-cut-test", "takeovers": "takeover-test", "link_cuts": "link-cuts"}
 """The target of `make` by the name of its result."""
 ABOUT = ("date", "cpus", "python", "sqlite", "commit", "seed")
 
