@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7
 
-.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test backlog
+.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,12 @@ takeover-test: install ## Have a second agent take over from a killed one, 500 t
 
 token-test: install ## Short-lived tokens under load with the token server down again and again (ARGS=--help)
 	$(BIN)/python tests/load/tokens.py $(ARGS)
+
+link-cuts: install ## Cut the link between an agent and its server, 5,000 times (ARGS=--help)
+	$(BIN)/python tests/link/cuts.py $(ARGS)
+
+reload-test: install ## Reload the configuration 200 times under 1,000 messages a second (ARGS=--help)
+	$(BIN)/python tests/load/reloads.py $(ARGS)
 
 backlog: install ## Queue 1,000,000 messages without a server, restart, drain them (ARGS=--help)
 	$(BIN)/python tests/load/backlog.py $(ARGS)

@@ -134,7 +134,7 @@ async def test_at_the_end_everything_read_is_committed_and_acknowledged(tmp_path
 
 
 async def test_a_channel_that_is_off_does_not_listen_and_what_it_has_accepted_is_sent(tmp_path: Path) -> None:
-    async with running(tmp_path, config("oru")) as (pipeline, world, store):
+    async with running(tmp_path, config("oru")) as (pipeline, world, _):
         await world.channels["oru"].until(lambda: "start" in world.channels["oru"].calls)
         world.server.disconnect()
         world.accept("oru", message("a"))

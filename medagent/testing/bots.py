@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from medagent.testing.ledger import sha256_of
+
 HL7 = "x-application/hl7-v2+er7"
 """The content type of an HL7 v2 message in the agent protocol."""
 
@@ -70,6 +72,11 @@ def acknowledge(request: BotRequest) -> BotResult:
     return acknowledgment(request.body, "AA") if request.content_type == HL7 else None
 
 
+def identify(request: BotRequest) -> BotResult:
+    """Answer HL7 with AA, and say in MSA-3 by a digest which message that is about, for senders that look for mix-ups."""
+    return acknowledgment(request.body, "AA", f"sha256:{sha256_of(request.body.encode())}")
+
+
 def refuse(code: str) -> Bot:
     """A bot that answers HL7 with `code`: AE or AR."""
 
@@ -104,11 +111,11 @@ def slow(seconds: float) -> Bot:
     return bot
 
 
-def acknowledgment(message: str, code: str) -> str:
+def acknowledgment(message: str, code: str, text: str = "") -> str:
     """An HL7 v2 acknowledgment of `message` (HL7 v2.5 chapter 2.13): MSH and MSA, CR between, none at the end.
 
     Written on its own, not with the HL7 plugin, so that agent and server cannot agree on a mistake. Lacking fields are
-    taken as empty.
+    taken as empty. `text` is MSA-3; "" for what it usually is.
     """
     separator = message[3:4] or "|"
     msh = message.partition("\r")[0].split(separator)
@@ -118,5 +125,5 @@ def acknowledgment(message: str, code: str) -> str:
     acknowledged = ["ACK", *message_type[1:2], *(["ACK"] if len(message_type) > 2 else [])]
     now = datetime.now(UTC).strftime("%Y%m%d%H%M%S.%f")[:-3]
     answer = ["MSH", msh[1], msh[4], msh[5], msh[2], msh[3], now, "", component.join(acknowledged), str(next(_control_ids))]
-    lines = [[*answer, "P", msh[11]], ["MSA", code, msh[9], _MSA_3[code]]]
+    lines = [[*answer, "P", msh[11]], ["MSA", code, msh[9], text or _MSA_3[code]]]
     return "\r".join(separator.join(fields) for fields in lines)

@@ -43,16 +43,17 @@ class CrashSite:
         pace: float = 0.0,
         rate: float | None = None,
         settings: Mapping[str, bool | int | float | str] | None = None,
+        flushed_ledger: bool = True,
     ) -> None:
-        """`senders`: for each channel; `settings`: further ones of the Agent, such as a plugin's `queueStrategy`; the rest as
-        `Sender` takes it."""
+        """`senders`: for each channel; `settings`: further ones of the Agent, such as a plugin's `queueStrategy`;
+        `flushed_ledger` as `Ledger` takes it, and the rest as `Sender` does."""
         self.folder = folder
         self.state_dir = folder / "state"
         self.deliveries = Deliveries()
         endpoints = [endpoint_resource(name, f"mllp://127.0.0.1:0{query}") for name, query in channels.items()]
         agent = agent_resource({name: name for name in channels}, {"batchEnabled": STRATEGIES[strategy], **(settings or {})})
         self.fhir = FhirServer(agent, endpoints, bot=self.deliveries, keep_journal=False)
-        self.ledger = Ledger(folder / "ledger")
+        self.ledger = Ledger(folder / "ledger", flushed=flushed_ledger)
         rng = random.Random(seed)  # noqa: S311  chooses what to send, and keeps no secret
         self.senders = {
             channel: [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medagent.testing.bots import Bot, BotRequest, BotResult, acknowledge
+from medagent.testing.bots import Bot, BotRequest, BotResult, identify
 from medagent.testing.ledger import sha256_of
 
 
@@ -29,7 +29,7 @@ class Delivery:
 class Deliveries:
     """A bot that notes every message before another bot answers it."""
 
-    def __init__(self, bot: Bot = acknowledge) -> None:
+    def __init__(self, bot: Bot = identify) -> None:
         self._bot = bot
         self.noted: list[Delivery] = []
         """In the order of arrival."""
@@ -91,6 +91,9 @@ class Evidence:
     ordered_senders: bool = False
     """Whether each sender has resent, in order, what was not acknowledged before it sent anything new, so that its order of
     sending is the order in which its messages were accepted."""
+    answered: Collection[str] = ()
+    """Senders that have stayed on their connections until each of their messages should have had an application
+    acknowledgment."""
     deliveries: Sequence[Delivery] = ()
     """In the order of arrival at the server."""
     queues: Sequence[Path] = ()

@@ -7,7 +7,7 @@ what is wrong with it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from medagent.testing.evidence import Delivery, Evidence
@@ -75,6 +75,11 @@ def _kept(facts: _Facts) -> Iterator[str]:
         # one that is there with another body is not lost but changed: I7
         if entry.acknowledged and (entry.channel, entry.control_id) not in known:
             yield f"I1: message {entry} was acknowledged and is neither in the queue nor at the server"
+    if facts.evidence.drained and facts.evidence.deliveries:
+        arrived = {delivery.callback for delivery in facts.evidence.deliveries}
+        for row in (row for queue in facts.queues for row in queue.rows):
+            if row.state.ended and row.state not in _REFUSED and row.callback not in arrived:
+                yield f"I1: message {row.channel}/{row.control_id} has ended well and has never reached the server"
 
 
 def _in_order(facts: _Facts) -> Iterator[str]:
@@ -152,6 +157,22 @@ def _to_the_sender(facts: _Facts) -> Iterator[str]:
     for record in facts.records:
         for channel, control_id, answer in record.strays:
             yield f"I5: {answer.code} for {channel}/{control_id} came on {answer.connection}, where it was not sent"
+        for entry in record.entries:
+            yield from _own_answers(entry, facts.evidence.answered)
+
+
+def _own_answers(entry: Entry, answered: Collection[str]) -> Iterator[str]:
+    """At most one of each kind for each time it was sent, about this message; and one in the end."""
+    kinds = Counter((answer.connection, answer.code[:1]) for answer in entry.answers)
+    for (connection, kind), count in kinds.items():
+        if count > entry.connections[connection]:
+            name = "commit" if kind == "C" else "application"
+            yield f"I5: message {entry} got {count} {name} acknowledgments on {connection}"
+    for answer in entry.answers:
+        if answer.about not in ("", entry.sha256):
+            yield f"I5: {answer.code} for {entry} on {answer.connection} is the server's answer to another message"
+    if entry.sender in answered and not any(answer.code.startswith("A") for answer in entry.answers):
+        yield f"I5: message {entry} got no application acknowledgment, though its sender has waited for it"
 
 
 def _after_the_flush(facts: _Facts) -> Iterator[str]:

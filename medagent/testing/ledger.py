@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class Answer:
     """The connection it came on."""
     at: float
     """Seconds since the epoch."""
+    about: str = ""
+    """Digest of the message that it says it is about; "" if it does not say."""
 
 
 @dataclass(slots=True)
@@ -38,8 +41,8 @@ class Entry:
     control_id: str
     sha256: str
     sender: str
-    connections: set[str] = field(default_factory=set)
-    """Those it was sent on."""
+    connections: Counter[str] = field(default_factory=Counter)
+    """How often it was sent on each."""
     answers: list[Answer] = field(default_factory=list)
 
     @property
@@ -62,28 +65,34 @@ class Record:
 
 
 class Ledger:
-    """An append-only file. What its methods were given is on disk when they return.
+    """An append-only file. What its methods were given is on disk when they return, unless it was made otherwise.
 
     A sender that uses a control ID for two messages waits for the first one's acknowledgment before it sends the second.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, flushed: bool = True) -> None:
+        """`flushed` False: for a run whose own machine and process are not what ends."""
         self.path = path
+        self._flushed = flushed
         self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
 
     def sent(self, sender: str, connection: str, channel: str, messages: Iterable[tuple[str, bytes]]) -> None:
         """These messages, (control ID, body), are about to be written to the connection. Call it before writing."""
         self._append(f"sent\t{sender}\t{connection}\t{channel}\t{name}\t{sha256_of(body)}\n" for name, body in messages)
 
-    def acknowledged(self, connection: str, channel: str, answers: Iterable[tuple[str, str]]) -> None:
-        """These acknowledgments, (control ID of MSA-2, code of MSA-1), have come in."""
+    def acknowledged(self, connection: str, channel: str, answers: Iterable[tuple[str, str] | tuple[str, str, str]]) -> None:
+        """These acknowledgments, (control ID of MSA-2, code of MSA-1), have come in; a third text is `Answer.about`."""
         now = time.time()
-        self._append(f"answer\t{connection}\t{channel}\t{name}\t{code}\t{now:.6f}\n" for name, code in answers)
+        self._append(
+            f"answer\t{connection}\t{channel}\t{name}\t{code}\t{now:.6f}\t{about[0] if about else ''}\n"
+            for name, code, *about in answers
+        )
 
     def _append(self, lines: Iterable[str]) -> None:
         if data := "".join(lines).encode():
             os.write(self._file, data)
-            os.fdatasync(self._file)
+            if self._flushed:
+                os.fdatasync(self._file)
 
     def close(self) -> None:
         os.close(self._file)
@@ -105,11 +114,11 @@ def read_ledger(path: Path) -> Record:
                 if entry is None:
                     entry = by_body[channel, control_id, sha256] = Entry(channel, control_id, sha256, sender)
                     record.entries.append(entry)
-                entry.connections.add(connection)
+                entry.connections[connection] += 1
                 latest[connection, channel, control_id] = entry
             else:
-                connection, channel, control_id, code, at = fields
-                answer = Answer(code, connection, float(at))
+                connection, channel, control_id, code, at, about = fields
+                answer = Answer(code, connection, float(at), about)
                 if (entry := latest.get((connection, channel, control_id))) is None:
                     record.strays.append((channel, control_id, answer))
                 else:

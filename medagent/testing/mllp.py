@@ -23,6 +23,14 @@ def framed(body: bytes) -> bytes:
     return START_BLOCK + body + END_BLOCK
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Cut a connection so that the peer sees a reset, and not an end; what waits to be written is dropped."""
+    if not writer.is_closing():
+        linger = struct.pack("ii", 1, 0)  # socket(7): on, for no time
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
 class MllpClient:
     """One connection to an MLLP listener."""
 
@@ -94,9 +102,7 @@ class MllpClient:
 
     def reset(self) -> None:
         """Cut the connection so that the peer sees a reset, and not an end that may be half a one."""
-        linger = struct.pack("ii", 1, 0)  # socket(7): on, for no time
-        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self.abort()
+        reset(self._writer)
 
     def abort(self) -> None:
         """Cut the connection at once; the peer sees a reset or an end without more."""

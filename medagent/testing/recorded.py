@@ -1,4 +1,4 @@
-"""Where the programs write their results for docs/reliability.md: one JSON file each."""
+"""Where the programs of this repository write their results for docs/reliability.md: one JSON file each."""
 
 from __future__ import annotations
 

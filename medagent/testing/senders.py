@@ -9,12 +9,12 @@ import time
 from collections import deque
 
 from medagent.testing.ledger import POSITIVE_CODES, Ledger
-from medagent.testing.mllp import END_BLOCK, framed
+from medagent.testing.mllp import END_BLOCK, framed, reset
 
 CANARY = "ZZCANARY"
 """A text of every message's body that no log may hold."""
 
-_ANSWER = re.compile(rb"\rMSA\|(\w\w)\|([^|\r]*)")
+_ANSWER = re.compile(rb"\rMSA\|(\w\w)\|([^|\r]*)(?:\|sha256:(\w*))?")
 _FILLING = random.Random(1).choices(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ", k=1 << 17)  # noqa: S311  no secret
 
 
@@ -57,7 +57,15 @@ class Sender:
         self._pace = pace
         self._rate = rate
         self._began_at = 0.0
+        self.until_answered = False
+        """It stays connected until each message has its application acknowledgment, where the channel gives one."""
+        self.keeps_port = False
+        """It connects from the same port each time."""
         self._connections = 0
+        self._writer: asyncio.StreamWriter | None = None
+        self._port = 0
+        self._owed: set[str] = set()
+        """Sent on this connection, without an application acknowledgment."""
         self.made = 0
         """Messages sent so far, each once."""
         self.outstanding: dict[str, bytes] = {}
@@ -80,9 +88,14 @@ class Sender:
         connection = f"{self.name}/{self._connections}"
         self._began_at = self._began_at or time.monotonic()
         try:
-            reader, writer = await asyncio.open_connection(*address)
+            reader, writer = await asyncio.open_connection(*address, local_addr=("127.0.0.1", self._port))
         except OSError:
+            self._port = 0
             return
+        if self.keeps_port:
+            self._port = writer.get_extra_info("sockname")[1]
+        self._writer = writer
+        self._owed.clear()
         try:
             unsent = deque(self.outstanding.items())
             await self._send(writer, connection, [unsent.popleft() for _ in range(min(self._window, len(unsent)))])
@@ -95,7 +108,7 @@ class Sender:
                         batch += self._take_new(self._window - on_the_way - len(batch))
                     await self._send(writer, connection, batch)
                     on_the_way += len(batch)
-                if not on_the_way:
+                if not on_the_way and not (self.until_answered and self._owed):
                     if self._rate is None or self.left == 0:
                         return
                     await asyncio.sleep(self._pace)
@@ -110,7 +123,13 @@ class Sender:
         except ConnectionError:
             return
         finally:
+            self._writer = None
             writer.transport.abort()
+
+    def hang_up(self) -> None:
+        """Cut its connection by a reset; `run` ends."""
+        if self._writer is not None:
+            reset(self._writer)
 
     def _take_new(self, count: int) -> list[tuple[str, bytes]]:
         if self._rate is not None:
@@ -125,15 +144,22 @@ class Sender:
     async def _send(self, writer: asyncio.StreamWriter, connection: str, messages: list[tuple[str, bytes]]) -> None:
         if messages:
             self._ledger.sent(self.name, connection, self._channel, messages)
+            self._owed.update(name for name, _ in messages)
             writer.write(b"".join(framed(body) for _, body in messages))
             await writer.drain()
 
     def _answers(self, connection: str, frames: list[bytes]) -> int:
         """Note acknowledgments; returns how many messages are no longer on their way."""
-        answers = [(found[2].decode(), found[1].decode()) for frame in frames if (found := _ANSWER.search(frame))]
+        answers = [
+            (found[2].decode(), found[1].decode(), (found[3] or b"").decode())
+            for frame in frames
+            if (found := _ANSWER.search(frame))
+        ]
         self._ledger.acknowledged(connection, self._channel, answers)
         ended = 0
-        for control_id, code in answers:
+        for control_id, code, _ in answers:
+            if code.startswith("A"):
+                self._owed.discard(control_id)
             if control_id in self.outstanding:
                 ended += 1
                 if code in POSITIVE_CODES:

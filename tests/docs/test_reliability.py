@@ -14,7 +14,14 @@ from medagent.testing.markdown import Page
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 START, END = "<!-- generated: figures -->\n", "<!-- end: figures -->"
-PROGRAMS = {"kills": "crash-test", "power_cuts": "power-cut-test", "takeovers": "takeover-test", "tokens": "token-test"}
+PROGRAMS = {
+    "kills": "crash-test",
+    "power_cuts": "power-cut-test",
+    "takeovers": "takeover-test",
+    "tokens": "token-test",
+    "link_cuts": "link-cuts",
+    "reloads": "reload-test",
+}
 """The target of `make` by the name of its result."""
 ABOUT = ("date", "cpus", "python", "sqlite", "commit", "seed")
 

@@ -150,6 +150,7 @@ async def run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, obje
         seed=rng.randrange(1 << 32),
         window=WINDOW,
         sizes=(500, 4000),
+        pace=0.005,
         rate=options.rate / SENDERS / (len(STEADY) + 1),
     ) as site:
         configuration = Configuration(site, rng)

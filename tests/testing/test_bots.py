@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medagent.testing.bots import HL7, BotError, BotRequest, acknowledge, acknowledgment, fail, non_hl7, refuse, silent, slow
+from medagent.testing.bots import (
+    HL7,
+    BotError,
+    BotRequest,
+    acknowledge,
+    acknowledgment,
+    fail,
+    identify,
+    non_hl7,
+    refuse,
+    silent,
+    slow,
+)
+from medagent.testing.ledger import sha256_of
 
 MESSAGE = "MSH|^~\\&|MON|WARD7|HUB|CLINIC|20260301081500||ORU^R01|C-17|P|2.4\rOBX|1|NM|8867-4||61\r"
 
@@ -24,6 +37,12 @@ def test_an_acknowledgment_goes_back_to_the_sender_and_names_its_message() -> No
     assert fields[8] == "ACK^R01"
     assert fields[10:] == ["P", "2.4"]
     assert msa == "MSA|AA|C-17|OK"
+
+
+def test_an_answer_can_name_its_message_by_a_digest() -> None:
+    answer = identify(request())
+    assert isinstance(answer, str)
+    assert answer.split("\r")[1] == f"MSA|AA|C-17|sha256:{sha256_of(MESSAGE.encode())}"
 
 
 def test_each_acknowledgment_has_a_control_id_of_its_own() -> None:

@@ -142,6 +142,23 @@ def answer_on_another_connection(run: Run) -> None:
     change_ledger(run, name="A1", sent=False)
 
 
+def two_answers_on_one_connection(run: Run) -> None:
+    run.ledger.acknowledged("device/1", "adt", [("A1", "AA"), ("A1", "AA")])
+
+
+def answer_to_another_message(run: Run) -> None:
+    run.ledger.acknowledged("device/1", "adt", [("A1", "AA", sha256_of(BODIES["A2"]))])
+
+
+def no_answer(run: Run) -> None:
+    run.ledger.acknowledged("device/1", "adt", [(name, "AA", sha256_of(BODIES[name])) for name in ("A1", "A2", "A3")])
+    run.evidence.answered = ["device"]
+
+
+def ended_without_the_server(run: Run) -> None:
+    run.evidence.deliveries = [each for each in run.evidence.deliveries if each.callback != "key-A2"]
+
+
 def too_early(run: Run) -> None:
     run.evidence.flushes = [Flush("adt", "A1", acknowledged_at=5, flushed_at=6)]
 
@@ -181,6 +198,7 @@ def does_not_start(run: Run) -> None:
 
 PLANTED = [
     ("I1", lost),
+    ("I1", ended_without_the_server),
     ("I2", out_of_order),
     ("I2", out_of_order_of_sending),
     ("I3", second_key),
@@ -192,6 +210,9 @@ PLANTED = [
     ("I4", stored_twice),
     ("I4", one_has_vanished),
     ("I5", answer_on_another_connection),
+    ("I5", two_answers_on_one_connection),
+    ("I5", answer_to_another_message),
+    ("I5", no_answer),
     ("I6", too_early),
     ("I6", never_flushed),
     ("I7", changed_in_the_queue),

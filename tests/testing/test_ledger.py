@@ -8,7 +8,7 @@ from medagent.testing.ledger import Ledger, read_ledger, sha256_of
 def test_what_was_noted_is_read_again(tmp_path):
     ledger = Ledger(tmp_path / "ledger")
     ledger.sent("lab", "lab/1", "adt", [("A1", b"one"), ("A2", b"two")])
-    ledger.acknowledged("lab/1", "adt", [("A1", "CA")])
+    ledger.acknowledged("lab/1", "adt", [("A1", "CA"), ("A1", "AA", sha256_of(b"one"))])
     ledger.sent("lab", "lab/2", "adt", [("A2", b"two")])
     ledger.acknowledged("lab/2", "adt", [("A2", "CE"), ("A3", "AA")])
     ledger.close()
@@ -17,7 +17,8 @@ def test_what_was_noted_is_read_again(tmp_path):
         ("adt/A1", sha256_of(b"one"), True),
         ("adt/A2", sha256_of(b"two"), False),
     ]
-    assert record.entries[1].connections == {"lab/1", "lab/2"}
+    assert [(answer.code, answer.about) for answer in record.entries[0].answers] == [("CA", ""), ("AA", sha256_of(b"one"))]
+    assert record.entries[1].connections == {"lab/1": 1, "lab/2": 1}
     assert [(channel, control_id, answer.code) for channel, control_id, answer in record.strays] == [("adt", "A3", "AA")]
 
 

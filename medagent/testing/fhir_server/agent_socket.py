@@ -54,7 +54,10 @@ class AgentSockets:
                 await self._hang()
                 return web.Response(status=503)
             websocket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES + 1, compress=False, timeout=1.0)
-            await websocket.prepare(request)
+            try:
+                await websocket.prepare(request)
+            except ConnectionError:  # the client has gone meanwhile; nobody reads the answer
+                return web.Response(status=400)
             self._journal.upgrades += 1
             self._journal.changed()
             await self._converse(websocket)

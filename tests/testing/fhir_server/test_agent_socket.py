@@ -136,3 +136,20 @@ async def test_a_closed_websocket_is_noticed(server: FhirServer) -> None:
     assert server.hub.info(AGENT_ID).status == "disconnected"
     with pytest.raises(ConnectionClosed):
         await agent.receive()
+
+
+async def test_a_client_that_goes_during_its_upgrade_is_no_error(server: FhirServer, caplog: pytest.LogCaptureFixture) -> None:
+    request = (
+        b"GET /ws/agent HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    for turns in range(10):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request)
+        writer.close()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    # whoever comes later is served after them
+    await fetch_token(server.base_url)
+    await server.wait_for(lambda server: not server.sockets)
+    assert not caplog.records
