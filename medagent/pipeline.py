@@ -15,9 +15,10 @@ from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.outbound.outbound import Outbound
 from medagent.plugins import Plugins
 from medagent.queue.backlog import Backlog
-from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, StrategyContext
+from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, Receipt, StrategyContext
 from medagent.queue.brake import Brake
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
@@ -27,6 +28,7 @@ from medagent.queue.settlement import Settlement
 from medagent.statistics import Statistics
 from medagent.supervisor import HostedChannel, Supervisor
 from medagent.tasks import Tasks
+from medagent.types import PUSH_CHANNEL
 from medagent.uplink.base import ServerRequest, TokenSource, Uplink, UplinkContext
 
 log = logging.getLogger(__name__)
@@ -71,8 +73,8 @@ class Pipeline:
         self.backlog = Backlog(config.backlog, brake)
         self._committer = Committer(
             store,
-            on_receipt=lambda receipt: self.intake.committed(receipt),
-            on_refused=lambda message: self.intake.refuse_uncommitted(message),
+            on_receipt=self._committed,
+            on_refused=lambda message: self._owner(message.channel).refuse_uncommitted(message),
             on_ended=(lambda message: self.backlog.left((message,))) if config.backlog.limited else None,
             change_delay=config.batch.flush_interval_ms / 1000,
             tasks=self._strategy_tasks,
@@ -110,6 +112,17 @@ class Pipeline:
             clock=clock,
             registers=registers,
         )
+        self.outbound = Outbound(
+            config,
+            factories=plugins.sender_types.factories,
+            store=store,
+            committer=self._committer,
+            backlog=self.backlog,
+            statistics=self.statistics,
+            next_seq=self.intake.next_seq,
+            reply=self.reply,
+            clock=clock,
+        )
         self._strategy = _make_strategy(
             plugins,
             config,
@@ -122,6 +135,21 @@ class Pipeline:
             if channel.enabled and config.status != "off":
                 self._add_channel(plugins, bootstrap, channel, max_body_bytes)
         self.supervisor = Supervisor(list(self._channels.values()))
+
+    def _owner(self, channel: str) -> Intake | Outbound:
+        """Who has queued a message of this channel."""
+        return self.outbound if channel == PUSH_CHANNEL else self.intake
+
+    def _committed(self, receipt: Receipt) -> None:
+        # pushes are committed by themselves: the first message tells whose receipt it is
+        named = receipt.committed or [duplicate.message for duplicate in receipt.duplicates]
+        self._owner(named[0].channel if named else "").committed(receipt)
+
+    # a frame of the agent protocol: its fields depend on its type
+    def reply(self, frame: dict[str, Any]) -> None:
+        """Answer a request of the server."""
+        if self.uplink is not None:
+            self.uplink.reply(frame)
 
     def _add_channel(self, plugins: Plugins, bootstrap: Bootstrap, channel: ChannelConfig, max_body_bytes: int) -> None:
         try:
@@ -152,6 +180,7 @@ class Pipeline:
         self.backlog.begin(await self._store.depths())
         if self.backlog.watches_age:
             self._tasks.spawn(self._watch_age(), "age of the queue")
+        self.outbound.start(self._last_seq)
         if self.uplink is not None:
             self.dispatcher.use(self.uplink)
             self._tasks.spawn(self.uplink.run(), "uplink")
@@ -197,6 +226,7 @@ class Pipeline:
         await self.supervisor.stop_accepting()
         await self._flush_strategy()
         self.intake.accepting = False
+        await self.outbound.stop()
         self.dispatcher.stopping = True
         await self._tasks.cancel()
         await self._committer.flush_changes()

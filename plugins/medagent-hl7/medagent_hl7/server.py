@@ -38,7 +38,7 @@ from medagent_hl7.reading import TextReader
 from medagent_hl7.release2 import NOT_COMMITTED, is_transport_block
 from medagent_hl7.replies import Replies
 from medagent_hl7.rules import acceptance_rules
-from medagent_hl7.schemes import MLLPS
+from medagent_hl7.schemes import CONTENT_TYPE, MLLPS
 from medagent_hl7.settings import Hl7Settings
 from medagent_hl7.tracking import Tracking
 
@@ -49,7 +49,7 @@ _NOT_ALLOWED = "This sender is not allowed here"
 class Hl7Channel:
     """One listener. Implements `medagent.channel.Channel` and `Keyed`, whose docstrings hold."""
 
-    content_type = "x-application/hl7-v2+er7"
+    content_type = CONTENT_TYPE
 
     def __init__(self, context: ChannelContext) -> None:
         self.log = context.log
