@@ -18,8 +18,8 @@ MAX_LINE = 2000
 """Characters of a line that are kept for it."""
 _LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 _SECRETS = (
-    # a message, whatever follows it
-    (re.compile(r"\b(?:MSH|FHS|BHS)[^\w\s].*", re.DOTALL), "[message]"),
+    # a message with all that follows it, and not the name of a field such as MSH-10
+    (re.compile(r"\b(?:MSH|FHS|BHS)(?:\||([^\w\s])[^\w\s]{1,5}\1).*", re.DOTALL), "[message]"),
     # an access token: a JWT (RFC 7519), or what a header or a form carries (RFC 6750, RFC 6749)
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), "[token]"),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 [token]"),

@@ -188,6 +188,7 @@ class Outbound:
     # -- to the devices ---------------------------------------------------------------------------------------------------
 
     def _wait_in_line(self, message: InboundMessage) -> None:
+        message.body = None  # it is read back when it is its turn
         self._lines.add(message.remote, message.seq)
 
     def _attempt(self, message: InboundMessage) -> None:

@@ -27,8 +27,10 @@ class Destination:
 
     host: str
     port: int
+    encoding: str
+    """The character set, as spelled."""
     codec: str
-    """The Python codec of `encoding`."""
+    """Its Python codec."""
     tls: TlsFiles | None
     """None for `mllp`."""
 
@@ -53,7 +55,7 @@ def parse_destination(remote: str) -> Destination:
     if codec is None:
         raise Unsendable(f"the encoding {printable(encoding)} of {parts.scheme}://{printable(parts.netloc)} cannot be used")
     tls = TlsFiles(*(_file(query, name) for name in ("caFile", "certFile", "keyFile"))) if parts.scheme == MLLPS else None
-    return Destination(host, port, codec, tls)
+    return Destination(host, port, printable(encoding), codec, tls)
 
 
 def _one(query: dict[str, list[str]], name: str) -> str:

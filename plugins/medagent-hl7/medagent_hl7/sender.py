@@ -44,7 +44,7 @@ class Hl7Sender:
         try:
             body = text.replace("\r\n", "\r").replace("\n", "\r").encode(destination.codec)
         except UnicodeEncodeError as error:
-            raise Unsendable(f"character {error.start + 1} of the message does not exist in {destination.codec}") from None
+            raise Unsendable(f"character {error.start + 1} of the message does not exist in {destination.encoding}") from None
         try:
             header = Header.parse(body)
         except Hl7Error as error:
