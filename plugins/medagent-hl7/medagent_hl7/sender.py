@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from medagent.config.wording import show
+from medagent.config.wording import printable
 from medagent.errors import ConfigError, DeviceError, Unsendable
 from medagent.sender import SenderContext
 from medagent_hl7 import charset
@@ -116,4 +116,4 @@ def _stamps(files: TlsFiles) -> _Stamps:
     try:
         return tuple(file.stat().st_mtime_ns for file in (files.ca, files.cert, files.key) if file is not None)
     except OSError as error:
-        raise DeviceError(f"{show(str(error.filename))} cannot be read: {error.strerror}") from None
+        raise DeviceError(f"{printable(str(error.filename), 200)} cannot be read: {error.strerror}") from None
