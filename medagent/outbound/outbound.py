@@ -120,7 +120,7 @@ class Outbound:
         """Take a message for a device. It is answered under the request's callback, whatever becomes of it."""
         callback, remote = request.callback, request.fields.get("remote")
         if self._stopping:
-            self._refuse(callback, remote, STOPPING)
+            self._refuse(callback, remote, STOPPING, passing=True)
             return
         try:
             push = read_push(request)
@@ -131,7 +131,7 @@ class Outbound:
         # the callback stands for the push: one that comes twice is stored, and sent, once
         message = InboundMessage(body, callback or "", push.remote, callback or "")
         if not self._backlog.admit([message])[0]:
-            self._refuse(callback, remote, FULL_REFUSAL.reason)
+            self._refuse(callback, remote, FULL_REFUSAL.reason, passing=True)
             return
         message.seq = self._next_seq()
         message.channel = PUSH_CHANNEL
@@ -146,10 +146,12 @@ class Outbound:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             await self._committer.commit(batch)
 
-    def _refuse(self, callback: str | None, remote: object, reason: str) -> None:
+    def _refuse(self, callback: str | None, remote: object, reason: str, *, passing: bool = False) -> None:
+        """`passing`: it is not about this push, so that all of a time may be refused."""
         self.refused += 1
-        if self._notes.passes(reason, self._clock.monotonic()):
-            log.warning("pushes are refused (%d so far): %s", self.refused, reason)
+        # where nobody waits, the log is all that tells of a push that cannot be sent
+        if (callback is None and not passing) or self._notes.passes(passing, self._clock.monotonic()):
+            log.warning("a push is refused (%d so far): %s", self.refused, reason)
         self._outcomes.refused(callback, remote, reason)
 
     # -- from the committer -----------------------------------------------------------------------------------------------
@@ -175,7 +177,8 @@ class Outbound:
         """A push could not be stored, so it is not sent."""
         self._backlog.left((message,))
         why = "; ".join(self._store.reasons()) or self._committer.fault or "the queue refuses to commit"
-        self._refuse(message.link or None, message.remote, f"the agent cannot store the message, and has not sent it: {why}")
+        reason = f"the agent cannot store the message, and has not sent it: {why}"
+        self._refuse(message.link or None, message.remote, reason, passing=True)
 
     def _came_again(self, duplicate: Duplicate) -> None:
         """One that has not ended is answered when it ends; one that has is answered again."""

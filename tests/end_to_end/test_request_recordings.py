@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from medagent.agent import Agent
+from medagent.outbound import outbound
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.fhir_server.journal import TO_SERVER as SENT
 from medagent.testing.local_agent import local_agent
@@ -184,6 +185,7 @@ async def test_each_request_is_answered_as_recorded_or_better(
 ) -> None:
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(outbound, "STOP_SECONDS", 0.0)  # mute devices stay mute
     found = statuses(load(recording))
 
     async def reload(agent: Agent) -> list[str]:

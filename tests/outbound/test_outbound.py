@@ -14,6 +14,7 @@ import pytest
 
 from medagent.config.model import AgentConfig, BacklogConfig, RetryConfig
 from medagent.errors import DeviceError, Unsendable
+from medagent.outbound import outbound as outbound_module
 from medagent.outbound.outbound import Outbound
 from medagent.outbound.push import OFF, RESTARTED
 from medagent.queue.backlog import Backlog
@@ -33,6 +34,11 @@ TEXT = "text/plain"
 CANARY = "JANE^CANARY"
 DOWN = DeviceError("test://a: nobody is there")
 FAST = RetryConfig(base_delay_ms=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_moment_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound_module, "STOP_SECONDS", 0.0)
 
 
 class Device(Watched):

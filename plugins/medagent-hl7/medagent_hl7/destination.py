@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from medagent.config.wording import printable, show
 from medagent.errors import Unsendable
 from medagent_hl7 import charset
+from medagent_hl7.listening import format_address
 from medagent_hl7.schemes import MLLPS, SCHEMES
 
 
@@ -53,7 +54,9 @@ def parse_destination(remote: str) -> Destination:
     encoding = _one(query, "encoding") or charset.DEFAULT
     codec = charset.codec(encoding)
     if codec is None:
-        raise Unsendable(f"the encoding {printable(encoding)} of {parts.scheme}://{printable(parts.netloc)} cannot be used")
+        raise Unsendable(
+            f"the encoding {printable(encoding)} of {parts.scheme}://{printable(format_address((host, port)))} cannot be used"
+        )
     tls = TlsFiles(*(_file(query, name) for name in ("caFile", "certFile", "keyFile"))) if parts.scheme == MLLPS else None
     return Destination(host, port, printable(encoding), codec, tls)
 
