@@ -14,7 +14,7 @@ from collections import deque
 
 RECENT_LINES = 1000
 """Lines that the server can ask for."""
-MAX_LINE = 2000
+MAX_LINE = 500
 """Characters of a line that are kept for it."""
 _LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 _SECRETS = (

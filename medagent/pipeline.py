@@ -29,7 +29,9 @@ from medagent.statistics import Statistics
 from medagent.supervisor import HostedChannel, Supervisor
 from medagent.tasks import Tasks
 from medagent.types import PUSH_CHANNEL
+from medagent.uplink.answers import Frame, agent_error
 from medagent.uplink.base import ServerRequest, TokenSource, Uplink, UplinkContext
+from medagent.uplink.frames import encode_frame
 
 log = logging.getLogger(__name__)
 
@@ -145,11 +147,16 @@ class Pipeline:
         named = receipt.committed or [duplicate.message for duplicate in receipt.duplicates]
         self._owner(named[0].channel if named else "").committed(receipt)
 
-    # a frame of the agent protocol: its fields depend on its type
-    def reply(self, frame: dict[str, Any]) -> None:
-        """Answer a request of the server."""
-        if self.uplink is not None:
-            self.uplink.reply(frame)
+    def reply(self, frame: Frame) -> None:
+        """Answer a request of the server; with an error if the answer is longer than the server takes."""
+        if self.uplink is None:
+            return
+        size, limit = len(encode_frame(frame)), self._config.max_frame_bytes
+        if size > limit:  # the server would close the connection over it, and all that is in flight with it
+            text = f"the answer is {size} bytes, and the server takes {limit} (maxFrameBytes)"
+            log.warning("a request of the server is answered by an error: %s", text)
+            frame = agent_error(frame.get("callback"), text)
+        self.uplink.reply(frame)
 
     def _add_channel(self, plugins: Plugins, bootstrap: Bootstrap, channel: ChannelConfig, max_body_bytes: int) -> None:
         try:

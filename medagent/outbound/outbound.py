@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH = 500
 """Messages a commit."""
+COMMIT_SECONDS = 5.0
+"""What the disk is given at the end to take what has come."""
 STOP_SECONDS = 1.0
 """What devices are given at the end to answer what somebody waits for."""
 SECONDS_BETWEEN_NOTES = 10.0
@@ -84,6 +86,7 @@ class Outbound:
         self._newer: list[InboundMessage] = []
         """Committed while those of the last run are read; they come behind them."""
         self._stopping = False
+        self._ended = False
         self.refused = 0
         self._notes = Throttle(SECONDS_BETWEEN_NOTES)
         self._open(config)
@@ -96,9 +99,10 @@ class Outbound:
         """Take no more, commit what was taken, and give the devices a moment; what is not answered goes on in the next run."""
         self._stopping = True
         if self._commits is not None:
-            await asyncio.wait((self._commits,))
+            await asyncio.wait((self._commits,), timeout=COMMIT_SECONDS)
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
+        self._ended = True
         await self._tasks.cancel()
         await self._senders.close()
 
@@ -160,6 +164,8 @@ class Outbound:
         """Pushes are on disk: send them."""
         if receipt.committed:
             self._statistics.committed(PUSH_CHANNEL, receipt.committed, self._clock.monotonic())
+        if self._ended:  # what the disk has taken this late goes in the next run
+            return
         for message in receipt.committed:
             if message.link:
                 self._attempt(message)

@@ -266,6 +266,17 @@ async def test_a_kill_between_request_and_answer_loses_nothing(tmp_path: Path, w
         assert [row[0] for row in rows(tmp_path)] == [State.RESPONSE_SENT]
 
 
+async def test_an_answer_that_the_server_would_not_take_ends_no_connection(tmp_path: Path) -> None:
+    async with site(tmp_path, {"maxFrameBytes": 4096}) as (server, device, _):
+        device.respond = lambda body: [acknowledge(body, "AA")[0] + b"ERR|" + b"x" * 4096]
+        result = await push(server, message("P1"))
+        assert result.status == 400
+        assert "and the server takes 4096 (maxFrameBytes)" in text_of(result)
+        assert server.journal.upgrades == 1
+    [(state, answer, _, _)] = rows(tmp_path)
+    assert (state, len(answer) > 4096) == (State.RESPONSE_SENT, True)
+
+
 async def test_an_orderly_stop_gives_the_device_a_moment(tmp_path: Path) -> None:
     async with MllpServer(silent) as device, fhir_server(device.port) as server:
         async with local_agent(server, tmp_path):

@@ -397,6 +397,22 @@ async def test_at_the_end_nothing_more_is_taken(tmp_path: Path) -> None:
     assert not state.ended
 
 
+async def test_what_the_disk_takes_too_late_goes_in_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound_module, "COMMIT_SECONDS", 0.0)
+    async with life(tmp_path) as world:
+        sender = world.sender
+        world.store.gate.clear()
+        world.push("m1")
+        while not world.store.commits:
+            await asyncio.sleep(0)
+        await world.outbound.stop()
+        world.store.gate.set()
+        while not world.statistics.channel(PUSH_CHANNEL).accepted:
+            await asyncio.sleep(0)
+        assert sender.sent == []
+    assert left(tmp_path) == [(b"m1", State.RECEIVED)]
+
+
 async def test_no_content_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with life(tmp_path, retry=RetryConfig(auto=False, guaranteed=False)) as world:
