@@ -87,7 +87,7 @@ class Outbound:
         """Committed while those of the last run are read; they come behind them."""
         self._stopping = False
         self._ended = False
-        self.refused = 0
+        self._refused = 0
         self._notes = Throttle(SECONDS_BETWEEN_NOTES)
         self._open(config)
 
@@ -152,10 +152,10 @@ class Outbound:
 
     def _refuse(self, callback: str | None, remote: object, reason: str, *, passing: bool = False) -> None:
         """`passing`: it is not about this push, so that all of a time may be refused."""
-        self.refused += 1
+        self._refused += 1
         # where nobody waits, the log is all that tells of a push that cannot be sent
         if (callback is None and not passing) or self._notes.passes(passing, self._clock.monotonic()):
-            log.warning("a push is refused (%d so far): %s", self.refused, reason)
+            log.warning("a push is refused (%d so far): %s", self._refused, reason)
         self._outcomes.refused(callback, remote, reason)
 
     # -- from the committer -----------------------------------------------------------------------------------------------
@@ -222,7 +222,9 @@ class Outbound:
             self._outcomes.answered(message, self._senders.content_type(message.remote), answer)
 
     def _age(self, message: InboundMessage) -> float:
-        """Seconds since its acceptance, as far as the clocks tell."""
+        """Seconds since its acceptance; after a restart only the wall clock tells, and it may have been set."""
+        if message.received_at:
+            return self._clock.monotonic() - message.received_at
         return max(0.0, self._clock.time() - message.accepted_at)
 
     # -- after a restart --------------------------------------------------------------------------------------------------

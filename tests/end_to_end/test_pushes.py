@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +15,7 @@ import pytest
 
 from medagent.admin import call
 from medagent.agent import Agent
+from medagent.failpoints import VARIABLE
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.fhir_server.operations import OperationResult
 from medagent.testing.local_agent import local_agent
@@ -264,6 +266,19 @@ async def test_a_kill_between_request_and_answer_loses_nothing(tmp_path: Path, w
             assert device.received == [message("P1").encode()] * 2
             await second.stop()
         assert [row[0] for row in rows(tmp_path)] == [State.RESPONSE_SENT]
+
+
+async def test_a_kill_between_commit_and_device_loses_nothing(tmp_path: Path) -> None:
+    async with MllpServer() as device, fhir_server(device.port) as server:
+        arguments = server_arguments(server.base_url, AGENT_ID, tmp_path)
+        async with AgentProcess(*arguments, environ={**SERVER_ENVIRON, VARIABLE: "after_commit:1"}) as first:
+            await first.logged("WebSocket worker connected")
+            result = asyncio.ensure_future(push(server, message("P1"), waitTimeout=50_000))
+            assert await first.wait() == -signal.SIGKILL
+        assert device.received == []
+        async with AgentProcess(*arguments, environ=SERVER_ENVIRON):
+            assert "MSA|AA|P1" in (await result).text
+        assert device.received == [message("P1").encode()]
 
 
 async def test_an_answer_that_the_server_would_not_take_ends_no_connection(tmp_path: Path) -> None:
