@@ -14,6 +14,7 @@ from medagent.channel import Resynchronizable
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.in_force import describe_agent, describe_start
 from medagent.config.model import AgentConfig
+from medagent.config.wording import printable
 from medagent.configuration import Configuration
 from medagent.errors import ChannelError, PluginError, QueueError
 from medagent.fhir.access import FhirAccess
@@ -28,6 +29,7 @@ from medagent.reload.watch import FileWatch
 from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
 from medagent.status import status_report
 from medagent.tasks import Tasks
+from medagent.uplink.answers import agent_error
 from medagent.uplink.base import ServerRequest
 
 log = logging.getLogger(__name__)
@@ -236,11 +238,12 @@ class Agent:
 
     async def _serve(self, frame: ServerRequest) -> None:
         """Let a plugin answer a request of the server, or say that nobody does."""
-        served = await awaited(self.plugins.call_first("medagent_handle_frame", agent=self, frame=frame))
-        uplink = self.pipeline.uplink if self.pipeline is not None else None
-        if not served and frame.callback is not None and uplink is not None:
-            text = f"medagent {__version__} does not serve {frame.type}"
-            uplink.reply({"type": "agent:error", "callback": frame.callback, "body": text})
+        if await self.plugins.served("medagent_handle_frame", agent=self, frame=frame) or self.pipeline is None:
+            return
+        text = f"medagent {__version__} does not serve {printable(frame.type)}"
+        log.warning("a request of the server is refused: %s", text)
+        if frame.callback is not None:
+            self.pipeline.reply(agent_error(frame.callback, text))
 
     async def _call_all(self, hook: str) -> None:
         """Call a life-cycle hook; one plugin's fault is its own."""

@@ -10,6 +10,8 @@
         - `QueueHeld`: another agent holds the queue (exit 75)
     - `ChannelError`: a channel could not do what was asked (exit 1)
         - `BindFailed`: a channel cannot listen on its address
+    - `DeviceError`: a message was not sent to a device, or not answered by it (exit 1)
+        - `Unsendable`: the message or its destination cannot be used as it is
 
 Each error's default message is its docstring. Exit codes are those of sysexits.h.
 """
@@ -77,3 +79,16 @@ class ChannelError(MedagentError):
 
 class BindFailed(ChannelError):
     """The channel cannot listen on its address."""
+
+
+class DeviceError(MedagentError):
+    """The device was not reached, or has not answered."""
+
+    def __init__(self, message: str | None = None, *, may_have_it: bool = False) -> None:
+        super().__init__(message)
+        self.may_have_it = may_have_it
+        """Whether the device may have the message nevertheless."""
+
+
+class Unsendable(DeviceError):
+    """The message cannot be sent as it is."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medagent.fhir.client import FhirClient
     from medagent.fhir.source import Source
     from medagent.queue.base import QueueStore, QueueStrategy, StoreContext, StrategyContext
+    from medagent.sender import SenderFactory
     from medagent.types import InboundMessage, State
     from medagent.uplink.base import ServerRequest, Uplink, UplinkContext
 
@@ -38,6 +39,11 @@ def medagent_register_settings(registry: Registry) -> None:
 @hookspec(historic=True)
 def medagent_register_channel_types(register: Callable[[str, ChannelFactory], None]) -> None:
     """Call `register(scheme, factory)` for each URL scheme that this plugin can listen on."""
+
+
+@hookspec(historic=True)
+def medagent_register_sender_types(register: Callable[[str, SenderFactory], None]) -> None:
+    """Call `register(scheme, factory)` for each URL scheme of devices that this plugin can send to."""
 
 
 @hookspec(firstresult=True)

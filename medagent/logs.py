@@ -7,8 +7,27 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
+from collections import deque
+
+RECENT_LINES = 1000
+"""Lines that the server can ask for."""
+MAX_LINE = 500
+"""Characters of a line that are kept for it."""
+_LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
+_SECRETS = (
+    # a message with all that follows it, and not the name of a field such as MSH-10
+    (re.compile(r"\b(?:MSH|FHS|BHS)(?:\||([^\w\s])[^\w\s]{1,5}\1).*", re.DOTALL), "[message]"),
+    # an access token: a JWT (RFC 7519), or what a header or a form carries (RFC 6750, RFC 6749)
+    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), "[token]"),
+    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 [token]"),
+    (
+        re.compile(r"\b((?:access|id|refresh)_?token|client_?secret|password)(\W{1,4})[^\s,;&\"']+", re.IGNORECASE),
+        r"\1\2[secret]",
+    ),
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -16,7 +35,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "time": timestamp(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -24,6 +43,43 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry)
+
+
+def redacted(text: str) -> str:
+    """A line without what looks like a message or a token. No line should hold any: this is the second lock on the door."""
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+class RecentLines(logging.Handler):
+    """The newest lines, for who asks from afar: `{"level": "WARN", "msg": "...", "timestamp": "2026-01-02T08:00:00.000Z"}`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[dict[str, str]] = deque(maxlen=RECENT_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(
+            {
+                "level": _LEVELS.get(record.levelname, record.levelname),
+                "msg": redacted(record.getMessage()[:MAX_LINE]),
+                "timestamp": timestamp(record),
+            }
+        )
+
+    def newest(self, count: int) -> list[dict[str, str]]:
+        """So many lines, the newest first."""
+        return [line for line, _ in zip(reversed(self._lines), range(count), strict=False)]
+
+
+recent_lines = RecentLines()
+"""Of this process, since `configure`."""
+
+
+def timestamp(record: logging.LogRecord) -> str:
+    """When a line was logged, UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
 
 
 def configure(level: str, log_format: str) -> None:
@@ -34,7 +90,7 @@ def configure(level: str, log_format: str) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [handler, recent_lines]
     root.setLevel(level.upper())
     # other libraries' debug lines may quote frames, and with them messages and tokens
     for name in ("websockets", "httpx2", "httpcore2", "aiosqlite", "asyncio"):

@@ -15,9 +15,10 @@ from medagent.config.model import AgentConfig
 from medagent.errors import PLUGIN_FAULTS, PluginError
 from medagent.fhir.route import DIRECT, Route
 from medagent.hosting import Hosting
+from medagent.outbound.outbound import Outbound
 from medagent.plugins import Plugins
 from medagent.queue.backlog import Backlog
-from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, StrategyContext
+from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, Receipt, StrategyContext
 from medagent.queue.brake import Brake
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
@@ -27,8 +28,10 @@ from medagent.queue.settlement import Settlement
 from medagent.statistics import Statistics
 from medagent.supervisor import HostedChannel, Supervisor
 from medagent.tasks import Tasks
-from medagent.types import InboundMessage
+from medagent.types import PUSH_CHANNEL, InboundMessage
+from medagent.uplink.answers import Frame, agent_error
 from medagent.uplink.base import ServerRequest, TokenSource, Uplink, UplinkContext
+from medagent.uplink.frames import encode_frame
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +84,8 @@ class Pipeline:
         self._retention = Retention(store, config.retention, clock)
         self._committer = Committer(
             store,
-            on_receipt=lambda receipt: self.intake.committed(receipt),
-            on_refused=lambda message: self.intake.refuse_uncommitted(message),
+            on_receipt=self._committed,
+            on_refused=lambda message: self._owner(message.channel).refuse_uncommitted(message),
             on_ended=self._on_ended,
             change_delay=config.batch.flush_interval_ms / 1000,
             tasks=self._strategy_tasks,
@@ -119,6 +122,17 @@ class Pipeline:
             clock=clock,
             registers=registers,
         )
+        self.outbound = Outbound(
+            config,
+            factories=plugins.sender_types.factories,
+            store=store,
+            committer=self._committer,
+            backlog=self.backlog,
+            statistics=self.statistics,
+            next_seq=self.intake.next_seq,
+            reply=self.reply,
+            clock=clock,
+        )
         self._strategy = self._make_strategy(config)
         self.intake.use(self._strategy)
         self.hosting = Hosting(
@@ -132,6 +146,26 @@ class Pipeline:
                 log.error("channel %s cannot be made: %s", channel.name, type(error).__name__)
                 self.failed_channels[channel.name] = f"its plugin failed: {type(error).__name__}"
         self._use_transforms()
+
+    def _owner(self, channel: str) -> Intake | Outbound:
+        """Who has queued a message of this channel."""
+        return self.outbound if channel == PUSH_CHANNEL else self.intake
+
+    def _committed(self, receipt: Receipt) -> None:
+        # pushes are committed by themselves: the first message tells whose receipt it is
+        named = receipt.committed or [duplicate.message for duplicate in receipt.duplicates]
+        self._owner(named[0].channel if named else "").committed(receipt)
+
+    def reply(self, frame: Frame) -> None:
+        """Answer a request of the server; with an error if the answer is longer than the server takes."""
+        if self.uplink is None:
+            return
+        size, limit = len(encode_frame(frame)), self.config.max_frame_bytes
+        if size > limit:  # the server would close the connection over it, and all that is in flight with it
+            text = f"the answer is {size} bytes, and the server takes {limit} (maxFrameBytes)"
+            log.warning("a request of the server is answered by an error: %s", text)
+            frame = agent_error(frame.get("callback"), text)
+        self.uplink.reply(frame)
 
     @property
     def _on_ended(self) -> Callable[[InboundMessage], None] | None:
@@ -163,6 +197,7 @@ class Pipeline:
         # before the first channel listens, so that a full queue holds it back
         self.backlog.begin(await self.store.depths())
         self._tasks.spawn(self._watch_age(), "age of the queue")
+        self.outbound.start(self._last_seq)
         if self.uplink is not None:
             self.dispatcher.use(self.uplink)
             self._tasks.spawn(self.uplink.run(), "uplink")
@@ -203,6 +238,7 @@ class Pipeline:
         self._committer.on_ended = self._on_ended
         self._committer.change_delay = config.batch.flush_interval_ms / 1000
         self._retention.reconfigure(config.retention)
+        self.outbound.reconfigure(config)
         self._use_transforms()
 
     async def _replace(self, config: AgentConfig, hosts: Mapping[str, HostedChannel]) -> None:
@@ -264,6 +300,7 @@ class Pipeline:
         await self.supervisor.stop_accepting()
         await self._flush_strategy()
         self.intake.accepting = False
+        await self.outbound.stop()
         self.dispatcher.stopping = True
         await self._tasks.cancel()
         await self._committer.flush_changes()

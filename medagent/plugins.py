@@ -14,7 +14,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pluggy
 
@@ -22,6 +22,7 @@ from medagent import __version__, hookspecs
 from medagent.channel import ChannelFactory
 from medagent.config.settings import Registry
 from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.sender import SenderFactory
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ ENTRY_POINT_GROUP = "medagent"
 BUILT_IN = (
     "medagent.config.plugin",
     "medagent.queue.plugin",
+    "medagent.requests.plugin",
     "medagent.uplink.plugin",
 )
 """The core's own plugins, which use the same hooks as everybody's. A third party's answer is asked for first."""
@@ -47,13 +49,16 @@ class PluginInfo:
     """Why it could not be loaded."""
 
 
+Factory = TypeVar("Factory")
+
+
 @dataclass(slots=True)
-class ChannelTypes:
-    """Which plugin's factory makes the channels of a URL scheme."""
+class Schemes(Generic[Factory]):
+    """Which plugin's factory makes what serves a URL scheme."""
 
-    factories: dict[str, ChannelFactory] = field(default_factory=dict)
+    factories: dict[str, Factory] = field(default_factory=dict)
 
-    def register(self, scheme: str, factory: ChannelFactory) -> None:
+    def register(self, scheme: str, factory: Factory) -> None:
         """Raises `PluginError` if the scheme is taken."""
         if scheme in self.factories:
             raise PluginError(f"the scheme {scheme} is already taken by another plugin")
@@ -68,10 +73,12 @@ class Plugins:
         self._manager = pluggy.PluginManager("medagent")
         self._manager.add_hookspecs(hookspecs)
         self.registry = Registry()
-        self.channel_types = ChannelTypes()
+        self.channel_types: Schemes[ChannelFactory] = Schemes()
+        self.sender_types: Schemes[SenderFactory] = Schemes()
         # historic: each plugin's implementation runs as it is registered, so its faults are its own
         self._manager.hook.medagent_register_settings.call_historic(kwargs={"registry": self.registry})
         self._manager.hook.medagent_register_channel_types.call_historic(kwargs={"register": self.channel_types.register})
+        self._manager.hook.medagent_register_sender_types.call_historic(kwargs={"register": self.sender_types.register})
         self._infos: list[PluginInfo] = []
         for module in BUILT_IN:
             self.register(importlib.import_module(module), module.split(".")[1], __version__, "built in")
@@ -98,7 +105,7 @@ class Plugins:
         if self._manager.has_plugin(name):
             raise PluginError(f"plugin {name} cannot be used: another plugin has this name")
         self.registry.declaring_as(name)
-        schemes = set(self.channel_types.factories)
+        channels, senders = dict(self.channel_types.factories), dict(self.sender_types.factories)
         try:
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
@@ -107,8 +114,7 @@ class Plugins:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             self.registry.forget(name)
-            for scheme in set(self.channel_types.factories) - schemes:
-                del self.channel_types.factories[scheme]
+            self.channel_types.factories, self.sender_types.factories = channels, senders
             raise PluginError(f"plugin {name} cannot be used: {error}") from error
         callers = self._manager.get_hookcallers(plugin) or []
         hooks = tuple(sorted(caller.name for caller in callers))
@@ -125,6 +131,17 @@ class Plugins:
     def call_first(self, hook: str, **arguments: Any) -> Any:
         """The first result that is not None, or None; a plugin that fails is logged, and the next is asked."""
         return next((result for _, result in self._results(hook, arguments) if result is not None), None)
+
+    async def served(self, hook: str, **arguments: Any) -> bool:
+        """Ask one plugin after the other until one returns a true value; one that fails is logged, and the next is asked."""
+        for plugin, result in self._results(hook, arguments):
+            try:
+                if await awaited(result):
+                    return True
+            # as in `_results`: only the type, since the text may quote a message
+            except Exception as error:  # noqa: BLE001  as said above
+                log.error("plugin %s failed in %s: %s", plugin, hook, type(error).__name__)
+        return False
 
     def _results(self, hook: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+PUSH_CHANNEL = "$push"
+"""What the queue calls messages of the server for devices; no channel of an Agent may have this name."""
+
 
 class Duplicates(enum.Enum):
     """What becomes of a message whose control ID is already in the queue."""

@@ -61,3 +61,32 @@ def test_configuring_again_replaces_the_first(capsys: pytest.CaptureFixture[str]
     logging.getLogger("medagent.test").info("once")
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert sys.stderr is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("channel adt: 3 messages, MSH-10 is empty", "channel adt: 3 messages, MSH-10 is empty"),
+        ("got MSH|^~\\&|LAB\rPID|1||CANARY", "got [message]"),
+        ("got FHS#^~\\&#CANARY", "got [message]"),
+        ("with eyJhbGciOiJFUzI1NiJ9.eyJjYW5hcnkiOjF9.CANARY-_ at the end", "with [token] at the end"),
+        ("Authorization: Bearer CANARY123.x-y", "Authorization: Bearer [token]"),
+        ('{"accessToken":"CANARY","a":1}', '{"accessToken":"[secret]","a":1}'),
+        ("client_secret=CANARY&grant_type=x", "client_secret=[secret]&grant_type=x"),
+    ],
+)
+def test_what_the_server_may_ask_for_holds_neither_messages_nor_tokens(line: str, kept: str) -> None:
+    record = logging.LogRecord("medagent", logging.ERROR, "", 0, line, None, None)
+    recent = logs.RecentLines()
+    recent.emit(record)
+    assert recent.newest(1) == [{"level": "ERROR", "msg": kept, "timestamp": logs.timestamp(record)}]
+
+
+def test_only_the_newest_lines_are_kept_for_the_server() -> None:
+    recent = logs.RecentLines()
+    for number in range(logs.RECENT_LINES + 5):
+        recent.emit(logging.LogRecord("medagent", logging.INFO, "", 0, "%d " + "x" * 5000, (number,), None))
+    lines = recent.newest(2000)
+    assert [lines[0]["msg"][:4], lines[-1]["msg"][:2]] == ["1004", "5 "]
+    assert len(lines) == logs.RECENT_LINES
+    assert max(len(line["msg"]) for line in lines) == logs.MAX_LINE

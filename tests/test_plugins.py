@@ -18,6 +18,8 @@ from medagent.channel import ChannelFactory
 from medagent.config.settings import Registry, Setting
 from medagent.errors import PluginError
 from medagent.plugins import Plugins, awaited
+from medagent.sender import SenderFactory
+from medagent.uplink.base import ServerRequest
 
 GOOD = """
 from medagent import hookimpl
@@ -224,6 +226,10 @@ def test_a_refused_plugin_leaves_nothing_behind() -> None:
             register("mine", lambda context: None)  # type: ignore[arg-type,return-value]  # never called
 
         @hookimpl
+        def medagent_register_sender_types(self, register: Callable[[str, SenderFactory], None]) -> None:
+            register("mine", lambda context: None)  # type: ignore[arg-type,return-value]  # never called
+
+        @hookimpl
         def medagent_health(self) -> None: ...
 
     plugins = Plugins(entry_points=False)
@@ -232,6 +238,7 @@ def test_a_refused_plugin_leaves_nothing_behind() -> None:
         plugins.register(Greedy(), "greedy")
     assert [setting.name for setting in plugins.registry.settings()] == before
     assert plugins.schemes == frozenset()
+    assert plugins.sender_types.factories == {}
     assert not plugins.implements("medagent_health")
     assert "greedy" not in [info.name for info in plugins.infos]
 
@@ -276,6 +283,32 @@ async def hang() -> None:
 async def test_what_a_hook_returned_cannot_end_more_than_itself(what: Callable[[], Awaitable[None]], why: str) -> None:
     with pytest.raises(PluginError, match=why):
         await awaited(what(), 0.01 if what is hang else 5.0)
+
+
+async def test_plugins_are_asked_to_serve_one_after_the_other(caplog: pytest.LogCaptureFixture) -> None:
+    asked = []
+
+    class Server:
+        def __init__(self, name: str, answer: object) -> None:
+            self.name, self.answer = name, answer
+
+        @hookimpl
+        async def medagent_handle_frame(self) -> object:
+            asked.append(self.name)
+            await asyncio.sleep(0)
+            if isinstance(self.answer, BaseException):
+                raise self.answer
+            return self.answer
+
+    plugins = Plugins(entry_points=False)
+    for name, answer in {"last": True, "serves": True, "leaves": SystemExit("CANARY"), "fails": ValueError("CANARY")}.items():
+        plugins.register(Server(name, answer), name)
+    plugins.register(Server("declines", None), "declines")
+    frame = ServerRequest("agent:x:request", None, {})
+    assert await plugins.served("medagent_handle_frame", agent=None, frame=frame)
+    assert asked == ["declines", "fails", "leaves", "serves"]
+    assert "plugin fails failed in medagent_handle_frame: ValueError" in caplog.text
+    assert "CANARY" not in caplog.text
 
 
 async def test_what_a_hook_returned_may_be_a_value_or_awaitable() -> None:

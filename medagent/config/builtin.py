@@ -174,9 +174,6 @@ EFFECTIVE = (
         "Seconds between two looks for messages that are kept long enough.",
         minimum=1,
     ),
-)
-
-WITHOUT_EFFECT = (
     Setting("keepAlive", bool, _AGENT.keep_alive, "Keep outbound device connections open."),
     Setting(
         "maxClientsPerRemote",
@@ -185,6 +182,9 @@ WITHOUT_EFFECT = (
         f"Outbound connections to one device; {MAX_CLIENTS_WITH_KEEP_ALIVE} by default when `keepAlive` is true.",
         minimum=1,
     ),
+)
+
+WITHOUT_EFFECT = (
     Setting("durableQueue", bool, True, "Queue on disk. medagent always does, so false changes nothing."),
     Setting("queueDbPath", str, None, "Path of the queue file. medagent keeps it in the folder that `--state-dir` names."),
 )

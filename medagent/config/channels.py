@@ -11,6 +11,7 @@ from medagent.config.model import ChannelConfig
 from medagent.config.problems import Problem, Severity
 from medagent.config.wording import from_findings, printable, show
 from medagent.fhir.source import Source
+from medagent.types import PUSH_CHANNEL
 
 
 @dataclass(slots=True)
@@ -42,6 +43,8 @@ def parse_channels(source: Source, rules: EndpointRules) -> ParsedChannels:
             first = names.setdefault(name, where)
             if first != where:
                 faults.append(Problem(f"{where}.name", f"{first} is called {show(name)} too, and keeps the name"))
+        if name == PUSH_CHANNEL:
+            faults.append(Problem(f"{where}.name", f"{PUSH_CHANNEL} is the queue's own name for pushes; choose another name"))
         listener = _listener(entry, where, source, rules, parsed.problems)
         if listener is not None and not faults and listener.enabled and listener.port:
             owner = ports.setdefault(listener.port, where)

@@ -47,11 +47,15 @@ class Backlog:
 
     def reconfigure(self, config: BacklogConfig, depths: Mapping[str, ChannelDepth]) -> None:
         """Work by other limits. `depths` are as of now, when nothing waits for its commit."""
+        counted = self._limited
         if self.reason:
             self.reason = ""
             self._brake.release(_HOLDER)
         self._use(config)
-        self.begin(depths)
+        if counted:
+            self._judge()
+        else:
+            self.begin(depths)
 
     @property
     def limited(self) -> bool:

@@ -93,6 +93,11 @@ class Intake:
         """Messages accepted, and neither acknowledged nor refused yet."""
         return len(self._undecided)
 
+    def next_seq(self) -> int:
+        """The next place in the queue."""
+        self._next_seq += 1
+        return self._next_seq
+
     def registers(self, channel: str) -> Mapping[str, int]:
         """The channel's registers as the last commit has left them, now and later."""
         return self._registers.setdefault(channel, {})
@@ -119,8 +124,7 @@ class Intake:
         now, monotonic = self._clock.time(), self._clock.monotonic()
         size = 0
         for message in stored:
-            seq = self._next_seq = self._next_seq + 1
-            message.seq = seq
+            seq = message.seq = self.next_seq()
             message.channel = channel
             message.callback = f"{self._callback_head}{seq:012x}"
             message.accepted_at = now

@@ -114,7 +114,7 @@ class Uplink(Protocol):
 
     # a frame of the agent protocol: its fields depend on its type
     def reply(self, frame: dict[str, Any]) -> None:
-        """Write one frame in answer to a `ServerRequest`; dropped when the connection is away."""
+        """Write one frame in answer to a `ServerRequest`; while the connection is away it is kept for a minute."""
 
     def reconnect(self, reason: str) -> None:
         """Close the connection and connect again with a new token."""

@@ -23,6 +23,7 @@ from medagent.uplink.base import TokenSource, Transmit, UplinkContext, UplinkSta
 from medagent.uplink.connection import BatchConnection, extensions
 from medagent.uplink.frames import encode_frame
 from medagent.uplink.link import CLOSE_TIMEOUT, Link
+from medagent.uplink.replies import Replies
 from medagent.uplink.session import Dead, Session
 
 VERSION = f"medagent-{__version__}"
@@ -85,6 +86,7 @@ class WebSocketUplink:
         self._open_timeout = open_timeout
         self._tasks = Tasks()
         self._link: Link | None = None
+        self._replies = Replies()
         self._starved = False
         """Messages were not taken for want of a token."""
         self._status = UplinkStatus("off", "not started")
@@ -114,8 +116,11 @@ class WebSocketUplink:
 
     # as in `Uplink.reply`
     def reply(self, frame: dict[str, Any]) -> None:
-        if self._link is not None:
-            self._link.write(encode_frame(frame))
+        encoded = encode_frame(frame)
+        if self._link is not None and self._link.connected:
+            self._link.write(encoded)
+        else:
+            self._replies.keep(encoded, self._clock())
 
     def reconnect(self, reason: str) -> None:
         if self._link is not None:
@@ -216,6 +221,9 @@ class WebSocketUplink:
         self._set_status("connected", self._where)
         log.info("WebSocket worker connected %s", self._where)
         self._logged = ""
+        if self._link is not None:
+            for frame in self._replies.take(self._clock()):
+                self._link.write(frame)
         self._context.handler.connected()
 
     def _down(self, reason: str) -> None:

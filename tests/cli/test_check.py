@@ -33,13 +33,13 @@ def endpoint(tmp_path: Path) -> str:
 
 
 def test_a_sound_agent(app: typer.Typer, tmp_path: Path, endpoint: str) -> None:
-    agent = write(tmp_path, "agent.json", agent_resource({"adt": "ep"}, {"batchSize": 50, "keepAlive": True}))
+    agent = write(tmp_path, "agent.json", agent_resource({"adt": "ep"}, {"batchSize": 50, "durableQueue": True}))
     result = CliRunner().invoke(app, ["check", agent, endpoint])
     assert result.exit_code == 0, result.output
     assert 'channel "adt"  mllp://0.0.0.0:2575  ' in result.output
     assert "enhanced=aa" in result.output
     assert "a commit at 50 messages or after 100 ms" in result.output
-    assert "note   Agent.setting[1]: keepAlive" in result.output
+    assert "note   Agent.setting[1]: durableQueue" in result.output
     assert "0 errors, 1 note" in result.output
     assert "\x1b" not in result.output
 

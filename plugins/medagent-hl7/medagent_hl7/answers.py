@@ -33,9 +33,10 @@ class Expect(enum.StrEnum):
             return bool(codes)
         if "CE" in codes or "CR" in codes:
             return True
-        if self is Expect.BOTH and "CA" not in codes:
-            return False
-        return any(code in APPLICATION_CODES for code in codes)
+        if self is Expect.BOTH:
+            return "CA" in codes and any(code in APPLICATION_CODES for code in codes)
+        # also a code that HL7 does not have: the receiver has said its last word
+        return any(code != "CA" for code in codes)
 
     @classmethod
     def due(cls, header: Header) -> Expect:
@@ -83,6 +84,10 @@ class ConnectionLost(SendFailed):
 
 class NotCommitted(SendFailed):
     """The receiver did not acknowledge the block (MLLP release 2)."""
+
+
+class OutOfStep(SendFailed):
+    """The receiver has acknowledged what was never sent to it on this connection."""
 
 
 class Busy(SendFailed):

@@ -131,17 +131,20 @@ def decode(body: bytes, codec: str, invalid: InvalidText = InvalidText.PASS) -> 
     What is not valid is replaced if `invalid` says so, else read leniently: `REJECT` is for messages not accepted yet (see
     `is_valid`). A byte order mark is removed; segments end with CR.
     """
-    valid = True
-    try:
-        text = body.decode(codec)
-    except UnicodeError:
-        valid = False
-        text = body.decode(codec, errors="replace") if invalid is InvalidText.REPLACE else _decode_leniently(body)
+    text, valid = read(body, codec, invalid)
     if text.startswith(("\ufeff", "\xef\xbb\xbf")):
         text = text[1:] if text[0] == "\ufeff" else text[3:]
     if "\n" in text:
         text = text.replace("\r\n", "\r").replace("\n", "\r")
     return text, valid
+
+
+def read(body: bytes, codec: str, invalid: InvalidText = InvalidText.PASS) -> tuple[str, bool]:
+    """As `decode`, and nothing is removed or changed."""
+    try:
+        return body.decode(codec), True
+    except UnicodeError:
+        return body.decode(codec, errors="replace") if invalid is InvalidText.REPLACE else _decode_leniently(body), False
 
 
 def is_valid(body: bytes, codec: str) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medagent.config.model import AgentConfig
     from medagent.config.problems import Problem
     from medagent.config.settings import Registry
+    from medagent.sender import Sender, SenderContext, SenderFactory
 
 
 @medagent.hookimpl
@@ -31,6 +32,14 @@ def medagent_register_channel_types(register: Callable[[str, ChannelFactory], No
 
     for scheme in SCHEMES:
         register(scheme, _make_channel)
+
+
+@medagent.hookimpl
+def medagent_register_sender_types(register: Callable[[str, SenderFactory], None]) -> None:
+    from medagent_hl7.schemes import SCHEMES
+
+    for scheme in SCHEMES:
+        register(scheme, _make_sender)
 
 
 @medagent.hookimpl
@@ -65,3 +74,9 @@ def _make_channel(context: ChannelContext) -> Channel:
     from medagent_hl7.server import Hl7Channel
 
     return Hl7Channel(context)
+
+
+def _make_sender(context: SenderContext) -> Sender:
+    from medagent_hl7.sender import Hl7Sender
+
+    return Hl7Sender(context)

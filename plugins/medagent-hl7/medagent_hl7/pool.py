@@ -29,12 +29,15 @@ class Pool:
         *,
         keep_alive: bool = False,
         max_clients: int | None = None,
+        strict: bool = False,
         connect_timeout: float = CONNECT_TIMEOUT,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        """`keep_alive`: unused connections stay open. `max_clients`: most connections; None for 5, or 1 with `keep_alive`."""
+        """`keep_alive`: unused connections stay open. `max_clients`: most connections; None for 5, or 1 with `keep_alive`.
+        `strict`: as for `Client`."""
         self._remote = remote
         self._keep_alive = keep_alive
+        self._strict = strict
         self._connect_timeout = connect_timeout
         self._idle_seconds = idle_seconds
         default = MAX_CLIENTS_KEPT_ALIVE if keep_alive else MAX_CLIENTS
@@ -43,6 +46,7 @@ class Pool:
         """Open and unused, the last used one last, with what will close it."""
         self._in_use: set[Client] = set()
         self._closed = False
+        self._retired = False
 
     @property
     def connections(self) -> int:
@@ -62,8 +66,9 @@ class Pool:
         `expect`: None for what MSH-15 and MSH-16 make due. `timeout`: seconds to wait for that. `wait`: seconds to wait for a
         free connection while all are in use; those who wait are served in the order they came.
 
-        Raises `Busy` and `ConnectFailed` when nothing was sent; `AnswerTimeout`, `ConnectionLost` and `NotCommitted` when the
-        receiver may have the message nevertheless; and `medagent_hl7.message.Hl7Error` without a usable MSH segment.
+        Raises `Busy` and `ConnectFailed` when nothing was sent; `AnswerTimeout`, `ConnectionLost`, `NotCommitted` and, if
+        strict, `OutOfStep` when the receiver may have the message nevertheless; and `medagent_hl7.message.Hl7Error` without a
+        usable MSH segment.
         """
         header = Header.parse(body)
         await self._turn(wait)
@@ -81,15 +86,24 @@ class Pool:
         finally:
             self._free.release()
 
+    def retire(self) -> None:
+        """Close each connection as soon as it is not in use; what is in flight, or waits, goes on."""
+        self._retired = True
+        for client in self._forget_idle():
+            client.begin_close()
+
     async def close(self) -> None:
         """Close all connections; what is in flight fails with `ConnectionLost`."""
         self._closed = True
-        clients = [*self._idle, *self._in_use]
+        await asyncio.gather(*(client.close() for client in [*self._forget_idle(), *self._in_use]))
+
+    def _forget_idle(self) -> list[Client]:
+        clients = list(self._idle)
         for timer in self._idle.values():
             if timer is not None:
                 timer.cancel()
         self._idle.clear()
-        await asyncio.gather(*(client.close() for client in clients))
+        return clients
 
     async def _turn(self, wait: float) -> None:
         try:
@@ -112,7 +126,7 @@ class Pool:
 
     async def _open(self) -> Client:
         self._refuse_if_closed()
-        client = await Client.connect(self._remote, self._connect_timeout)
+        client = await Client.connect(self._remote, self._connect_timeout, strict=self._strict)
         try:
             self._refuse_if_closed()
         except ConnectionLost:
@@ -126,7 +140,7 @@ class Pool:
             raise ConnectionLost("the sender has been closed")
 
     def _keep(self, client: Client) -> None:
-        if self._closed or not client.usable or client.worn:
+        if self._closed or self._retired or not client.usable or client.worn:
             client.begin_close()
             return
         timer = None
@@ -143,20 +157,41 @@ class Pool:
 class Pools:
     """A pool for each remote, made when it is first used."""
 
-    def __init__(self, *, keep_alive: bool = False, max_clients: int | None = None) -> None:
+    def __init__(self, *, keep_alive: bool = False, max_clients: int | None = None, strict: bool = False) -> None:
         """As for `Pool`: the Agent settings `keepAlive` and `maxClientsPerRemote`."""
         self._keep_alive = keep_alive
         self._max_clients = max_clients
+        self._strict = strict
         self._pools: dict[Remote, Pool] = {}
+        self._retired: list[Pool] = []
+        """Of other settings, while they are in use."""
 
     def to(self, remote: Remote) -> Pool:
         pool = self._pools.get(remote)
         if pool is None:
-            pool = self._pools[remote] = Pool(remote, keep_alive=self._keep_alive, max_clients=self._max_clients)
+            pool = self._pools[remote] = Pool(
+                remote, keep_alive=self._keep_alive, max_clients=self._max_clients, strict=self._strict
+            )
         return pool
+
+    def reconfigure(self, *, keep_alive: bool, max_clients: int | None) -> None:
+        """Work with these settings from now on; what is in flight goes on, and pools whose settings stay are left alone."""
+        if (keep_alive, max_clients) == (self._keep_alive, self._max_clients):
+            return
+        self._keep_alive, self._max_clients = keep_alive, max_clients
+        for remote in list(self._pools):
+            self.retire(remote)
+
+    def retire(self, remote: Remote) -> None:
+        """Make a new pool for `remote` when it is next used; what is in flight goes on."""
+        self._retired = [pool for pool in self._retired if pool.connections]
+        if (pool := self._pools.pop(remote, None)) is not None:
+            pool.retire()
+            self._retired.append(pool)
 
     async def close(self) -> None:
         """Close all connections to all remotes."""
-        pools = list(self._pools.values())
+        pools = [*self._pools.values(), *self._retired]
         self._pools.clear()
+        self._retired.clear()
         await asyncio.gather(*(pool.close() for pool in pools))

@@ -1,4 +1,4 @@
-"""The URL schemes of the channels of this plugin."""
+"""The URL schemes that this plugin serves, and what their messages are called."""
 
 from __future__ import annotations
 
@@ -6,3 +6,5 @@ MLLP = "mllp"
 MLLPS = "mllps"
 """MLLP over TLS."""
 SCHEMES = (MLLP, MLLPS)
+CONTENT_TYPE = "x-application/hl7-v2+er7"
+"""Of HL7 v2 messages in the agent protocol."""

@@ -23,7 +23,7 @@ from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import WIDEST, with_sequence_number
 from medagent_hl7.origin import Tracked, header_of
 from medagent_hl7.reception import Reception
-from medagent_hl7.schemes import MLLPS
+from medagent_hl7.schemes import CONTENT_TYPE, MLLPS
 from medagent_hl7.settings import needs_restart
 from medagent_hl7.telling import Teller
 from medagent_hl7.tracking import Tracking
@@ -35,7 +35,7 @@ _CLOSE_SECONDS = 2.0
 class Hl7Channel:
     """One listener. Implements `medagent.channel.Channel` and its companions, whose docstrings hold."""
 
-    content_type = "x-application/hl7-v2+er7"
+    content_type = CONTENT_TYPE
 
     def __init__(self, context: ChannelContext) -> None:
         self.log = context.log

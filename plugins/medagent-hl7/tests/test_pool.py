@@ -9,7 +9,7 @@ import pytest
 
 from medagent.testing.mllp_server import MllpServer, acknowledge
 from medagent_hl7 import client as client_module
-from medagent_hl7.answers import AnswerTimeout, Busy, ConnectFailed, ConnectionLost, Expect
+from medagent_hl7.answers import AnswerTimeout, Busy, ConnectFailed, ConnectionLost, Expect, OutOfStep
 from medagent_hl7.client import Client, Remote
 from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.pool import Pool, Pools
@@ -308,3 +308,52 @@ async def test_who_waits_for_a_connection_is_served_in_order() -> None:
         await asyncio.gather(*sending)
         assert server.received[6:] == [message(f"L{number}") for number in range(6)]
         await pool.close()
+
+
+async def test_a_strict_pool_gives_up_a_connection_whose_receiver_answers_something_else() -> None:
+    async with MllpServer(silent) as server:
+        pool, lenient = Pool(remote(server), strict=True), Pool(remote(server))
+        other = asyncio.ensure_future(pool.send(message("M1")))
+        await server.wait_for(1)
+        server.respond = lambda body: acknowledge(message("OTHER"), "AA")
+        with pytest.raises(OutOfStep, match="another control ID"):
+            await pool.send(message("M2"))
+        assert pool.connections == 1
+        server.connections[0].send(*acknowledge(message("M1"), "AA"))
+        assert len(await other) == 1
+        with pytest.raises(AnswerTimeout):
+            await lenient.send(message("M3"), timeout=SHORT)
+        # what was answered before may be answered again
+        server.respond = lambda body: acknowledge(message("M1"), "AA") + acknowledge(body, "AA")
+        assert len(await pool.send(message("M4"))) == 1
+        await pool.close()
+        await lenient.close()
+
+
+async def test_retired_connections_end_when_they_are_not_in_use() -> None:
+    async with MllpServer(silent) as server:
+        pools = Pools(keep_alive=True, max_clients=2)
+        pool = pools.to(remote(server))
+        in_use = asyncio.ensure_future(pool.send(message("M1")))
+        await server.wait_for(1)
+        server.respond = lambda body: acknowledge(body, "AA")
+        await pool.send(message("M2"))  # leaves an idle connection
+        pools.reconfigure(keep_alive=True, max_clients=2)
+        assert pools.to(remote(server)) is pool
+        pools.reconfigure(keep_alive=False, max_clients=5)
+        assert pools.to(remote(server)) is not pool
+        server.connections[0].send(*acknowledge(message("M1"), "AA"))
+        assert len(await in_use) == 1
+        await until_closed(pool)
+        await pools.close()
+
+
+async def test_closing_ends_retired_pools_too() -> None:
+    async with MllpServer(silent) as server:
+        pools = Pools()
+        in_use = asyncio.ensure_future(pools.to(remote(server)).send(message("M1")))
+        await server.wait_for(1)
+        pools.retire(remote(server))
+        await pools.close()
+        with pytest.raises(ConnectionLost):
+            await in_use

@@ -1,0 +1,74 @@
+"""Device.url, read: where messages of the server are sent, in which character set, over which TLS. Without I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from medagent.config.wording import printable, show
+from medagent.errors import Unsendable
+from medagent_hl7 import charset
+from medagent_hl7.listening import format_address
+from medagent_hl7.schemes import MLLPS, SCHEMES
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files, as `medagent_hl7.client_tls.client_context` takes them."""
+
+    ca: Path | None
+    cert: Path | None
+    key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A device."""
+
+    host: str
+    port: int
+    encoding: str
+    """The character set, as spelled."""
+    codec: str
+    """Its Python codec."""
+    tls: TlsFiles | None
+    """None for `mllp`."""
+
+
+def parse_destination(remote: str) -> Destination:
+    """Read `mllp://host:port?encoding=ISO-8859-1`, or `mllps:` with `caFile`, `certFile` and `keyFile`.
+
+    Parameters that are not known are left alone. Raises `Unsendable`.
+    """
+    try:
+        parts = urlsplit(remote)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise Unsendable(f"{show(remote)} is no address such as mllp://10.0.0.7:2575") from None
+    if parts.scheme not in SCHEMES or not host:
+        raise Unsendable(f"{show(remote)} is no address such as mllp://10.0.0.7:2575")
+    if not port:
+        raise Unsendable(f"{show(remote)} names no port")
+    query = parse_qs(parts.query)
+    encoding = _one(query, "encoding") or charset.DEFAULT
+    codec = charset.codec(encoding)
+    if codec is None:
+        raise Unsendable(
+            f"the encoding {printable(encoding)} of {parts.scheme}://{printable(format_address((host, port)))} cannot be used"
+        )
+    tls = TlsFiles(*(_file(query, name) for name in ("caFile", "certFile", "keyFile"))) if parts.scheme == MLLPS else None
+    return Destination(host, port, printable(encoding), codec, tls)
+
+
+def _one(query: dict[str, list[str]], name: str) -> str:
+    return query.get(name, [""])[0]
+
+
+def _file(query: dict[str, list[str]], name: str) -> Path | None:
+    text = _one(query, name)
+    if not text:
+        return None
+    if not Path(text).is_absolute():
+        raise Unsendable(f"{name} of the device's address must be an absolute path, found {show(text)}")
+    return Path(text)
