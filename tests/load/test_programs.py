@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
         ("bad_neighbours.py", "--good", "2", "--bad", "20", "--seconds", "0.5", "--rounds", "1", "--factor", "1000"),
         ("ordered_keys.py", "--keys", "20", "--each", "3", "--kills", "1", "--serial-messages", "3", "--factor", "0"),
         ("backlog.py", "--count", "3000", "--no-bars"),
+        ("reloads.py", "--reloads", "10", "--rate", "200", "--pause", "0.05", "--seed", "1"),
         ("tokens.py", "--lifetime", "2", "--seconds", "5", "--rate", "100"),
     ],
     ids=lambda command: command[0],
@@ -36,6 +37,9 @@ async def test_small_run(command: tuple[str, ...]) -> None:
     elif program == "ordered_keys.py":
         assert figures["done"] == figures["messages"] == 60
         assert figures["inversions"] == 0
+    elif program == "reloads.py":
+        assert figures["lost"] == figures["dropped_connections"] == figures["violations"] == 0
+        assert figures["messages"] > 0
     elif program == "backlog.py":
         assert figures["depth_after_restart"] == 3000
         assert figures["missing"] == figures["out_of_order"] == figures["under_two_keys"] == 0
