@@ -23,12 +23,13 @@ from medagent.queue.failures import LATE, LOST, LOST_ALONE, PASSING_ERRORS, Fail
 from medagent.queue.forwarding import make_frames
 from medagent.queue.keyed_lane import make_lane
 from medagent.queue.lane import Lane
+from medagent.queue.oversize import ADVICE, LOSSES_OF_LARGE, LOST_LARGE, USUAL_LIMIT, TooLong, size_above
 from medagent.queue.reading import Reader
 from medagent.queue.settlement import Settlement, Verdict
 from medagent.statistics import Statistics
 from medagent.tasks import Tasks
 from medagent.types import Answer, InboundMessage, State
-from medagent.uplink.base import Response, Uplink
+from medagent.uplink.base import TOO_BIG, Response, Uplink
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Flight:
     message: InboundMessage
     deadline: float
     """Monotonic seconds."""
+    large: bool
+    """Above what servers usually take."""
 
 
 class Dispatcher:
@@ -67,6 +70,7 @@ class Dispatcher:
     ) -> None:
         self._timeout = config.response_timeout_ms / 1000
         self._max_in_flight = config.max_in_flight
+        self._max_frame_bytes = config.max_frame_bytes
         self._store = store
         self._committer = committer
         self._channels = channels
@@ -153,7 +157,9 @@ class Dispatcher:
                 again.append(flight)
                 continue
             self._take_down(message)
-            if guaranteed:
+            if guaranteed and flight.large and not self.stopping and self._caution.dangers(message.seq) >= LOSSES_OF_LARGE:
+                self._give_up(message, LOST_LARGE)
+            elif guaranteed:
                 self._caution.put_off(message.seq)
                 self._failures.lost(lane, message, self._caution.dangers(message.seq), LOST_ALONE)
             else:
@@ -264,7 +270,8 @@ class Dispatcher:
         The caller has taken their places in the window. A message that a plugin fails on gives its place back.
         """
         name = messages[0].channel
-        sound, frames, faults = make_frames(messages, self._channels[name], self._transforms.get(name, ()))
+        transforms = self._transforms.get(name, ())
+        sound, frames, faults = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
         for message, fault in faults:
             self._put_off(message, fault)
         try:
@@ -277,10 +284,10 @@ class Dispatcher:
             self._put_off(sound[0], error)
             return ()
         deadline = self._clock.monotonic() + self._timeout
-        for message in sound[:taken]:
+        for message, frame in zip(sound[:taken], frames, strict=False):
             self._in_flight.pop(message.callback, None)  # the deadlines stay in order
             message.body = None
-            self._in_flight[message.callback] = Flight(message, deadline)
+            self._in_flight[message.callback] = Flight(message, deadline, size_above(frame.body, USUAL_LIMIT) > 0)
             self._committer.change(Change(message, State.SENT))
         if taken:
             reach("after_send")
@@ -346,12 +353,21 @@ class Dispatcher:
         lane.ended(message.seq)
 
     def _put_off(self, message: InboundMessage, error: BaseException) -> None:
-        """A plugin fails on this message, which was about to be sent."""
-        log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
+        """A plugin fails on this message, which was about to be sent, or it is too long."""
         self._in_flight.pop(message.callback, None)
         self._lanes[message.channel].in_flight -= 1
         message.body = None
+        if isinstance(error, TooLong):
+            self._give_up(message, str(error))
+            return
+        log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
         self._failed(message, None, type(error).__name__)
+
+    def _give_up(self, message: InboundMessage, reason: str) -> None:
+        """The message is too long for the server; `reason` holds no patient data."""
+        log.error("channel %s: message %d ends as dead_letter: %s", message.channel, message.seq, reason)
+        self._end(self._lanes[message.channel], message)
+        self._settlement.settle(message.channel, [(message, Answer(False, "", reason), None)], State.DEAD_LETTER)
 
     def _failed(self, message: InboundMessage, status_code: int | None, reason: str) -> None:
         self._caution.put_off(message.seq)
@@ -382,7 +398,9 @@ class Dispatcher:
 
     def _condemn(self, message: InboundMessage, text: str) -> None:
         self._take_down(message)
-        if text in PASSING_ERRORS:
+        if text == TOO_BIG:
+            self._give_up(message, f"{text}: {ADVICE}")
+        elif text in PASSING_ERRORS:
             log.warning("channel %s: the server cannot serve it now: %s", message.channel, text)
             self._failed(message, None, text)
         else:
