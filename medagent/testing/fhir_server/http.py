@@ -49,7 +49,8 @@ class HttpApi:
         self._faults = faults
         self._tasks = tasks
         self._client_id = client_id
-        self._client_secret = client_secret
+        self.client_secret = client_secret
+        """Can be replaced at any time."""
         self._jobs: dict[str, JsonObject] = {}
 
     @property
@@ -127,7 +128,7 @@ class HttpApi:
             return "Missing client_secret"
         if form["client_id"] != self._client_id:
             return "Invalid client"
-        return None if form["client_secret"] == self._client_secret else "Invalid secret"
+        return None if form["client_secret"] == self.client_secret else "Invalid secret"
 
     async def _me(self, request: web.Request) -> web.Response:
         profile = {"reference": f"ClientApplication/{self._client_id}", "display": "Agent Client"}
