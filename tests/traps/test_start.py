@@ -50,7 +50,9 @@ async def test_a_port_that_is_taken_holds_up_no_other_channel(tmp_path: Path) ->
         await first.start()
         async with Site(tmp_path / "second", {"held": f"mllp://127.0.0.1:{port}", "adt": ""}) as second:
             second.launch()
-            shown = await second.until(lambda shown: [channel["state"] for channel in shown["channels"]] == ["waiting", "listening"])
+            shown = await second.until(
+                lambda shown: [channel["state"] for channel in shown["channels"]] == ["waiting", "listening"]
+            )
             assert f"{port}" in shown["channels"][0]["reason"]
             assert await second.exchange(adt("A")) == [Acknowledged("AA", "A")]
             await first.stop()
