@@ -80,6 +80,15 @@ async def test_what_cannot_be_sent_is_refused_at_once(tmp_path: Path, body: str)
         assert text_of(result) != "Timeout"
 
 
+async def test_a_request_that_names_no_device_is_refused_at_once(tmp_path: Path) -> None:
+    async with Site(tmp_path, {}) as site:
+        await site.start()
+        frame = {"type": "agent:transmit:request", "contentType": HL7, "body": adt("P1").decode()}
+        answer = await site.fhir.hub.request(AGENT_ID, frame, 5.0)
+        assert answer["type"] == "agent:error" or answer["statusCode"] == 400
+        assert "does not serve" not in answer["body"]
+
+
 async def test_what_cannot_be_sent_harms_no_other_push(tmp_path: Path) -> None:
     def respond(body: bytes) -> list[bytes]:
         return [] if b"|HELD|" in body else acknowledge(body, "AA")
@@ -174,3 +183,15 @@ async def test_requests_are_served_while_the_agent_is_off(tmp_path: Path) -> Non
     async with Site(tmp_path, status="off") as site:
         await site.start()
         assert (await site.fhir.operations.get(AGENT_ID, "$fetch-logs", {})).status == 200
+
+
+async def test_an_answer_too_long_for_the_server_is_an_error_and_costs_no_connection(tmp_path: Path) -> None:
+    def respond(body: bytes) -> list[bytes]:
+        return [answer + b"NTE|1||" + b"x" * 1_100_000 + b"\r" for answer in acknowledge(body, "AA")]
+
+    async with MllpServer(respond) as receiver, Site(tmp_path, {}, devices=[device(receiver.port)]) as site:
+        await site.start()
+        result = await push(site, pushed(adt("P1").decode(), wait_ms=5000))
+        assert result.status == 400
+        assert text_of(result) != "Timeout"
+        assert site.fhir.journal.upgrades == 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from medagent.testing.fhir_server import HttpFailure
 from medagent.testing.resources import AGENT_ID
 from medagent.testing.site import Acknowledged, Site, adt, free_port
 
@@ -31,6 +34,17 @@ async def test_a_server_that_is_down_is_waited_for(tmp_path: Path) -> None:
         assert f"127.0.0.1:{port}" in str(shown["reasons"])
         assert site.running
         await site.fhir.start(port=port)
+        await site.until(lambda shown: shown["state"] == "ok")
+        assert await site.exchange(adt("A")) == [Acknowledged("AA", "A")]
+
+
+@pytest.mark.parametrize("part", ["token_failure", "fhir_failure", "upgrade_failure"])
+async def test_a_server_that_fails_in_part_is_waited_for(tmp_path: Path, part: str) -> None:
+    async with Site(tmp_path) as site:
+        setattr(site.fhir.faults, part, HttpFailure(503))
+        site.launch()
+        await site.until(lambda shown: "503" in str(shown["reasons"]))
+        setattr(site.fhir.faults, part, None)
         await site.until(lambda shown: shown["state"] == "ok")
         assert await site.exchange(adt("A")) == [Acknowledged("AA", "A")]
 
