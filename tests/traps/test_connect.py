@@ -39,6 +39,9 @@ async def test_a_lost_connect_response_ends_in_a_new_connection(tmp_path: Path, 
         await site.fhir.wait_for(lambda fhir: fhir.journal.connects >= 2)
         device = await site.device()
         await device.send(adt("A"))
+        connects = site.fhir.journal.connects
+        await site.until(lambda shown: shown["queue"]["depth"] == 1)
+        await site.fhir.wait_for(lambda fhir: fhir.journal.connects > connects)
         assert site.fhir.transmits == []
         site.fhir.faults.swallow_connect_response = False
         assert (await device.receive()).endswith(b"MSA|AA|A|OK")
