@@ -58,6 +58,11 @@ class KeyedLane(Lane):
     def waiting(self) -> int:
         return len(self._bodies)
 
+    @property
+    def strictly_serial(self) -> bool:
+        """With one worker either: a failed message holds up its key, and no other."""
+        return False
+
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         for message in messages:
             if self.behind or self._full:
