@@ -8,7 +8,7 @@ from medagent.errors import MedagentError
 
 USUAL_LIMIT = 1_048_576
 """Bytes of a frame that a Medplum server takes unless it is configured otherwise (its `maxJsonSize`)."""
-LOSSES_OF_LARGE = 2
+LOSSES_OF_LARGE = 3
 """How often a message above `USUAL_LIMIT` may end the connection once it is known to be dangerous; then it is given up."""
 MOST_BYTES_A_BYTE = 6
 """JSON spells a control character as `\\u0000`: six bytes for one."""

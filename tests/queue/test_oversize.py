@@ -74,4 +74,4 @@ async def test_connections_lost_over_a_long_message_are_not_lost_for_ever(tmp_pa
             world.dispatcher.tick()
             await world.quiet()
         assert world.settled == ([("m", State.DEAD_LETTER)] if ends else [])
-        assert len(world.uplink.transmitted) <= (6 if ends else 11)
+        assert len(world.uplink.transmitted) <= (7 if ends else 11)

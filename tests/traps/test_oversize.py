@@ -31,7 +31,7 @@ async def test_it_ends_as_dead_letter_after_a_few_connections_and_the_others_arr
             *(Acknowledged("AA", "S1"), Acknowledged("AE", "L"), Acknowledged("AA", "S2")),
         }
         # as few as three if the close code reaches the agent, a few more if the connection is just lost
-        assert site.fhir.journal.upgrades <= 9
+        assert site.fhir.journal.upgrades <= 10
         await site.stop()
         ended = {row.control_id: row for row in site.rows()}
         assert ended["L"].state is State.DEAD_LETTER
