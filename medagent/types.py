@@ -146,7 +146,7 @@ class State(enum.IntEnum):
     REJECTED = 13
     """The server will never take it."""
     DEAD_LETTER = 14
-    """The retry settings of its channel gave it up."""
+    """The retry settings of its channel gave it up, or it is too long for the server."""
 
     @property
     def ended(self) -> bool:

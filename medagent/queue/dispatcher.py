@@ -24,12 +24,13 @@ from medagent.queue.flights import Flights
 from medagent.queue.forwarding import make_frames
 from medagent.queue.lane import Lane
 from medagent.queue.lanes import Lanes
+from medagent.queue.oversize import ADVICE, TooLong
 from medagent.queue.reading import Reader
 from medagent.queue.settlement import Settlement, Verdict
 from medagent.statistics import Statistics
 from medagent.tasks import Tasks
 from medagent.types import Answer, InboundMessage, State
-from medagent.uplink.base import Response, Uplink
+from medagent.uplink.base import TOO_BIG, Response, Uplink
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Dispatcher:
         clock: Clock = time,
     ) -> None:
         self._timeout = config.response_timeout_ms / 1000
+        self._max_frame_bytes = config.max_frame_bytes
         self._committer = committer
         self._channels = channels
         self._transforms = transforms
@@ -104,6 +106,7 @@ class Dispatcher:
     def reconfigure(self, config: AgentConfig) -> None:
         """Work by other settings from now on; the lanes of channels with keys must be made anew."""
         self._timeout = config.response_timeout_ms / 1000
+        self._max_frame_bytes = config.max_frame_bytes
         self._failures.reconfigure(config)
         self._lanes.widen(config.max_in_flight)
 
@@ -291,7 +294,8 @@ class Dispatcher:
         The caller has taken their places in the window. A message that a plugin fails on gives its place back.
         """
         name = messages[0].channel
-        sound, frames, faults = make_frames(messages, self._channels[name], self._transforms.get(name, ()))
+        transforms = self._transforms.get(name, ())
+        sound, frames, faults = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
         for message, fault in faults:
             self._put_off(message, fault)
         try:
@@ -373,12 +377,21 @@ class Dispatcher:
         lane.ended(message.seq)
 
     def _put_off(self, message: InboundMessage, error: BaseException) -> None:
-        """A plugin fails on this message, which was about to be sent."""
-        log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
+        """A plugin fails on this message, which was about to be sent, or it is too long."""
         self._flights.end(message.callback)
         self._lanes[message.channel].in_flight -= 1
         message.body = None
+        if isinstance(error, TooLong):
+            self._give_up(message, str(error))
+            return
+        log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
         self._failed(message, None, type(error).__name__)
+
+    def _give_up(self, message: InboundMessage, reason: str) -> None:
+        """The message is too long for the server; `reason` holds no patient data."""
+        log.error("channel %s: message %d ends as dead_letter: %s", message.channel, message.seq, reason)
+        self._end(self._lanes[message.channel], message)
+        self._settlement.settle(message.channel, [(message, Answer(False, "", reason), None)], State.DEAD_LETTER)
 
     def _failed(self, message: InboundMessage, status_code: int | None, reason: str) -> None:
         self._caution.put_off(message.seq)
@@ -409,7 +422,9 @@ class Dispatcher:
 
     def _condemn(self, message: InboundMessage, text: str) -> None:
         self._take_down(message)
-        if text in PASSING_ERRORS:
+        if text == TOO_BIG:
+            self._give_up(message, f"{text}: {ADVICE}")
+        elif text in PASSING_ERRORS:
             log.warning("channel %s: the server cannot serve it now: %s", message.channel, text)
             self._failed(message, None, text)
         else:

@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 
 from medagent.channel import Channel
 from medagent.errors import PLUGIN_FAULTS
+from medagent.queue.oversize import ADVICE, TooLong, size_above
 from medagent.types import InboundMessage
 from medagent.uplink.base import Transmit
 
 
 def make_frames(
-    messages: Sequence[InboundMessage], channel: Channel, transforms: Sequence[Callable[[str], str]]
+    messages: Sequence[InboundMessage], channel: Channel, transforms: Sequence[Callable[[str], str]], max_bytes: int
 ) -> tuple[list[InboundMessage], list[Transmit], list[tuple[InboundMessage, BaseException]]]:
-    """The messages that can be sent with their frames, and the others with what the channel or a transform raised."""
+    """The messages that can be sent with their frames, and the others with what the channel or a transform raised.
+
+    A message whose text alone is above `max_bytes` has `TooLong`.
+    """
     content_type = channel.content_type
     sound: list[InboundMessage] = []
     frames: list[Transmit] = []
@@ -25,6 +29,8 @@ def make_frames(
                 text = transform(text)
             if type(text) is not str:
                 raise TypeError("not a text")
+            if size := size_above(text, max_bytes):
+                raise TooLong(f"the message is {size} bytes as JSON text, and maxFrameBytes is {max_bytes}: {ADVICE}")
         # a plugin may raise anything on one message; the others go on
         except PLUGIN_FAULTS as error:
             faults.append((message, error))

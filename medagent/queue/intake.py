@@ -10,14 +10,13 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from medagent.channel import Channel
 from medagent.clock import Clock
 from medagent.failpoints import reach
 from medagent.queue.backlog import FULL_REFUSAL, Backlog
 from medagent.queue.base import Duplicate, QueueStrategy, Receipt
 from medagent.queue.brake import Brake
+from medagent.queue.oversize import MOST_BYTES_A_BYTE, encoded_size
 from medagent.queue.parts import with_parts
 from medagent.throttle import Throttle
 from medagent.types import InboundMessage, Refusal, RefusalKind
@@ -265,15 +264,6 @@ class Intake:
                 self.buffered_bytes -= len(message.body or b"")
         if self.buffered <= HIGH_WATER_MESSAGES // 2 and self.buffered_bytes <= HIGH_WATER_BYTES // 2:
             self._brake.release(_HOLDER)
-
-
-MOST_BYTES_A_BYTE = 6
-"""JSON spells a control character as `\\u0000`: six bytes for one."""
-
-
-def encoded_size(text: str) -> int:
-    """Bytes of `text` inside a JSON text."""
-    return len(msgspec.json.encode(text)) - 2
 
 
 def _run_id() -> str:

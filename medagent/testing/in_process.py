@@ -19,13 +19,13 @@ STARTS_WITHIN = 10.0
 """Seconds."""
 
 
-def bootstrap(fhir: FhirServer, state_dir: Path) -> Bootstrap:
-    """What an agent of the embedded server's default client starts with."""
+def bootstrap(fhir: FhirServer, state_dir: Path, agent_id: str = AGENT_ID) -> Bootstrap:
+    """What an agent of the embedded server's client starts with."""
     return Bootstrap(
         base_url=fhir.base_url,
-        client_id="client1",
-        client_secret="secret",  # noqa: S106  of the embedded server's default client
-        agent_id=AGENT_ID,
+        client_id=fhir.client_id,
+        client_secret=fhir.client_secret,
+        agent_id=agent_id,
         state_dir=state_dir,
     )
 
@@ -47,6 +47,16 @@ async def running(start: Bootstrap, plugins: Plugins | None = None) -> AsyncIter
         works.cancel()
         stop.set()
         await run
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    fhir: FhirServer, state_dir: Path, *, agent_id: str = AGENT_ID, plugins: Plugins | None = None
+) -> AsyncIterator[Agent]:
+    """An agent that works and that the server knows as connected."""
+    async with running(bootstrap(fhir, state_dir, agent_id), plugins) as agent:
+        await fhir.wait_for(lambda server: server.hub.connected > 0)
+        yield agent
 
 
 def free_port() -> int:

@@ -40,10 +40,20 @@ class MllpClient:
 
     @classmethod
     async def connect(
-        cls, host: str, port: int, *, max_frame_bytes: int = 16 * 1024 * 1024, tls: ssl.SSLContext | None = None
+        cls,
+        host: str,
+        port: int,
+        *,
+        max_frame_bytes: int = 16 * 1024 * 1024,
+        tls: ssl.SSLContext | None = None,
+        local_port: int | None = None,
     ) -> Self:
-        """Open a connection, over TLS with a context. Raises `OSError`, of which `ssl.SSLError` is one."""
-        return cls(*await asyncio.open_connection(host, port, limit=max_frame_bytes, ssl=tls))
+        """Open a connection, over TLS with a context, from a loopback port if one is given.
+
+        Raises `OSError`, of which `ssl.SSLError` is one.
+        """
+        local = ("127.0.0.1", local_port) if local_port is not None else None
+        return cls(*await asyncio.open_connection(host, port, limit=max_frame_bytes, ssl=tls, local_addr=local))
 
     async def __aenter__(self) -> Self:
         return self

@@ -51,6 +51,7 @@ class QueueWorld:
         retry: RetryConfig | None = None,
         max_workers: int = 0,
         max_body_bytes: int = 1_000_000,
+        max_frame_bytes: int = 1_048_576,
         # transforms are plugins', so tests give wrong ones too
         transforms: Sequence[Callable[[str], Any]] = (),
         change_delay: float = 0.005,
@@ -63,6 +64,7 @@ class QueueWorld:
             retry=retry or RetryConfig(),
             backlog=backlog or BacklogConfig(),
             max_in_flight=max_in_flight,
+            max_frame_bytes=max_frame_bytes,
         )
         self.clock = Clock()
         self.store = UnreliableStore(SqliteStore(folder / "queue.db", clock=self.clock))

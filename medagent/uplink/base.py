@@ -10,6 +10,9 @@ import msgspec
 
 from medagent.fhir.route import DIRECT, Route
 
+TOO_BIG = "the server closed the connection over a message above its size limit (close code 1009)"
+"""What `UplinkHandler.failed` is told then (RFC 6455, 7.4.1)."""
+
 
 class Transmit(msgspec.Struct, frozen=True):
     """A message for the server."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from websockets.frames import CloseCode
 
-from medagent.uplink.base import Transmit, UplinkContext
+from medagent.uplink.base import TOO_BIG, Transmit, UplinkContext
 from medagent.uplink.connection import BatchConnection
 from medagent.uplink.session import Answered, Connected, Dead, Event, Failed, Ignored, Requested, Session, Step
 
@@ -114,7 +114,7 @@ class Link:
             if code == CloseCode.MESSAGE_TOO_BIG and self._session.connected:
                 # the server names no message here either; unless the dispatcher finds it, it is sent again for ever
                 with self._guard():
-                    self._context.handler.failed("message too big")
+                    self._context.handler.failed(TOO_BIG)
             self.end(Dead(f"the server closed the connection with code {code}"))
         elif protocol.close_sent is not None and not protocol.close_rcvd_then_sent:
             # nobody but the library closes while the link is at work; its reasons quote no content

@@ -7,8 +7,6 @@ import os
 import re
 from pathlib import Path
 
-import pytest
-
 from medagent.testing.markdown import Page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,15 +51,6 @@ def test_the_figures_are_those_recorded() -> None:
         PAGE.write_text(expected, encoding="utf-8")
         text = expected
     assert text == expected, "run: UPDATE_EXPECTED=1 pytest tests/docs/test_reliability.py"
-
-
-NAMED = sorted({span for span in Page(PAGE).code_spans if "::" in span})
-
-
-@pytest.mark.parametrize("name", NAMED)
-def test_a_test_that_is_named_exists(name: str) -> None:
-    path, _, test = name.partition("::")
-    assert re.search(rf"^(?:async )?def {test}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_every_invariant_and_every_target_is_on_the_page() -> None:

@@ -18,7 +18,7 @@ from medagent.agent import Agent
 from medagent.failpoints import VARIABLE
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.fhir_server.operations import OperationResult
-from medagent.testing.local_agent import local_agent
+from medagent.testing.in_process import connected
 from medagent.testing.mllp_server import MllpServer, accept, acknowledge
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
 from medagent.testing.resources import AGENT_ID, agent_resource, device_resource
@@ -79,7 +79,7 @@ async def site(
     async with (
         MllpServer() as device,
         fhir_server(device.port, settings, query) as server,
-        local_agent(server, folder) as agent,
+        connected(server, folder) as agent,
     ):
         yield server, device, agent
 
@@ -142,7 +142,7 @@ async def test_what_cannot_be_sent_is_refused_with_the_reason_and_queued_nowhere
 
 async def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
     port = free_port()
-    async with fhir_server(port) as server, local_agent(server, tmp_path):
+    async with fhir_server(port) as server, connected(server, tmp_path):
         result = await push(server, message("P1"))
         assert (result.status, text_of(result)) == (400, f"cannot connect to 127.0.0.1:{port}: Connection refused")
     assert rows(tmp_path) == [(State.REJECTED, None, text_of(result), 1)]
@@ -241,7 +241,7 @@ async def test_what_nobody_waits_for_is_tried_until_the_device_answers_in_order(
 async def test_the_agents_retry_settings_end_it(tmp_path: Path) -> None:
     port = free_port()
     settings = {"channelAutoRetryBaseDelayMs": 5, "channelAutoRetryMaxAttempts": 2}
-    async with fhir_server(port, settings) as server, local_agent(server, tmp_path):
+    async with fhir_server(port, settings) as server, connected(server, tmp_path):
         await push(server, message("P1"), waitForResponse=False)
         await server.wait_for(lambda server: responses(server) != [])
         [frame] = responses(server)
@@ -294,7 +294,7 @@ async def test_an_answer_that_the_server_would_not_take_ends_no_connection(tmp_p
 
 async def test_an_orderly_stop_gives_the_device_a_moment(tmp_path: Path) -> None:
     async with MllpServer(silent) as device, fhir_server(device.port) as server:
-        async with local_agent(server, tmp_path):
+        async with connected(server, tmp_path):
             result = asyncio.ensure_future(push(server, message("P1")))
             await device.wait_for(1)
             asyncio.get_running_loop().call_later(

@@ -14,7 +14,7 @@ import pytest
 from medagent.outbound import outbound
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.fhir_server.journal import TO_SERVER as SENT
-from medagent.testing.local_agent import local_agent
+from medagent.testing.in_process import connected
 from medagent.testing.mllp_server import MllpServer
 from medagent.testing.resources import agent_resource
 from medagent.testing.shared import transcripts
@@ -190,7 +190,7 @@ async def test_each_request_is_answered_as_recorded_or_better(
     async with (
         MllpServer() as peer,
         FhirServer(agent_resource(id=AGENT)) as server,
-        local_agent(server, tmp_path / "state", agent_id=AGENT),
+        connected(server, tmp_path / "state", agent_id=AGENT),
     ):
         replay = Replay(recording, server, peer, unused_tcp_port, tmp_path / "bin" / "ping")
         await replay.play()

@@ -17,7 +17,7 @@ from medagent.logs import recent_lines
 from medagent.plugins import Plugins
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.fhir_server.journal import TO_SERVER
-from medagent.testing.local_agent import local_agent
+from medagent.testing.in_process import connected
 from medagent.testing.resources import AGENT_ID, agent_resource
 from medagent.uplink.base import ServerRequest
 
@@ -45,7 +45,7 @@ async def test_a_ping(server: FhirServer, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "ping").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     ping = {"destination": "127.0.0.1", "contentType": "x-application/ping", "waitForResponse": True}
-    async with local_agent(server, tmp_path / "state"):
+    async with connected(server, tmp_path / "state"):
         result = await server.operations.post(AGENT_ID, "$push", {}, ping | {"body": "PING 3"})
         assert (result.status, result.content_type) == (200, "x-application/ping")
         assert result.text == "args: -c 3 -W 2 127.0.0.1"
@@ -63,7 +63,7 @@ async def test_a_reload_tells_all_problems_or_that_all_is_well(
         return problems
 
     monkeypatch.setattr(Agent, "reload", reload)
-    async with local_agent(server, tmp_path):
+    async with connected(server, tmp_path):
         result = await server.operations.get(AGENT_ID, "$reload-config", {})
         assert (result.status, body_of(result)) == (400, "the first; the second")
         problems.clear()
@@ -75,7 +75,7 @@ async def test_logs(server: FhirServer, tmp_path: Path) -> None:
     root = logging.getLogger()
     root.addHandler(recent_lines)
     try:
-        async with local_agent(server, tmp_path):
+        async with connected(server, tmp_path):
             logging.getLogger("medagent.test").error("the newest line")
             result = await server.operations.get(AGENT_ID, "$fetch-logs", {"limit": "1"})
             assert result.resource is not None
@@ -87,7 +87,7 @@ async def test_logs(server: FhirServer, tmp_path: Path) -> None:
 
 
 async def test_an_upgrade_is_refused_honestly(server: FhirServer, tmp_path: Path) -> None:
-    async with local_agent(server, tmp_path):
+    async with connected(server, tmp_path):
         result = await server.operations.get(AGENT_ID, "$upgrade", {"version": "9.9.9"})
         assert result.status == 400
         assert "medagent is upgraded on its machine and not by the server" in body_of(result)
@@ -96,7 +96,7 @@ async def test_an_upgrade_is_refused_honestly(server: FhirServer, tmp_path: Path
 async def test_what_nobody_knows_is_an_error_or_without_callback_a_log_line(
     server: FhirServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with local_agent(server, tmp_path):
+    async with connected(server, tmp_path):
         server.hub.publish(AGENT_ID, {"type": "agent:dance:request"})
         frame = await ask(server, "agent:dance:request")
         assert frame["type"] == "agent:error"
@@ -108,7 +108,7 @@ async def test_what_nobody_knows_is_an_error_or_without_callback_a_log_line(
 
 async def test_off_refuses_pushes_and_pings_and_serves_the_rest(server: FhirServer, tmp_path: Path) -> None:
     server.put(agent_resource(status="off"))
-    async with local_agent(server, tmp_path):
+    async with connected(server, tmp_path):
         for content_type in ("x-application/hl7-v2+er7", "x-application/ping"):
             frame = await ask(server, "agent:transmit:request", remote="127.0.0.1", contentType=content_type, body="PING")
             assert (frame["type"], frame["body"]) == ("agent:error", OFF)
@@ -130,7 +130,7 @@ class Third:
 async def test_other_plugins_are_asked_first_and_their_faults_are_their_own(server: FhirServer, tmp_path: Path) -> None:
     plugins = Plugins(entry_points=False)
     plugins.register(Third(), "third")
-    async with local_agent(server, tmp_path, plugins=plugins):
+    async with connected(server, tmp_path, plugins=plugins):
         for limit in (1, 3):
             assert (await ask(server, "agent:logs:request", limit=limit))["type"] == "agent:logs:response"
         with pytest.raises(TimeoutError):

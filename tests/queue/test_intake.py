@@ -12,7 +12,7 @@ import pytest
 from medagent.config.model import BatchConfig
 from medagent.queue import intake as intake_module
 from medagent.queue.immediate import ImmediateStrategy
-from medagent.queue.intake import encoded_size
+from medagent.queue.oversize import encoded_size
 from medagent.testing.queue import QueueWorld, message
 from medagent.types import InboundMessage, RefusalKind, State
 

@@ -204,6 +204,16 @@ def test_a_resend_moves_the_answer_of_a_waiting_message_to_the_newest_connection
     assert (two.link, two.remote, two.origin) == ("c9", "10.0.0.9:1", "handle")
 
 
+def test_with_one_worker_a_failed_message_holds_up_no_other_key() -> None:
+    lane = made(1, 2)
+    lane.retry(1, 60.0)
+    lane.page(loaded((1, "x"), (2, "y")), 2)
+    assert sent(lane) == [2]
+    lane.in_flight -= 1
+    lane.retry(2, 5.0)
+    assert lane.take_retry(5.0) == 2
+
+
 def test_long_keys_are_told_apart_and_not_kept() -> None:
     lane = made()
     stem = "k" * 100_000

@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from medagent.errors import AuthenticationFailed, ConfigError, MedagentError, NotReady
 from medagent.testing.uplink import UplinkWorld, answer_to, messages, port_of
-from medagent.uplink.base import Response
+from medagent.uplink.base import TOO_BIG, Response
 from medagent.uplink.websocket import VERSION, websocket_url
 
 TIMEOUT = 20.0
@@ -238,7 +238,7 @@ async def test_a_message_too_long_for_the_server_is_told_before_the_connection_i
     await world.connected()
     await world.server.latest.close(1009)
     await world.core.until(lambda: world.core.calls.count("connected") == 2)
-    assert world.core.calls == ["connected", "failed: message too big", "disconnected", "connected"]
+    assert world.core.calls == ["connected", f"failed: {TOO_BIG}", "disconnected", "connected"]
 
 
 async def test_a_frame_too_long_for_us_ends_the_connection(world: UplinkWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,8 @@ class HttpApi:
         self._faults = faults
         self._tasks = tasks
         self._client_id = client_id
-        self._client_secret = client_secret
+        self.client_secret = client_secret
+        """Can be replaced at any time."""
         self._jobs: dict[str, JsonObject] = {}
         self._asking_for_tokens: set[asyncio.BaseTransport] = set()
         """Connections with a token request that is not answered yet."""
@@ -142,7 +143,7 @@ class HttpApi:
             return "Missing client_secret"
         if form["client_id"] != self._client_id:
             return "Invalid client"
-        return None if form["client_secret"] == self._client_secret else "Invalid secret"
+        return None if form["client_secret"] == self.client_secret else "Invalid secret"
 
     async def _me(self, request: web.Request) -> web.Response:
         profile = {"reference": f"ClientApplication/{self._client_id}", "display": "Agent Client"}

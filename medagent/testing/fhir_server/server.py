@@ -56,7 +56,6 @@ class FhirServer:
         With `tls` it speaks HTTPS and wss.
         """
         self.client_id = client_id
-        self.client_secret = client_secret
         self.heartbeat_interval = heartbeat_interval
         self.faults = Faults()
         self.journal = Journal(keep=keep_journal)
@@ -141,6 +140,15 @@ class FhirServer:
     def base_url(self) -> str:
         """Such as `http://127.0.0.1:8103/`; "" before the first start."""
         return self._api.base_url
+
+    @property
+    def client_secret(self) -> str:
+        """Of the only client; can be replaced at any time."""
+        return self._api.client_secret
+
+    @client_secret.setter
+    def client_secret(self, secret: str) -> None:
+        self._api.client_secret = secret
 
     @property
     def bot(self) -> Bot:
