@@ -51,7 +51,8 @@ class Sender:
         self._rng = rng
         self._window = window
         self._sizes = sizes
-        self._pace = pace
+        self.pace = pace
+        """Seconds between two windows; may be changed at any time."""
         self.until_answered = False
         """It stays connected until each message has its application acknowledgment, where the channel gives one."""
         self.keeps_port = False
@@ -109,8 +110,8 @@ class Sender:
                     return
                 *frames, rest = (rest + data).split(END_BLOCK)
                 on_the_way -= self._answers(connection, frames)
-                if self._pace:
-                    await asyncio.sleep(self._pace)
+                if self.pace:
+                    await asyncio.sleep(self.pace)
         except ConnectionError:
             return
         finally:
