@@ -60,7 +60,7 @@ class Sender:
         self._connections = 0
         self._writer: asyncio.StreamWriter | None = None
         self._port = 0
-        self._owed: set[str] = set()
+        self.owed: set[str] = set()
         """Sent on this connection, without an application acknowledgment."""
         self.made = 0
         """Messages sent so far, each once."""
@@ -90,7 +90,7 @@ class Sender:
         if self.keeps_port:
             self._port = writer.get_extra_info("sockname")[1]
         self._writer = writer
-        self._owed.clear()
+        self.owed.clear()
         try:
             unsent = deque(self.outstanding.items())
             await self._send(writer, connection, [unsent.popleft() for _ in range(min(self._window, len(unsent)))])
@@ -103,7 +103,7 @@ class Sender:
                         batch += self._take_new(self._window - on_the_way - len(batch))
                     await self._send(writer, connection, batch)
                     on_the_way += len(batch)
-                if not on_the_way and not (self.until_answered and self._owed):
+                if not on_the_way and not (self.until_answered and self.owed):
                     return
                 data = await reader.read(1 << 16)
                 if not data:
@@ -134,7 +134,7 @@ class Sender:
     async def _send(self, writer: asyncio.StreamWriter, connection: str, messages: list[tuple[str, bytes]]) -> None:
         if messages:
             self._ledger.sent(self.name, connection, self._channel, messages)
-            self._owed.update(name for name, _ in messages)
+            self.owed.update(name for name, _ in messages)
             writer.write(b"".join(framed(body) for _, body in messages))
             await writer.drain()
 
@@ -149,7 +149,7 @@ class Sender:
         ended = 0
         for control_id, code, _ in answers:
             if code.startswith("A"):
-                self._owed.discard(control_id)
+                self.owed.discard(control_id)
             if control_id in self.outstanding:
                 ended += 1
                 if code in POSITIVE_CODES:

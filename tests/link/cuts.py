@@ -213,7 +213,8 @@ async def run(options: argparse.Namespace) -> tuple[Result, dict[str, object]]:
                 except TimeoutError:
                     result.violations.append(f"I4: not everything came to its end within {options.drain_seconds:g} s")
                     for sender in site.all_senders:
-                        result.violations += [f"I5: {name} was never acknowledged" for name in sender.outstanding]
+                        waiting = {**sender.outstanding, **dict.fromkeys(sender.owed)}
+                        result.violations += [f"I5: {name} still waits for an acknowledgment" for name in waiting]
                     await tasks.cancel()
                     await process.stop()
             result.violations += check(site.evidence())
