@@ -54,9 +54,10 @@ class Sender:
         self._rng = rng
         self._window = window
         self._sizes = sizes
-        self._pace = pace
         self._rate = rate
         self._began_at = 0.0
+        self.pace = pace
+        """Seconds between two windows; may be changed at any time."""
         self.until_answered = False
         """It stays connected until each message has its application acknowledgment, where the channel gives one."""
         self.keeps_port = False
@@ -64,7 +65,7 @@ class Sender:
         self._connections = 0
         self._writer: asyncio.StreamWriter | None = None
         self._port = 0
-        self._owed: set[str] = set()
+        self.owed: set[str] = set()
         """Sent on this connection, without an application acknowledgment."""
         self.made = 0
         """Messages sent so far, each once."""
@@ -95,7 +96,7 @@ class Sender:
         if self.keeps_port:
             self._port = writer.get_extra_info("sockname")[1]
         self._writer = writer
-        self._owed.clear()
+        self.owed.clear()
         try:
             unsent = deque(self.outstanding.items())
             await self._send(writer, connection, [unsent.popleft() for _ in range(min(self._window, len(unsent)))])
@@ -108,18 +109,18 @@ class Sender:
                         batch += self._take_new(self._window - on_the_way - len(batch))
                     await self._send(writer, connection, batch)
                     on_the_way += len(batch)
-                if not on_the_way and not (self.until_answered and self._owed):
+                if not on_the_way and not (self.until_answered and self.owed):
                     if self._rate is None or self.left == 0:
                         return
-                    await asyncio.sleep(self._pace)
+                    await asyncio.sleep(self.pace)
                     continue
                 data = await reader.read(1 << 16)
                 if not data:
                     return
                 *frames, rest = (rest + data).split(END_BLOCK)
                 on_the_way -= self._answers(connection, frames)
-                if self._pace:
-                    await asyncio.sleep(self._pace)
+                if self.pace:
+                    await asyncio.sleep(self.pace)
         except ConnectionError:
             return
         finally:
@@ -144,7 +145,7 @@ class Sender:
     async def _send(self, writer: asyncio.StreamWriter, connection: str, messages: list[tuple[str, bytes]]) -> None:
         if messages:
             self._ledger.sent(self.name, connection, self._channel, messages)
-            self._owed.update(name for name, _ in messages)
+            self.owed.update(name for name, _ in messages)
             writer.write(b"".join(framed(body) for _, body in messages))
             await writer.drain()
 
@@ -159,7 +160,7 @@ class Sender:
         ended = 0
         for control_id, code, _ in answers:
             if code.startswith("A"):
-                self._owed.discard(control_id)
+                self.owed.discard(control_id)
             if control_id in self.outstanding:
                 ended += 1
                 if code in POSITIVE_CODES:

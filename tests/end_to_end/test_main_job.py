@@ -227,7 +227,15 @@ async def test_no_patient_data_in_logs_and_private_files(tmp_path):
         await exchange(process, "enhanced", message("G3"), answers=2)
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state_dir.iterdir()}
         assert await process.stop() == 0
-    assert set(modes) == {"queue.db", "queue.db-wal", "queue.lock", "queue.mark", "queue.reserve", "admin.sock"}
+    assert set(modes) == {
+        "queue.db",
+        "queue.db-wal",
+        "queue.lock",
+        "queue.mark",
+        "queue.reserve",
+        "admin.sock",
+        "snapshot.json",
+    }
     assert set(modes.values()) == {0o600}
     assert stat.S_IMODE(state_dir.stat().st_mode) == 0o700
     log = "\n".join(process.log)

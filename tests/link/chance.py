@@ -82,6 +82,6 @@ class Chance:
 
     def _place(self) -> int:
         """Bytes."""
-        if self._rng.random() < 0.25:
+        if self._rng.random() < 0.1:
             return self._rng.randrange(OPENING_BYTES)
-        return int(OPENING_BYTES * (self._reach / OPENING_BYTES) ** self._rng.random())
+        return OPENING_BYTES + int((self._reach - OPENING_BYTES) * self._rng.random() ** 2)

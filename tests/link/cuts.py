@@ -38,7 +38,8 @@ from medagent.types import State
 
 CHANNELS = {**MODES, "second": MODES["enhanced"]}
 SETTINGS = {
-    "maxInFlight": 100,
+    # few at a time, because after two losses without an answer the agent looks for a guilty message, one by one
+    "maxInFlight": 50,
     "responseTimeoutMs": 1000,
     "channelAutoRetryBaseDelayMs": 20,
     "channelAutoRetryMaxDelayMs": 200,
@@ -53,6 +54,12 @@ WARM_UP = 0.1
 """Rounds before the agent's memory is looked at for the first time."""
 GROWTH = {"memory in MB": 60.0, "open files": 8.0, "threads": 1.0, "tasks": 8.0, "server_connections": 4.0}
 """What an agent may have more of after all cuts than near their beginning."""
+LOOK_EVERY = 20
+"""Rounds between two looks at how much waits in the queue."""
+MUCH = 1500
+"""Live messages at which the devices send more slowly, so that the cuts and not the backlog make the run."""
+SLOW_PACE = 0.5
+"""Seconds between two windows then."""
 SHOWN = 5
 """Violations of each invariant."""
 
@@ -82,7 +89,8 @@ class LinkSite(CrashSite):
             window=options.window,
             sizes=(500, 4000),
             pace=options.pace,
-            settings=SETTINGS,
+            settings=SETTINGS
+            | ({"queueMaxMessages": options.pause_at, "queueFullBehavior": "pause"} if options.pause_at else {}),
             flushed_ledger=False,
         )
         for sender in self.all_senders:
@@ -157,6 +165,10 @@ async def all_rounds(
         await one_round(link, chance.fate(), chance, result)
         if chance.happens(options.hang_up):
             site.hasty[chance.one_of(len(site.hasty))].hang_up()
+        if result.rounds % LOOK_EVERY == 0:
+            depth = (await asyncio.to_thread(call, site.state_dir, "stats"))["depth"]
+            for sender in site.all_senders:
+                sender.pace = SLOW_PACE if depth > MUCH else options.pace
         if not usual and result.rounds >= options.cuts * WARM_UP:
             usual = await measured(site, process)
         if result.rounds % 250 == 0:
@@ -200,6 +212,9 @@ async def run(options: argparse.Namespace) -> tuple[Result, dict[str, object]]:
                     await site.settle(process)
                 except TimeoutError:
                     result.violations.append(f"I4: not everything came to its end within {options.drain_seconds:g} s")
+                    for sender in site.all_senders:
+                        waiting = {**sender.outstanding, **dict.fromkeys(sender.owed)}
+                        result.violations += [f"I5: {name} still waits for an acknowledgment" for name in waiting]
                     await tasks.cancel()
                     await process.stop()
             result.violations += check(site.evidence())
@@ -233,8 +248,9 @@ def main() -> int:
     parser.add_argument("--senders", type=int, default=3, help="for each of four channels (default: %(default)s)")
     parser.add_argument("--window", type=int, default=10, help="messages on their way for each sender (default: %(default)s)")
     parser.add_argument("--pace", type=float, default=0.05, help="seconds between two windows (default: %(default)s)")
-    parser.add_argument("--reach", type=int, default=150_000, help="bytes of a connection at most (default: %(default)s)")
+    parser.add_argument("--reach", type=int, default=60_000, help="bytes of a connection at most (default: %(default)s)")
     parser.add_argument("--hang-up", type=float, default=0.2, help="rounds in which a device does (default: %(default)s)")
+    parser.add_argument("--pause-at", type=int, default=0, help="live messages at which the channels pause (default: never)")
     parser.add_argument("--drain-seconds", type=float, default=120.0, help="for the end (default: %(default)s)")
     parser.add_argument("--folder", help="where the queue is made (default: the system's for temporary files)")
     parser.add_argument("--bug", choices=list(BUGS), default="", help="have the agent do this wrong, for the checks to find")

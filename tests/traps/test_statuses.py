@@ -39,7 +39,7 @@ async def test_an_agent_that_is_not_off_runs_and_devices_get_their_answers(tmp_p
 async def test_an_agent_that_is_off_keeps_its_connection_and_listens_nowhere(tmp_path: Path, status: str) -> None:
     async with Site(tmp_path, status=status) as site:
         shown = await (await site.start()).status()
-        assert shown["channels"] == []
+        assert [channel["state"] for channel in shown["channels"]] == ["off"]
         assert shown["agent"]["status"] == status
         site.fhir.hub.send_heartbeats()
         await site.fhir.wait_for(lambda fhir: any(each.frame["type"] == "agent:heartbeat:response" for each in fhir.frames))

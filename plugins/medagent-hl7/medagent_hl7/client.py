@@ -15,7 +15,7 @@ from medagent_hl7.listening import format_address
 from medagent_hl7.message import Header, msa
 from medagent_hl7.outbound import Connection, connect
 from medagent_hl7.owed import ANSWER_CODES
-from medagent_hl7.release2 import COMMITTED, NOT_COMMITTED, StopAndWait, closed, is_transport_block
+from medagent_hl7.release2 import COMMITTED, NOT_COMMITTED, StopAndWait, is_transport_block
 
 CONNECT_TIMEOUT = 10.0
 MOST_REMEMBERED = 10_000
@@ -148,7 +148,7 @@ class Client:
             async with asyncio.timeout(timeout):
                 while not expect.is_met(pending.codes):
                     if self._connection is None:
-                        raise ConnectionLost(f"{closed(self._lost_because)}, {_got(pending.codes)}", pending.answers)
+                        raise ConnectionLost(f"{self._lost_because}, {_got(pending.codes)}", pending.answers)
                     if pending.strayed:
                         raise OutOfStep("the receiver has acknowledged another control ID", pending.answers)
                     pending.changed.clear()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import cast
 
 from medagent_hl7.answers import ConnectFailed
-from medagent_hl7.framing import Frame, FrameDecoder, encode_frame
+from medagent_hl7.framing import Frame, FrameDecoder, Oversize, encode_frame
 from medagent_hl7.listening import format_address
 
 MAX_ANSWER_BYTES = 1_048_576
@@ -23,13 +23,13 @@ class Connection(asyncio.Protocol):
     """An MLLP connection: bodies in, bodies out. Made by `connect`."""
 
     def __init__(self, received: Callable[[list[bytes]], None], lost: Callable[[str], None]) -> None:
-        """`received` gets the frames of one read together; `lost` is called once, also after `close`, with the receiver's
-        reason, "" if it gave none."""
+        """`received` gets the frames of one read together; `lost` is called once, also after `close`, and told how it ended."""
         self._received = received
         self._lost = lost
         self._decoder = FrameDecoder(MAX_ANSWER_BYTES)
         self._transport: asyncio.WriteTransport | None = None
         self._ended = asyncio.get_running_loop().create_future()
+        self._too_long = False
         self.faults = 0
         """How often something came in that was no MLLP frame with data."""
 
@@ -68,13 +68,21 @@ class Connection(asyncio.Protocol):
                 bodies.append(event.body)
             else:
                 self.faults += 1
+                self._too_long |= isinstance(event, Oversize)
         if bodies:
             self._received(bodies)
+        if self._too_long:  # whose answer it would have been is not known
+            self.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._ended.set_result(None)
-        self._lost(_tls_fault(error) if isinstance(error, ssl.SSLError) else "")
+        if self._too_long:
+            self._lost(f"the receiver's answer is longer than {MAX_ANSWER_BYTES} bytes")
+        elif isinstance(error, ssl.SSLError):
+            self._lost(f"the receiver closed the connection ({_tls_fault(error)})")
+        else:
+            self._lost("the receiver closed the connection")
 
 
 async def connect(

@@ -27,11 +27,6 @@ def is_transport_block(body: bytes) -> bool:
     return body in (COMMITTED, NOT_COMMITTED)
 
 
-def closed(reason: str) -> str:
-    """What is said of a connection that the receiver has ended."""
-    return f"the receiver closed the connection ({reason})" if reason else "the receiver closed the connection"
-
-
 class StopAndWait:
     """The sender's side of one connection: one block at a time, written again after 0x15 or a time-out.
 
@@ -97,4 +92,4 @@ class StopAndWait:
         """The connection has ended; `reason` is the receiver's, "" if it gave none."""
         self.in_doubt = True
         if self._verdict is not None and not self._verdict.done():
-            self._verdict.set_exception(ConnectionLost(f"{closed(reason)} before it acknowledged the block"))
+            self._verdict.set_exception(ConnectionLost(f"{reason} before it acknowledged the block"))
