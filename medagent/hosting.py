@@ -10,7 +10,7 @@ from typing import Any
 from medagent.channel import ChannelContext
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.plugins import Plugins
-from medagent.queue.dispatcher import Transforms
+from medagent.queue.forwarding import Transforms
 from medagent.queue.intake import Intake
 from medagent.queue.settlement import Settlement
 from medagent.supervisor import HostedChannel

@@ -102,7 +102,6 @@ class Pipeline:
             store=store,
             committer=self._committer,
             channels=self.channels,
-            transforms={},
             statistics=self.statistics,
             settlement=self._settlement,
             tasks=self._tasks,

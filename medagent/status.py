@@ -60,6 +60,10 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
         if full := agent.pipeline.backlog.reason:
             reasons.append(f"the queue is full: {full}; {agent.pipeline.backlog.consequence}")
         reasons += [f"channel {name}: {reason}" for name, reason in agent.pipeline.failed_channels.items()]
+        reasons += [
+            f"channel {name}: the server's Agent has no such channel; its messages wait"
+            for name in agent.pipeline.dispatcher.held
+        ]
         for channel in agent.pipeline.supervisor.channels:
             report["channels"].append(
                 {

@@ -74,6 +74,11 @@ class RetryConfig:
         except OverflowError:
             return longest
 
+    @property
+    def endless(self) -> bool:
+        """No number of failures ends a message."""
+        return self.auto and not self.max_attempts
+
     def ends(self, failures: int) -> bool:
         """Whether a message has ended with failure number `failures`."""
         return not self.auto or 0 < self.max_attempts <= failures

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from medagent.channel import Channel
 from medagent.clock import Clock
@@ -21,11 +21,12 @@ from medagent.queue.caution import Caution
 from medagent.queue.committer import Committer
 from medagent.queue.failures import LATE, LOST, LOST_ALONE, PASSING_ERRORS, Failures
 from medagent.queue.flights import Flights
-from medagent.queue.forwarding import make_frames
+from medagent.queue.forwarding import Transforms
 from medagent.queue.lane import Lane
 from medagent.queue.lanes import Lanes
 from medagent.queue.oversize import ADVICE, TooLong
 from medagent.queue.reading import Reader
+from medagent.queue.sending import Sending
 from medagent.queue.settlement import Settlement, Verdict
 from medagent.statistics import Statistics
 from medagent.tasks import Tasks
@@ -34,15 +35,8 @@ from medagent.uplink.base import TOO_BIG, Response, Uplink
 
 log = logging.getLogger(__name__)
 
-Transforms = Sequence[Callable[[str], str]]
-"""What changes the text of a channel's messages, one after the other."""
-
-RESEND_PAUSE = 1.0
-"""Seconds before a message is tried again that could not be read, or that the uplink did not take."""
-MAX_CHUNK = 500
-"""Messages written to the uplink in one go."""
-MAX_READ = 50
-"""Messages read again in one go."""
+SHORTEST_HOLD = 1.0
+"""Seconds that a channel waits at least when the server says that it is not there."""
 
 
 class Dispatcher:
@@ -55,28 +49,32 @@ class Dispatcher:
         store: QueueStore,
         committer: Committer,
         channels: Mapping[str, Channel],
-        transforms: Mapping[str, Transforms],
         statistics: Statistics,
         settlement: Settlement,
         tasks: Tasks,
         clock: Clock = time,
     ) -> None:
-        self._timeout = config.response_timeout_ms / 1000
-        self._max_frame_bytes = config.max_frame_bytes
         self._committer = committer
-        self._channels = channels
-        self._transforms = transforms
         self._statistics = statistics
-        self._tasks = tasks
         self._settlement = settlement
         self._reader = Reader(store, committer)
         self._failures = Failures(config, committer=committer, settlement=settlement, statistics=statistics, clock=clock)
         self._clock = clock
-        self._uplink: Uplink | None = None
-        self._connected = False
         self._lanes = Lanes(channels, store, config.max_in_flight, self._failures.due)
         self._flights = Flights()
         self._caution = Caution()
+        self._sending = Sending(
+            config,
+            lanes=self._lanes,
+            flights=self._flights,
+            caution=self._caution,
+            reader=self._reader,
+            committer=committer,
+            channels=channels,
+            failed=self._put_off,
+            tasks=tasks,
+            clock=clock,
+        )
         self._resting: Collection[str] = ()
         """Channels that `rest` waits for."""
         self._rested = asyncio.Event()
@@ -87,7 +85,7 @@ class Dispatcher:
 
     def use(self, uplink: Uplink) -> None:
         """Send over `uplink` from now on."""
-        self._uplink = uplink
+        self._sending.uplink = uplink
 
     async def add_lane(self, channel: str, newest: int) -> None:
         """Start to work on a channel's messages: all up to seq `newest` that are on disk, and what will be accepted.
@@ -105,18 +103,17 @@ class Dispatcher:
 
     def reconfigure(self, config: AgentConfig) -> None:
         """Work by other settings from now on; the lanes of channels with keys must be made anew."""
-        self._timeout = config.response_timeout_ms / 1000
-        self._max_frame_bytes = config.max_frame_bytes
+        self._sending.reconfigure(config)
         self._failures.reconfigure(config)
         self._lanes.widen(config.max_in_flight)
 
     def use_transforms(self, transforms: Mapping[str, Transforms]) -> None:
         """Change what is sent from now on by these."""
-        self._transforms = transforms
+        self._sending.transforms = transforms
 
     async def rest(self, channels: Collection[str], seconds: float) -> None:
         """Wait until all messages of these channels are answered, as long as the server is connected; at most so long."""
-        if not self._connected or self._at_rest(channels):
+        if not self._sending.connected or self._at_rest(channels):
             return
         self._resting, self._rested = channels, asyncio.Event()
         try:
@@ -128,7 +125,12 @@ class Dispatcher:
             self._resting = ()
 
     def _at_rest(self, channels: Collection[str]) -> bool:
-        return not self._connected or self._lanes.idle(channels)
+        return not self._sending.connected or self._lanes.idle(channels)
+
+    @property
+    def held(self) -> list[str]:
+        """Channels that the server says are not there."""
+        return [lane.channel for lane in self._lanes if lane.holds]
 
     def has_lane(self, channel: str) -> bool:
         return channel in self._lanes
@@ -169,7 +171,7 @@ class Dispatcher:
     # -- to the uplink ------------------------------------------------------------------------------------------------
 
     def connected(self) -> None:
-        self._connected = True
+        self._sending.connected = True
         self._pump()
 
     def writable(self) -> None:
@@ -177,7 +179,7 @@ class Dispatcher:
 
     def disconnected(self) -> None:
         """Nobody knows what the server made of what was in flight: it goes again, in order, under the same callbacks."""
-        self._connected = False
+        self._sending.connected = False
         fatal = self._caution.disconnected(self._flights.messages)
         if fatal is not None:
             log.error("channel %s: the connection is lost whenever message %d is sent: it waits", fatal.channel, fatal.seq)
@@ -219,7 +221,7 @@ class Dispatcher:
             else:
                 self._failed(message, None, LATE)
         if late:
-            log.warning("%d message(s) had no answer within %g s", len(late), self._timeout)
+            log.warning("%d message(s) had no answer within %g s", len(late), self._sending.timeout)
         if self._caution.grace_ends(now):
             self._rewind(self._flights.messages)
         self._pump()
@@ -227,121 +229,7 @@ class Dispatcher:
     def _pump(self) -> None:
         if self._resting and self._at_rest(self._resting):
             self._rested.set()
-        if not self._connected or self._uplink is None:
-            return
-        if self._caution.active:
-            self._pump_one(self._uplink)
-            return
-        for lane in self._lanes:
-            if not self._pump_lane(lane, self._uplink):
-                self._lanes.put_last(lane)
-                return
-
-    def _pump_lane(self, lane: Lane, uplink: Uplink) -> bool:
-        """Send what may go; False if the uplink is full."""
-        while True:
-            now = self._clock.monotonic()
-            again: list[int] = []
-            while (seq := lane.take_retry(now)) is not None:
-                if self._caution.is_dangerous(seq):
-                    lane.retry(seq, now)
-                    self._caution.suspect(seq, lane.channel)
-                    break
-                lane.in_flight += 1  # the place is taken while the body is read
-                again.append(seq)
-            for begin in range(0, len(again), MAX_READ):
-                self._tasks.spawn(self._resend(lane, again[begin : begin + MAX_READ]), "retry")
-            if self._caution.active:
-                return False
-            batch: list[InboundMessage] = []
-            while len(batch) < MAX_CHUNK and (message := lane.take()) is not None:
-                batch.append(message)
-                lane.in_flight += 1
-            if lane.wants_page:
-                lane.reading = True
-                self._tasks.spawn(self._read_page(lane), "page of the queue")
-            if not batch:
-                return True
-            if left := self._transmit(uplink, batch):
-                lane.in_flight -= len(left)
-                lane.put_back(left)
-                return False
-
-    def _pump_one(self, uplink: Uplink) -> None:
-        """Send one message, if no other is on its way: after an error that names none."""
-        channel = self._caution.next_channel
-        if channel is None or any(lane.in_flight for lane in self._lanes):
-            return
-        lane = self._lanes[channel]
-        if (seq := lane.take_retry(self._clock.monotonic())) is not None:
-            lane.in_flight += 1
-            self._tasks.spawn(self._resend(lane, [seq]), "retry")
-        elif (message := lane.take()) is not None:
-            lane.in_flight += 1
-            if left := self._transmit(uplink, (message,)):
-                lane.in_flight -= 1
-                lane.put_back(left)
-        elif lane.wants_page:
-            lane.reading = True
-            self._tasks.spawn(self._read_page(lane), "page of the queue")
-        elif lane.idle:
-            self._caution.forget(channel)
-            self._pump()
-
-    def _transmit(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
-        """Write messages of one channel to the uplink; returns those that it did not take.
-
-        The caller has taken their places in the window. A message that a plugin fails on gives its place back.
-        """
-        name = messages[0].channel
-        transforms = self._transforms.get(name, ())
-        sound, frames, faults = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
-        for message, fault in faults:
-            self._put_off(message, fault)
-        try:
-            taken = uplink.transmit(frames) if frames else 0
-        # an uplink may raise too, such as on a text that cannot be encoded
-        except Exception as error:  # noqa: BLE001  as said above
-            if len(sound) > 1:
-                # one by one; what is left is left from the first one that is not taken
-                return next((sound[at:] for at, message in enumerate(sound) if self._transmit(uplink, (message,))), ())
-            self._put_off(sound[0], error)
-            return ()
-        deadline = self._clock.monotonic() + self._timeout
-        for message in sound[:taken]:
-            message.body = None
-            self._flights.begin(message, deadline)
-            self._committer.change(Change(message, State.SENT))
-        if taken:
-            reach("after_send")
-        return sound[taken:]
-
-    async def _read_page(self, lane: Lane) -> None:
-        try:
-            read = await self._reader.read_page(lane, self._flights.callbacks)
-        finally:
-            lane.reading = False
-        if read:
-            self._pump()
-
-    async def _resend(self, lane: Lane, seqs: Sequence[int]) -> None:
-        """Send messages that must be read first; the caller has taken their places in the window."""
-        left = set(seqs)
-        try:
-            found = await self._reader.read(seqs)
-            if self._lanes.get(lane.channel) is not lane:
-                return  # which is no longer worked on
-            for seq in left - {message.seq for message in found}:
-                left.remove(seq)
-                lane.in_flight -= 1
-                lane.ended(seq)
-            if found and self._connected and self._uplink is not None:
-                not_taken = self._transmit(self._uplink, found)
-                left = {message.seq for message in not_taken}
-        finally:
-            lane.in_flight -= len(left)
-            for seq in left:
-                lane.retry(seq, self._clock.monotonic() + RESEND_PAUSE)
+        self._sending.pump()
 
     # -- from the server ----------------------------------------------------------------------------------------------
 
@@ -356,6 +244,7 @@ class Dispatcher:
                 continue
             lane = self._lanes[message.channel]
             lane.in_flight -= 1
+            lane.holds = 0
             status = response.status_code
             if status == 429 or status >= 500:
                 self._failed(message, status, response.body)
@@ -421,6 +310,9 @@ class Dispatcher:
         self._lanes[message.channel].in_flight -= 1
 
     def _condemn(self, message: InboundMessage, text: str) -> None:
+        if text in PASSING_ERRORS and self._failures.retry_of(message.channel).endless:
+            self._hold(message.channel, text)
+            return
         self._take_down(message)
         if text == TOO_BIG:
             self._give_up(message, f"{text}: {ADVICE}")
@@ -431,3 +323,13 @@ class Dispatcher:
             log.warning("channel %s: the server refuses message %d; it ends as rejected", message.channel, message.seq)
             self._end(self._lanes[message.channel], message)
             self._settlement.settle(message.channel, [(message, Answer(False, "", text), None)])
+
+    def _hold(self, channel: str, text: str) -> None:
+        """The server does not serve this channel: its messages wait, in order, and the others go on."""
+        lane = self._lanes[channel]
+        lane.holds += 1
+        seconds = max(self._failures.retry_of(channel).delay(lane.holds), SHORTEST_HOLD)
+        log.warning("channel %s: the server says: %s; its messages wait for %g s", channel, text, seconds)
+        self._rewind(self._flights.of_channel(channel))
+        self._caution.forget(channel)
+        lane.held_until = self._clock.monotonic() + seconds

@@ -10,9 +10,12 @@ from medagent.queue.oversize import ADVICE, TooLong, size_above
 from medagent.types import InboundMessage
 from medagent.uplink.base import Transmit
 
+Transforms = Sequence[Callable[[str], str]]
+"""What changes the text of a channel's messages, one after the other."""
+
 
 def make_frames(
-    messages: Sequence[InboundMessage], channel: Channel, transforms: Sequence[Callable[[str], str]], max_bytes: int
+    messages: Sequence[InboundMessage], channel: Channel, transforms: Transforms, max_bytes: int
 ) -> tuple[list[InboundMessage], list[Transmit], list[tuple[InboundMessage, BaseException]]]:
     """The messages that can be sent with their frames, and the others with what the channel or a transform raised.
 

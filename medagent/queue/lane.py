@@ -28,6 +28,10 @@ class Lane:
         self.cursor = cursor
         self.newest = newest
         self.in_flight = 0
+        self.held_until = 0.0
+        """Nothing goes before, monotonic seconds: the server does not serve the channel."""
+        self.holds = 0
+        """How often in a row that was so."""
         self.reading = False
         """A page is being read."""
         self.rewinds = 0

@@ -53,10 +53,11 @@ class Lanes:
         del self._lanes[channel]
 
     def widen(self, max_in_flight: int) -> None:
-        """Allow so many unanswered messages; lanes by key must be made anew for it."""
+        """Allow so many unanswered messages, and hold none back; lanes by key must be made anew for it."""
         self._max_in_flight = max_in_flight
         for lane in self:
             lane.max_in_flight = max_in_flight
+            lane.held_until = 0.0
 
     def idle(self, channels: Collection[str]) -> bool:
         """Whether nothing of these channels is left to send or unanswered."""

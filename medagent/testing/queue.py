@@ -99,12 +99,12 @@ class QueueWorld:
             store=self.store,
             committer=self.committer,
             channels=self._hosted,
-            transforms=dict.fromkeys(channels, transforms),
             statistics=self.statistics,
             settlement=self.settlement,
             tasks=self.tasks,
             clock=self.clock,
         )
+        self.dispatcher.use_transforms(dict.fromkeys(channels, transforms))
         self.uplink = MemoryUplink(self.dispatcher)
         self.dispatcher.use(self.uplink)
         self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn, clock=self.clock))

@@ -8,6 +8,7 @@ from typing import Any
 
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.lane import Lane
+from medagent.queue.sending import Sending
 from medagent.queue.settlement import Settlement
 from medagent.types import InboundMessage
 from medagent.uplink.base import Response
@@ -22,8 +23,8 @@ def sent_is_answered() -> None:
     disconnected = Dispatcher.disconnected
 
     def forget(self: Dispatcher) -> None:
-        self._connected = False
-        self.answered([Response(callback, 200, "", "") for callback in list(self._in_flight)])
+        self._sending.connected = False
+        self.answered([Response(message.callback, 200, "", "") for message in self._flights.messages])
         disconnected(self)
 
     Dispatcher.disconnected = forget
@@ -31,17 +32,17 @@ def sent_is_answered() -> None:
 
 def another_key() -> None:
     """What is sent again has a new callback."""
-    transmit = Dispatcher._transmit
+    transmit = Sending._transmit
     seen: set[int] = set()
 
-    def renew(self: Dispatcher, uplink: Any, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
+    def renew(self: Sending, uplink: Any, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
         for message in messages:
             if message.seq in seen:
                 message.callback = str(uuid.uuid4())
             seen.add(message.seq)
         return transmit(self, uplink, messages)
 
-    Dispatcher._transmit = renew
+    Sending._transmit = renew
 
 
 def by_remote() -> None:
@@ -66,7 +67,7 @@ def by_order() -> None:
     answered = Dispatcher.answered
 
     def in_order(self: Dispatcher, responses: Sequence[Response]) -> None:
-        waiting = iter(list(self._in_flight))
+        waiting = iter([message.callback for message in self._flights.messages])
         answered(self, [Response(next(waiting, r.callback), r.status_code, r.content_type, r.body) for r in responses])
 
     Dispatcher.answered = in_order

@@ -14,6 +14,7 @@ from medagent.queue.batched import BatchedStrategy
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
 from medagent.queue.lane import Lane
+from medagent.queue.sending import Sending
 from medagent.queue.settlement import Settlement
 from medagent.queue.sqlite import insertion
 from medagent.queue.sqlite.store import SqliteStore
@@ -111,10 +112,10 @@ def _by_order(self: Dispatcher, responses: Sequence[Response]) -> None:
     _answered(self, [Response(next(waiting, r.callback), r.status_code, r.content_type, r.body) for r in responses])
 
 
-_transmit = Dispatcher._transmit
+_transmit = Sending._transmit
 
 
-def _new_key(self: Dispatcher, uplink: Any, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
+def _new_key(self: Sending, uplink: Any, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
     for message in messages:
         if message.attempts:
             message.callback += "x"
@@ -187,16 +188,16 @@ class TwiceStrategy(BatchedStrategy):
 BUGS = (
     _bug("acknowledged before the commit", "I6", Committer, "_commit", _receipt_first),
     _bug("refused messages are acknowledged and sent", "I6 I3", Committer, "_commit", _refused_as_stored),
-    _bug("a failed batch loses its first message", "I4 liveness", Committer, "_commit_singly", _first_forgotten),
+    _bug("a failed batch loses its first message", "I4 liveness", Committer, "_commit_singly", _first_forgotten, first_seed=60),
     _bug("a failed batch loses its changes of state", "I4 I10 liveness", Committer, "_commit_changes", _changes_forgotten),
     _bug("the lane swaps two messages", "I2", Lane, "take", _second_first),
     _bug("what was in flight is forgotten on a reconnect", "liveness", Lane, "rewind", lambda self, seqs: None),
     _bug(
-        "what waits before a retry is forgotten on a reconnect", "liveness", Lane, "rewind", _waiting_forgotten, first_seed=221
+        "what waits before a retry is forgotten on a reconnect", "liveness", Lane, "rewind", _waiting_forgotten, first_seed=1195
     ),
     _bug("a time-out gives the message up", "liveness", Dispatcher, "tick", _late_given_up),
     _bug("answers are matched by order", "I5 I1", Dispatcher, "answered", _by_order),
-    _bug("another attempt has another key", "I3", Dispatcher, "_transmit", _new_key),
+    _bug("another attempt has another key", "I3", Sending, "_transmit", _new_key),
     _bug("settled twice", "I4", Settlement, "settle", _settle_twice),
     _bug("answers go to the newest connection", "I5", Settlement, "_answer", _to_the_newest),
     _bug("retries are forgotten at a restart", "liveness", SqliteStore, "retries", _no_retries),
