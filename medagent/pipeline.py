@@ -16,7 +16,7 @@ from medagent.errors import PLUGIN_FAULTS, PluginError
 from medagent.fhir.route import DIRECT, Route
 from medagent.hosting import Hosting
 from medagent.outbound.outbound import Outbound
-from medagent.plugins import Plugins
+from medagent.plugins import Plugins, awaited
 from medagent.queue.backlog import Backlog
 from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, Receipt, StrategyContext
 from medagent.queue.brake import Brake
@@ -206,8 +206,14 @@ class Pipeline:
         self.supervisor.start()
 
     async def flush(self) -> None:
-        """Commit and acknowledge what the channels have handed over so far."""
-        await self._strategy.flush()
+        """Commit and acknowledge what the channels have handed over so far.
+
+        Raises `PluginError` if the strategy takes too long, or goes wrong in a way that would end more than itself.
+        """
+        try:
+            await awaited(self._strategy.flush(), FLUSH_TIMEOUT)
+        except PluginError as error:
+            raise PluginError(f"the queue strategy {self.config.queue_strategy} does not commit: {error}") from error
 
     async def reconfigure(self, config: AgentConfig, hosts: Mapping[str, HostedChannel]) -> None:
         """Work by another configuration from now on. Raises `PluginError`, and then nothing has changed.
@@ -310,8 +316,7 @@ class Pipeline:
 
     async def _flush_strategy(self) -> None:
         try:
-            async with asyncio.timeout(FLUSH_TIMEOUT):
-                await self.flush()
+            await self.flush()
         # a strategy may be a plugin's; what it did not commit was not acknowledged, so its senders send it again
         except PLUGIN_FAULTS as error:
             log.error("the queue strategy failed at the end: %s", type(error).__name__)

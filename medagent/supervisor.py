@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
@@ -213,6 +213,11 @@ class Supervisor:
         task = self._tasks.spawn(channel.start(), f"start of channel {channel.config.name}")
         self._starting[channel] = task
         task.add_done_callback(lambda _: self._starting.pop(channel, None))
+
+    async def begun(self, channels: Iterable[HostedChannel], seconds: float) -> None:
+        """Wait until these listen, at most so long."""
+        if starting := [task for channel in channels if (task := self._starting.get(channel)) is not None]:
+            await asyncio.wait(starting, timeout=seconds)
 
     async def retire(self, channel: HostedChannel) -> None:
         """This channel takes no new connection and reads no more."""

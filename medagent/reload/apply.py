@@ -12,13 +12,15 @@ import logging
 from collections.abc import Iterable
 
 from medagent.config.model import AgentConfig, ChannelConfig
-from medagent.errors import PLUGIN_FAULTS, ChannelError, PluginError
+from medagent.errors import PLUGIN_FAULTS, ChannelError, MedagentError
 from medagent.pipeline import Pipeline
 from medagent.reload.plan import ChannelChange, Plan
 from medagent.supervisor import HostedChannel
 
 log = logging.getLogger(__name__)
 
+LISTEN_SECONDS = 2.0
+"""How long a channel may take to listen."""
 DRAIN_SECONDS = 2.0
 """How long what is on its way may take when its channel stops."""
 
@@ -40,7 +42,6 @@ class Reload:
 
     async def apply(self) -> list[str]:
         """Do it; returns what keeps it from being done, and then nothing has changed."""
-        in_force = False
         try:
             problems = self._make() or await self._listen_on_free_ports() or self._take_in_place()
             if not problems:
@@ -48,13 +49,16 @@ class Reload:
                 problems = await self._listen_on_ports_given_up()
             if not problems:
                 await self._pipeline.reconfigure(self._new, self._hosts)
-                in_force = True
-                self._begin_others()
-        except PluginError as error:
-            problems = [str(error)]
-        finally:
-            if not in_force:
-                await self._roll_back()
+        except asyncio.CancelledError:  # the agent ends, and with it all that has its place
+            await asyncio.shield(self._close_new())
+            raise
+        # whatever goes wrong, what was in force must be so again
+        except Exception as error:  # noqa: BLE001  as said above
+            problems = [str(error) if isinstance(error, MedagentError) else f"it failed: {type(error).__name__}"]
+        if problems:
+            await self._roll_back()
+        else:
+            self._begin_others()
         return problems
 
     # -- the steps
@@ -88,9 +92,12 @@ class Reload:
 
         async def problem(name: str) -> str:
             try:
-                await self._hosts[name].listen()
+                async with asyncio.timeout(LISTEN_SECONDS):
+                    await self._hosts[name].listen()
             except ChannelError as error:
                 return f"channel {name} cannot listen: {error}"
+            except TimeoutError:
+                return f"channel {name} cannot listen: its start takes more than {LISTEN_SECONDS:g} s"
             return ""
 
         found = await asyncio.gather(*(problem(name) for name in names if self._changes[name].listens))
@@ -116,12 +123,16 @@ class Reload:
         self._stopped = [
             change for change in self._changes.values() if change.name in pipeline.channels and change.name not in kept
         ]
-        old = [pipeline.channels[change.name] for change in self._stopped]
-        await asyncio.gather(*(pipeline.supervisor.retire(channel) for channel in old))
-        if any(change.listened for change in self._stopped):
+        await self._end(*(pipeline.channels[change.name] for change in self._stopped))
+
+    async def _end(self, *channels: HostedChannel) -> None:
+        """Have these read no more, give what they have begun its time, and close them."""
+        pipeline = self._pipeline
+        await asyncio.gather(*(pipeline.supervisor.retire(channel) for channel in channels))
+        if any(channel.state != "off" for channel in channels):
             await pipeline.flush()
-            await pipeline.dispatcher.rest({change.name for change in self._stopped}, DRAIN_SECONDS)
-        await asyncio.gather(*(channel.close() for channel in old))
+            await pipeline.dispatcher.rest({channel.config.name for channel in channels}, DRAIN_SECONDS)
+        await asyncio.gather(*(channel.close() for channel in channels))
 
     def _begin_others(self) -> None:
         """What the configuration bars from listening says so."""
@@ -132,20 +143,25 @@ class Reload:
     async def _roll_back(self) -> None:
         """Undo what was done."""
         pipeline = self._pipeline
-        await asyncio.gather(*(host.close() for host in self._hosts.values()))
+        await self._close_new()
         for change in self._in_place:
-            if change.old is not None:
-                pipeline.channels[change.name].reconfigure(change.old)
+            if change.old is not None and not pipeline.channels[change.name].reconfigure(change.old):
+                self._stopped.append(change)
+                await self._end(pipeline.channels[change.name])
         if hosts := self._made_again(change.old for change in self._stopped if change.old is not None):
-            await pipeline.reconfigure(self._old, hosts)
-            await asyncio.gather(*(self._listen_again(host) for host in hosts.values()))
+            try:
+                await pipeline.reconfigure(self._old, hosts)
+            # a queue that cannot even be asked is opened anew, and everything with it
+            except Exception as error:  # noqa: BLE001  as said above
+                log.error("the channels that were stopped cannot be put back: %s", type(error).__name__)
+                await asyncio.gather(*(host.close() for host in hosts.values()))
+                return
+            for host in hosts.values():
+                pipeline.supervisor.begin(host)
+            await pipeline.supervisor.begun(hosts.values(), LISTEN_SECONDS)
 
-    async def _listen_again(self, channel: HostedChannel) -> None:
-        try:
-            if self._changes[channel.config.name].listened:
-                await channel.listen()
-        except ChannelError:
-            self._pipeline.supervisor.begin(channel)
+    async def _close_new(self) -> None:
+        await asyncio.gather(*(host.close() for host in self._hosts.values()))
 
     def _made_again(self, channels: Iterable[ChannelConfig]) -> dict[str, HostedChannel]:
         hosts = {}

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from medagent import hookimpl
 from medagent.agent import Agent
+from medagent.channel import ChannelContext, ChannelFactory
+from medagent.plugins import Plugins
+from medagent.reload import apply
 from medagent.testing import bots
+from medagent.testing.doubles import RecordingChannel
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.fhir_server.faults import HttpFailure
 from medagent.testing.in_process import bootstrap, free_port, running
@@ -55,11 +60,13 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(tmp_path: Path, addresses: dict[str, str], bot: bots.Bot = bots.acknowledge) -> AsyncIterator[Site]:
+async def site(
+    tmp_path: Path, addresses: dict[str, str], bot: bots.Bot = bots.acknowledge, plugins: Plugins | None = None
+) -> AsyncIterator[Site]:
     """Channels by name, with their addresses."""
     endpoints = [endpoint_resource(name, address) for name, address in addresses.items()]
     fhir = FhirServer(agent_resource({name: name for name in addresses}), endpoints, bot=bot)
-    async with fhir, running(bootstrap(fhir, tmp_path)) as agent:
+    async with fhir, running(bootstrap(fhir, tmp_path), plugins) as agent:
         made = Site(fhir, agent)
         await fhir.wait_for(lambda server: server.journal.connects > 0)
         while any(made.state(name) == "starting" for name in addresses):
@@ -290,3 +297,65 @@ async def test_the_server_says_why_it_failed(tmp_path: Path) -> None:
         outcome = await one.fhir.reload_config(AGENT_ID)
         assert outcome is not None
         assert outcome["issue"][0]["details"]["text"] == "All OK"
+
+
+class Odd:
+    """A plugin with a channel type whose channels fail at whatever a test says."""
+
+    def __init__(self) -> None:
+        self.made: list[RecordingChannel] = []
+        self.hangs = False
+        self.failing: set[str] = set()
+
+    @hookimpl
+    def medagent_register_channel_types(self, register: Callable[[str, ChannelFactory], None]) -> None:
+        register("odd", self.make)
+
+    def make(self, context: ChannelContext) -> RecordingChannel:
+        if "make" in self.failing:
+            raise RuntimeError("make")
+        channel = _Hanging(context) if self.hangs else RecordingChannel(context)
+        channel.failing = self.failing
+        self.made.append(channel)
+        return channel
+
+
+class _Hanging(RecordingChannel):
+    async def start(self) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("fault", ["make", "start", "hang"])
+async def test_a_channel_of_a_plugin_that_fails_changes_nothing(
+    tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apply, "LISTEN_SECONDS", 0.05)
+    odd, plugins = Odd(), Plugins()
+    plugins.register(odd, "odd")
+    async with site(tmp_path, {"adt": original(), "odd": "odd://127.0.0.1:1"}, plugins=plugins) as one:
+        assert one.agent.pipeline is not None
+        before = one.agent.pipeline.channels["odd"]
+        odd.failing, odd.hangs = {fault}, fault == "hang"
+        one.put({"adt": "adt", "odd": "odd"}, endpoint_resource("odd", "odd://127.0.0.1:2"))
+        async with await one.connect("adt") as device:
+            [problem] = await one.reload()
+            assert problem.startswith("channel odd")
+            assert await answered(device, "A1") == "AA"
+        assert one.agent.pipeline.channels["odd"] is before
+        assert odd.made[0].calls == ["start"]
+        odd.failing, odd.hangs = set(), False
+        assert await one.reload() == []
+
+
+async def test_a_stop_during_a_reload_is_a_stop(tmp_path: Path) -> None:
+    odd, plugins = Odd(), Plugins()
+    plugins.register(odd, "odd")
+    async with site(tmp_path, {"adt": original()}, plugins=plugins) as one:
+        odd.hangs = True
+        one.put({"adt": "adt", "odd": "odd"}, endpoint_resource("odd", "odd://127.0.0.1:2"))
+        reload = asyncio.ensure_future(one.reload())
+        while not odd.made:
+            await asyncio.sleep(0)
+    assert odd.made[0].calls == ["close"]
+    with contextlib.suppress(asyncio.CancelledError):
+        await reload
