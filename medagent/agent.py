@@ -201,6 +201,9 @@ class Agent:
 
     def reload_soon(self, why: str) -> None:
         """The same in the background; the log says how it ended."""
+        if self.pipeline is None:
+            log.warning("%s: the agent has no configuration yet, and goes on asking for one: %s", why, self.not_configured)
+            return
         log.info("%s: reloading the configuration", why)
         self._work_tasks.spawn(self._reload(), "reload")
 
@@ -213,8 +216,10 @@ class Agent:
         return problems
 
     async def _reload_now(self, _arguments: Mapping[str, object]) -> Report:
-        problems = await self.reload()
-        return {"problems": problems, "changes": self.configuration.changes if self.configuration and not problems else ""}
+        problems, configuration = await self.reload(), self.configuration
+        if problems or configuration is None:
+            return {"problems": problems, "changes": "", "faults": []}
+        return {"problems": [], "changes": configuration.changes, "faults": configuration.faults}
 
     async def _follow(self, pipeline: Pipeline, configuration: Configuration) -> None:
         if configuration.saved_at is not None:

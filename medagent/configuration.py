@@ -46,6 +46,8 @@ class Configuration:
         """Why the last reload has changed nothing; empty if it is in force."""
         self.changes = ""
         """What the last reload that is in force has changed, in words."""
+        self._lacking: frozenset[str] = frozenset()
+        """Channels that cannot run as they are configured."""
         self._bootstrap = bootstrap
         self._plugins = plugins
         self._loader = Loader(bootstrap, plugins, access)
@@ -58,20 +60,31 @@ class Configuration:
 
         Raises `ConfigError` for local files that cannot be used.
         """
-        loading = self._tasks.spawn(self._loader.until_loaded(self._not_loaded), "loading of the configuration")
+        loading: asyncio.Task[Loaded] = self._tasks.spawn(
+            self._loader.until_loaded(self._not_loaded), "loading of the configuration"
+        )
         failed = self._tasks.spawn(self._failed.wait(), "failure to load the configuration")
         await asyncio.wait((loading, failed), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         failed.cancel()
-        if not loading.done() and (kept := await self._kept()) is not None:
-            loading.cancel()
-            loaded, self.saved_at = kept
-            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.saved_at))
-            log.warning("the configuration kept since %s is used until the server gives its own", when)
-        else:
+        refusal = loading.result().refusal() if loading.done() else []
+        kept = await self._kept() if refusal or not loading.done() else None
+        if kept is None:
             loaded = await loading
             await self._keep(loaded)
+        else:
+            loading.cancel()
+            loaded, self.saved_at = kept
+            if refusal:
+                self.missing = "the configuration of the server cannot be used as a whole"
+                self._refuse(refusal)
+            log.warning("the configuration kept since %s is used until the server gives one that can be used", self.since)
         self._use(loaded)
         return loaded.config
+
+    @property
+    def since(self) -> str:
+        """`saved_at` in words."""
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.saved_at))
 
     def _not_loaded(self, reason: str) -> None:
         self.missing = reason
@@ -90,7 +103,7 @@ class Configuration:
 
     async def _keep(self, loaded: Loaded) -> None:
         start = self._bootstrap
-        if not start.base_url or loaded.lacking:
+        if not start.base_url or loaded.refusal():
             return
         try:
             await asyncio.to_thread(
@@ -105,8 +118,11 @@ class Configuration:
             log.error("the configuration cannot be kept for a start without the server: %s", error.strerror)
 
     def _use(self, loaded: Loaded) -> None:
-        self.config, self.problems = loaded.config, loaded.problems
+        known = set(self.problems)
+        self.config, self.problems, self._lacking = loaded.config, loaded.problems, loaded.lacking
         for problem in self.problems:
+            if problem in known:
+                continue
             log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.INFO, "configuration: %s", problem)
         log.info("configured as %s with %d channel(s)", loaded.config.name, len(loaded.config.channels))
         if self.saved_at is None:
@@ -134,8 +150,8 @@ class Configuration:
         old, new = pipeline.config, loaded.config
         if new.agent_id != old.agent_id:
             return self._refuse([f"this is Agent/{old.agent_id}, and not Agent/{new.agent_id}: restart it to run as another"])
-        if loaded.lacking or (new.strict_validation and loaded.faults):
-            return self._refuse(loaded.faults)
+        if refusal := loaded.refusal(self._lacking):
+            return self._refuse(refusal)
         plan = make_plan(old, new)
         if plan and (problems := await Reload(pipeline, new, plan).apply()):
             return self._refuse(problems)
@@ -146,10 +162,16 @@ class Configuration:
         return []
 
     def _refuse(self, reasons: list[str]) -> list[str]:
-        self.refused = reasons
         for reason in reasons:
-            log.error("the reload changes nothing: %s", reason)
+            if reason not in self.refused:
+                log.error("the new configuration changes nothing: %s", reason)
+        self.refused = reasons
         return reasons
+
+    @property
+    def faults(self) -> list[str]:
+        """What of the configuration in force is not as it was written."""
+        return [str(problem) for problem in self.problems if problem.severity is Severity.ERROR and not problem.passing]
 
     async def close(self) -> None:
         await self._tasks.cancel()

@@ -32,15 +32,21 @@ class Loaded:
     source: Source
 
     @property
-    def faults(self) -> list[str]:
+    def errors(self) -> list[Problem]:
         """What is wrong with it, notes left out."""
-        return [str(problem) for problem in self.problems if problem.severity is Severity.ERROR]
+        return [problem for problem in self.problems if problem.severity is Severity.ERROR]
 
     @property
-    def lacking(self) -> bool:
-        """Whether a channel that the Agent names cannot run as it is configured."""
-        faulty = any(problem.channel and problem.severity is Severity.ERROR for problem in self.problems)
-        return faulty or any(channel.enabled and channel.barred for channel in self.config.channels)
+    def lacking(self) -> frozenset[str]:
+        """Channels that cannot run as they are configured: their names, or where they stand in the Agent."""
+        barred = (channel.name for channel in self.config.channels if channel.enabled and channel.barred)
+        return frozenset({*(problem.channel for problem in self.errors), *barred} - {""})
+
+    def refusal(self, lacking: frozenset[str] = frozenset()) -> list[str]:
+        """All faults, if it is not to take the place of a configuration in which only channels `lacking` could not run."""
+        if self.lacking - lacking or (self.config.strict_validation and self.errors):
+            return [problem.fault for problem in self.errors if not problem.consequence]
+        return []
 
 
 async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) -> Loaded:

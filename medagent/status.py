@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medagent import __version__
-from medagent.config.problems import Severity
 from medagent.report import Report
+from medagent.types import PUSH_CHANNEL
 
 if TYPE_CHECKING:
     from medagent.agent import Agent
     from medagent.configuration import Configuration
 
 
+def _left_behind(agent: Agent, queue: Report) -> list[str]:
+    """Messages of channels that the Agent no longer has."""
+    if agent.config is None:
+        return []
+    names = {channel.name for channel in agent.config.channels} | {PUSH_CHANNEL}
+    return [
+        f"{each['depth']} message(s) of channel {name}, which the Agent does not have, wait in the queue"
+        for name, each in queue["channels"].items()
+        if name not in names and each["depth"]
+    ]
+
+
 def _about(configuration: Configuration) -> list[str]:
-    reasons = [f"the last reload has changed nothing: {reason}" for reason in configuration.refused]
+    reasons = [f"the new configuration is not in force: {reason}" for reason in configuration.refused]
     if configuration.saved_at is not None:
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(configuration.saved_at))
-        reasons.append(f"the configuration kept since {since} is used")
+        reasons.append(f"the configuration kept since {configuration.since} is used")
     return reasons
 
 
@@ -30,8 +40,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
     `of_queue`: why the queue is not well.
     """
     configuration = agent.configuration
-    found = configuration.problems if configuration is not None else []
-    problems = [str(problem) for problem in found if problem.severity is Severity.ERROR and not problem.passing]
+    problems = configuration.faults if configuration is not None else []
     reasons = [reason for reason in (agent.waiting_for, agent.not_configured) if reason]
     reasons += [f"plugin {info.name}: {info.error}" for info in agent.plugins.infos if info.error]
     reasons += [f"queue: {reason}" for reason in of_queue]
@@ -78,6 +87,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
             )
             if channel.state not in ("listening", "off"):
                 reasons.append(f"channel {channel.config.name} {channel.state}: {channel.reason}".rstrip(": "))
+    reasons += _left_behind(agent, queue)
     for plugin, checks in agent.plugins.call_each("medagent_health", agent=agent):
         try:
             reasons += [f"{what}: {why}" for what, well, why in checks or () if not well]

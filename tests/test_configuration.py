@@ -160,3 +160,37 @@ async def test_what_cannot_run_is_not_kept_and_does_not_take_the_place_of_what_w
             assert "Endpoint/gone" in agent.configuration.refused[0]
             assert b"MSA|CA|K1" in await acknowledged(port)
     assert "gone" not in json.dumps((tmp_path / SNAPSHOT_NAME).read_text())
+
+
+async def test_a_configuration_that_would_cost_a_channel_does_not_come_into_force_by_a_restart_either(tmp_path: Path) -> None:
+    port = free_port()
+    start = await started_once(tmp_path, port)
+    fhir = server(port)
+    fhir.put(agent_resource({"adt": "gone"}, {"maxInFlight": 7}))
+    async with _at(start, fhir), running(start) as agent:
+        await listening(agent)
+        assert b"MSA|CA|K1" in await acknowledged(port)
+        assert agent.config is not None
+        assert agent.config.max_in_flight == 1000
+        assert agent.configuration is not None
+        assert "Endpoint/gone" in agent.configuration.refused[0]
+        fhir.put(agent_resource({"adt": "adt"}, {"maxInFlight": 7}))
+        assert await agent.reload() == []
+        assert agent.config.max_in_flight == 7
+        assert agent.configuration.saved_at is None
+
+
+async def test_a_channel_that_could_not_run_from_the_beginning_holds_up_no_reload(tmp_path: Path) -> None:
+    port = free_port()
+    async with server(port) as fhir:
+        fhir.put(agent_resource({"adt": "adt", "lab": "gone"}))
+        async with running(bootstrap(fhir, tmp_path)) as agent:
+            await listening(agent)
+            fhir.put(agent_resource({"adt": "adt", "lab": "gone"}, {"maxInFlight": 7}))
+            assert await agent.reload() == []
+            assert agent.configuration is not None
+            assert agent.configuration.changes == "maxInFlight 1000 → 7"
+            assert any("Endpoint/gone" in fault for fault in agent.configuration.faults)
+            fhir.put(agent_resource({"adt": "gone", "lab": "gone"}))
+            assert "Endpoint/gone" in (await agent.reload())[0]
+            assert b"MSA|CA|K1" in await acknowledged(port)

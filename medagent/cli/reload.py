@@ -24,6 +24,8 @@ def reload(
 ) -> None:
     """Have the running agent read its configuration again, and say what has changed or why nothing has.
 
+    Faulty settings and parameters that have given way to their defaults are listed with a `!`.
+
     Exits with 69 if no agent runs on this state folder, and with 1 if the new configuration cannot be used; the agent then
     goes on with the old one.
 
@@ -33,10 +35,12 @@ def reload(
     if output is Format.JSON:
         print_json(result)
     elif result["problems"]:
-        typer.echo("nothing has changed; the new configuration cannot be used:", err=True)
+        typer.echo("nothing has changed:", err=True)
         for problem in result["problems"]:
             typer.echo(f"  - {problem}", err=True)
     else:
         typer.echo(f"in force: {result['changes']}")
+        for fault in result["faults"]:
+            typer.echo(f"  ! {fault}", err=True)
     if result["problems"]:
         raise typer.Exit(1)

@@ -54,7 +54,7 @@ def parse_channels(source: Source, rules: EndpointRules) -> ParsedChannels:
         if listener is None or faults:
             called = f"channel {show(name)}" if isinstance(name, str) and name else "this channel"
             aside = str(name) if isinstance(name, str) and name else where
-            parsed.problems.append(Problem(where, f"set aside: {called} does not run", channel=aside))
+            parsed.problems.append(Problem(where, f"set aside: {called} does not run", channel=aside, consequence=True))
         else:
             parsed.channels.append(_config(str(name), listener))
     return parsed

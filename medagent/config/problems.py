@@ -28,9 +28,16 @@ class Problem:
     severity: Severity = Severity.ERROR
     channel: str = ""
     """The channel that does not listen because of it; "" if none does not."""
+    consequence: bool = False
+    """It only says what comes of other problems."""
     passing: bool = False
     """The channel looks at this again by itself, and then says in its own state how it is: `medagent status` leaves it out."""
 
+    @property
+    def fault(self) -> str:
+        """Where and what, without what is used instead."""
+        return f"{self.where}: {self.message}"
+
     def __str__(self) -> str:
         used = f"; using {self.used}" if self.used else ""
-        return f"{self.where}: {self.message}{used}"
+        return f"{self.fault}{used}"

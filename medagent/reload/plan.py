@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from medagent.config.model import AgentConfig, ChannelConfig
+from medagent.config.model import AgentConfig, ChannelConfig, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +31,17 @@ class ChannelChange:
     def words(self) -> str:
         """Such as `adt: moved to port 2576`."""
         if self.old is None:
-            what = "added"
-        elif self.new is None:
-            what = "removed"
-        elif self.listened and not self.listens:
-            what = "turned off"
-        elif self.listens and not self.listened:
-            what = "turned on"
-        elif self.in_place or not self.listens:
-            what = "parameters changed"
+            return f"{self.name}: added"
+        if self.new is None:
+            return f"{self.name}: removed"
+        what = []
+        if self.listened != self.listens:
+            what.append("turned on" if self.listens else "turned off")
+        if (self.old.scheme, self.old.host) != (self.new.scheme, self.new.host):
+            what.append(f"moved to {self.new.scheme}://{self.new.host}:{self.new.port}")
         elif self.old.port != self.new.port:
-            what = f"moved to port {self.new.port}"
-        else:
-            what = f"moved to {self.new.scheme}://{self.new.host}:{self.new.port}"
-        return f"{self.name}: {what}"
+            what.append(f"moved to port {self.new.port}")
+        return f"{self.name}: " + ", ".join(what + differences(self.old.parameters, self.new.parameters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Plan:
 
     channels: tuple[ChannelChange, ...] = ()
     settings: tuple[str, ...] = ()
-    """Names of the fields of `AgentConfig`, channels aside."""
+    """What differs besides the channels, such as `batchSize 100 → 50`."""
 
     def __bool__(self) -> bool:
         return bool(self.channels or self.settings)
@@ -60,7 +58,7 @@ class Plan:
     def __str__(self) -> str:
         parts = [change.words for change in self.channels]
         if self.settings:
-            parts.append("settings: " + ", ".join(self.settings))
+            parts.append(", ".join(self.settings))
         return "; ".join(parts) or "nothing has changed"
 
 
@@ -74,12 +72,27 @@ def make_plan(old: AgentConfig, new: AgentConfig) -> Plan:
         change = ChannelChange(name, was, will, _listens(old, was), _listens(new, will))
         if _meaning(was) != _meaning(will) or change.listened != change.listens:
             changes.append(change)
-    settings = tuple(
-        field.name
-        for field in fields(AgentConfig)
-        if field.name not in ("channels", "given") and getattr(old, field.name) != getattr(new, field.name)
-    )
-    return Plan(tuple(changes), settings)
+    settings = differences({"name": old.name, "status": old.status}, {"name": new.name, "status": new.status})
+    settings += differences(old.settings, new.settings)
+    if not settings and _values(old) != _values(new):
+        settings.append("settings")  # which have no names of their own
+    return Plan(tuple(changes), tuple(settings))
+
+
+def _values(config: AgentConfig) -> list[object]:
+    return [getattr(config, field.name) for field in fields(AgentConfig) if field.name not in ("channels", "given")]
+
+
+def differences(old: Mapping[str, Value], new: Mapping[str, Value]) -> list[str]:
+    """Such as `enhanced false → true`, by name."""
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return [f"{name} {_shown(old.get(name))} → {_shown(new.get(name))}" for name in names]
+
+
+def _shown(value: Value | None) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "unset" if value is None else str(value)
 
 
 def _listens(config: AgentConfig, channel: ChannelConfig | None) -> bool:

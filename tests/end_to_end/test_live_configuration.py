@@ -37,7 +37,7 @@ async def test_by_a_signal_and_by_a_changed_file(tmp_path: Path) -> None:
             await process.logged("a file has changed: reloading the configuration")
             await process.logged("reloaded: lab: added")
             file.write_text("{")
-            await process.logged("the reload changes nothing: the configuration cannot be loaded: ")
+            await process.logged("the new configuration changes nothing: the configuration cannot be loaded: ")
             await device.send(MESSAGE)
             assert b"MSA|CA|L1" in await device.receive()
         assert await process.stop() == 0
@@ -51,12 +51,17 @@ async def test_by_a_command_that_says_what_has_changed(tmp_path: Path) -> None:
         file.write_text(json.dumps(bundle(adt=adt, lab=enhanced())))
         done = await run_command("reload", "--state-dir", state)
         assert (done.exit_code, done.stdout) == (0, "in force: lab: added\n")
+        file.write_text(json.dumps(bundle(adt=adt, lab=enhanced() + "&apLevelAck=ER")))
+        faulty = await run_command("reload", "--state-dir", state)
+        assert faulty.exit_code == 0
+        assert faulty.stdout.startswith("in force: lab: moved to port ")
+        assert "! Endpoint/lab.address?apLevelAck: unknown parameter; did you mean appLevelAck?" in faulty.stderr
         file.write_text(json.dumps(bundle(adt=adt, lab="mllp://127.0.0.1:0x")))
         failed = await run_command("reload", "--state-dir", state, "--format", "json")
         assert failed.exit_code == 1
         assert failed.json["changes"] == ""
         assert "wanted is a number from 1 to 65535" in failed.json["problems"][0]
         status = await run_command("status", "--state-dir", state, "--format", "json")
-        assert any("the last reload has changed nothing" in reason for reason in status.json["reasons"])
+        assert any("the new configuration is not in force" in reason for reason in status.json["reasons"])
         assert await process.stop() == 0
     assert (await run_command("reload", "--state-dir", state)).exit_code == 69

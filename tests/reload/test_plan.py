@@ -22,8 +22,9 @@ def test_nothing_has_changed() -> None:
 
 def test_settings_are_named() -> None:
     plan = make_plan(AGENT, replace(AGENT, batch=BatchConfig(max_batch_size=5), max_in_flight=1))
-    assert plan.settings == ("batch", "max_in_flight")
-    assert str(plan) == "settings: batch, max_in_flight"
+    assert str(plan) == "settings"
+    old, new = replace(AGENT, settings={"batchSize": 100}), replace(AGENT, settings={"batchSize": 5, "batchAdaptive": False})
+    assert str(make_plan(old, new)) == "batchAdaptive unset → false, batchSize 100 → 5"
 
 
 MOVED = replace(LAB, port=2580, address="mllp://127.0.0.1:2580")
@@ -41,10 +42,11 @@ BARRED = replace(LAB, barred="alow: unknown parameter")
         ((LAB,), (MOVED,), "moved to port 2580", False),
         ((LAB,), (OTHER_HOST,), "moved to mllp://10.0.0.7:2576", False),
         ((LAB,), (replace(LAB, scheme="mllps"),), "moved to mllps://127.0.0.1:2576", False),
-        ((LAB,), (ENHANCED,), "parameters changed", True),
+        ((LAB,), (ENHANCED,), "enhanced unset → true", True),
         ((LAB,), (OFF,), "turned off", False),
         ((OFF,), (LAB,), "turned on", False),
-        ((OFF,), (replace(ENHANCED, enabled=False),), "parameters changed", False),
+        ((OFF,), (replace(ENHANCED, enabled=False),), "enhanced unset → true", False),
+        ((LAB,), (replace(ENHANCED, port=2580),), "moved to port 2580, enhanced unset → true", False),
         ((LAB,), (BARRED,), "turned off", False),
         ((BARRED,), (LAB,), "turned on", False),
     ],
@@ -57,5 +59,5 @@ def test_channels(old: tuple[ChannelConfig, ...], new: tuple[ChannelConfig, ...]
 
 def test_an_agent_that_is_turned_off_turns_off_its_channels() -> None:
     plan = make_plan(AGENT, replace(AGENT, status="off"))
-    assert str(plan) == "adt: turned off; lab: turned off; settings: status"
-    assert str(make_plan(replace(AGENT, status="off"), AGENT)) == "adt: turned on; lab: turned on; settings: status"
+    assert str(plan) == "adt: turned off; lab: turned off; status active → off"
+    assert str(make_plan(replace(AGENT, status="off"), AGENT)) == "adt: turned on; lab: turned on; status off → active"
