@@ -152,7 +152,7 @@ class Dispatcher:
         self._pump()
 
     def duplicate(self, duplicate: Duplicate) -> None:
-        """The device has sent again what is in the queue: its newest connection gets the answer, at once if there is one."""
+        """The device has sent again what is in the queue: the copy is answered in its place, at once if there is an answer."""
         message = duplicate.message
         self._statistics.duplicate(message.channel)
         state, response = duplicate.state, duplicate.response
@@ -161,6 +161,8 @@ class Dispatcher:
             state, response = pending.state, pending.response or response
         if state is State.RESPONSE_QUEUED or state.ended:
             self._settlement.answer_again(duplicate.seq, message, state, response)
+        elif not duplicate.joined:
+            return
         elif (sent := self._flights.find(duplicate.seq)) is not None:
             sent.answer_to(message)
         else:
