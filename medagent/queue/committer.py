@@ -75,6 +75,18 @@ class Committer:
             changes = [*self._settled.values(), *self._sent.values()]
         return _with_changes(depths, changes)
 
+    async def retries(self, channel: str) -> list[tuple[int, float]]:
+        """Messages in state `error`, as `QueueStore.retries`, changes of state that are not written yet included."""
+        async with self._lock:  # as above
+            found = dict(await self._store.retries(channel))
+            changes = [*self._settled.values(), *self._sent.values()]
+        for change in changes:
+            if change.message.channel == channel:
+                found.pop(change.message.seq, None)
+                if change.next_attempt_at is not None:
+                    found[change.message.seq] = change.next_attempt_at
+        return sorted(found.items())
+
     async def _commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
         self._writing = {change.message.seq: change for change in changes}
         try:

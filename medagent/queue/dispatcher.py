@@ -60,7 +60,7 @@ class Dispatcher:
         self._reader = Reader(store, committer)
         self._failures = Failures(config, committer=committer, settlement=settlement, statistics=statistics, clock=clock)
         self._clock = clock
-        self._lanes = Lanes(channels, store, config.max_in_flight, self._failures.due)
+        self._lanes = Lanes(channels, config.max_in_flight, committer.retries, self._failures.due)
         self._flights = Flights()
         self._caution = Caution()
         self._sending = Sending(
@@ -219,7 +219,7 @@ class Dispatcher:
             self._statistics.timed_out(message.channel)
             if self._failures.retry_of(message.channel).guaranteed:
                 self._caution.put_off(message.seq)
-                self._lanes[message.channel].retry(message.seq, now)
+                self._failures.late(self._lanes[message.channel], message)
             else:
                 self._failed(message, None, LATE)
         if late:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
 from medagent.channel import Channel
-from medagent.queue.base import QueueStore
 from medagent.queue.keyed_lane import make_lane
 from medagent.queue.lane import Lane
 
@@ -16,14 +15,14 @@ class Lanes:
     def __init__(
         self,
         channels: Mapping[str, Channel],
-        store: QueueStore,
         max_in_flight: int,
+        retries: Callable[[str], Awaitable[Sequence[tuple[int, float]]]],
         due: Callable[[str, float], float],
     ) -> None:
-        """`due` gives the monotonic time of a channel's retry that is noted for a time since the epoch, both in seconds."""
+        """`retries` is as `Committer.retries`. `due` gives the monotonic time of a channel's retry that is noted for a time since the epoch, both in seconds."""
         self._channels = channels
-        self._store = store
         self._max_in_flight = max_in_flight
+        self._retries = retries
         self._due = due
         self._lanes: dict[str, Lane] = {}
 
@@ -46,8 +45,12 @@ class Lanes:
     async def add(self, channel: str, newest: int) -> None:
         """Begin with all of its messages up to seq `newest` that are on disk."""
         lane = self._lanes[channel] = make_lane(channel, self._channels[channel], self._max_in_flight, newest)
-        for seq, at in await self._store.retries(channel):
-            lane.retry(seq, self._due(channel, at))
+        lane.reading = True  # no page may come before what has failed is known
+        try:
+            for seq, at in await self._retries(channel):
+                lane.retry(seq, self._due(channel, at))
+        finally:
+            lane.reading = False
 
     def remove(self, channel: str) -> None:
         del self._lanes[channel]
