@@ -221,7 +221,7 @@ class Pipeline:
             # a limit that is new counts what is live, so nothing may be on its way into the queue
             await self.flush()
             await self._committer.flush_changes()
-            depths = await self._committer.depths()
+            depths = await self._committer.depths() if self.backlog.must_count(config.backlog) else {}
             self._use(config, strategy, depths)
             await self._replace(config, hosts)
         finally:

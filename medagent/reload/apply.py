@@ -39,22 +39,34 @@ class Reload:
         """Whose old channels have been told to stop."""
 
     async def apply(self) -> list[str]:
-        """Do it; returns what keeps it from being done, and then nothing has changed."""
-        in_force = False
+        """Do it; returns what keeps it from being done, and then nothing has changed.
+
+        Cancelled, it leaves the rest to the end of the pipeline, for which it is cancelled.
+        """
         try:
-            problems = self._make() or await self._listen_on_free_ports() or self._take_in_place()
-            if not problems:
-                await self._stop_old()
-                problems = await self._listen_on_ports_given_up()
-            if not problems:
-                await self._pipeline.reconfigure(self._new, self._hosts)
-                in_force = True
-                self._begin_others()
+            problems = await self._attempt()
         except PluginError as error:
             problems = [str(error)]
-        finally:
-            if not in_force:
-                await self._roll_back()
+        except asyncio.CancelledError:
+            placed = list(self._pipeline.channels.values())
+            await self._close(host for host in self._hosts.values() if host not in placed)
+            raise
+        # such as a disk that cannot be read
+        except Exception as error:  # noqa: BLE001  as said above
+            log.error("the new configuration cannot be applied: %s", type(error).__name__)
+            problems = [f"it cannot be applied: {type(error).__name__}"]
+        if problems:
+            await self._roll_back()
+        return problems
+
+    async def _attempt(self) -> list[str]:
+        problems = self._make() or await self._listen_on_free_ports() or self._take_in_place()
+        if not problems:
+            await self._stop_old()
+            problems = await self._listen_on_ports_given_up()
+        if not problems:
+            await self._pipeline.reconfigure(self._new, self._hosts)
+            self._begin_others()
         return problems
 
     # -- the steps
@@ -121,7 +133,7 @@ class Reload:
         if any(change.listened for change in self._stopped):
             await pipeline.flush()
             await pipeline.dispatcher.rest({change.name for change in self._stopped}, DRAIN_SECONDS)
-        await asyncio.gather(*(channel.close() for channel in old))
+        await self._close(old)
 
     def _begin_others(self) -> None:
         """What the configuration bars from listening says so."""
@@ -129,10 +141,13 @@ class Reload:
             if host.state == "starting":
                 self._pipeline.supervisor.begin(host)
 
+    async def _close(self, channels: Iterable[HostedChannel]) -> None:
+        await asyncio.gather(*(channel.close() for channel in channels))
+
     async def _roll_back(self) -> None:
         """Undo what was done."""
         pipeline = self._pipeline
-        await asyncio.gather(*(host.close() for host in self._hosts.values()))
+        await self._close(self._hosts.values())
         for change in self._in_place:
             if change.old is not None:
                 pipeline.channels[change.name].reconfigure(change.old)

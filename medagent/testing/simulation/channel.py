@@ -309,7 +309,8 @@ class SimulatedChannel:
 
     def resume_reading(self) -> None:
         self._paused = False
-        for connection in list(self._open.values()):
+        # in any order, as from a selector
+        for connection in self.world.random.sample(list(self._open.values()), len(self._open)):
             connection.hand_over()
 
     @property
