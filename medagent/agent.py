@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from medagent import __version__
 from medagent.admin import AdminServer
+from medagent.awaiting import awaited
 from medagent.channel import Resynchronizable
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.in_force import describe_agent, describe_start
@@ -21,7 +22,7 @@ from medagent.fhir.access import FhirAccess
 from medagent.fhir.route import DIRECT, make_route
 from medagent.loading import FIRST_RETRY, RETRY_CAP
 from medagent.pipeline import Pipeline
-from medagent.plugins import Plugins, awaited
+from medagent.plugins import Plugins
 from medagent.queue.base import QueueStore, StoreContext
 from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
@@ -59,6 +60,9 @@ class Agent:
         self._tasks = Tasks()
         self._work_tasks = Tasks()
         """What goes on while there is a pipeline."""
+        self._works = asyncio.Event()
+        """Set while a pipeline works: before and after, nothing must be changed in it."""
+        self._files = FileWatch(bootstrap.agent_files)
         self._statistics: asyncio.Task[None] | None = None
         self._started_at = time.monotonic()
 
@@ -173,6 +177,7 @@ class Agent:
         try:
             await pipeline.start()
             self.waiting_for = ""
+            self._works.set()
             self.listening.set()
             self._work_tasks.spawn(self._watch_files(), "watch of the configuration's files")
             self._work_tasks.spawn(self._follow(pipeline, configuration), "configuration of the server")
@@ -180,6 +185,7 @@ class Agent:
             await _unless(stop, _true_after(pipeline.damaged.wait()))
         finally:
             log.info("stopping")
+            self._works.clear()
             await self._work_tasks.cancel()
             await pipeline.stop()
             await self._call_all("medagent_shutdown")
@@ -197,20 +203,30 @@ class Agent:
     async def reload(self) -> list[str]:
         """Read the configuration again and bring it into force; returns all that keeps it from that, and then nothing has
         changed."""
-        return await asyncio.shield(self._work_tasks.spawn(self._reload(), "reload"))
+        reload = self._work_tasks.spawn(self._reload(), "reload")
+        try:
+            problems: list[str] = await asyncio.shield(reload)
+            return problems
+        except asyncio.CancelledError:
+            if not reload.cancelled():
+                raise
+            return ["the agent stops, or opens its queue anew: the reload was given up"]
 
     def reload_soon(self, why: str) -> None:
         """The same in the background; the log says how it ended."""
-        if self.pipeline is None:
+        if self.config is None:
             log.warning("%s: the agent has no configuration yet, and goes on asking for one: %s", why, self.not_configured)
             return
         log.info("%s: reloading the configuration", why)
         self._work_tasks.spawn(self._reload(), "reload")
 
     async def _reload(self) -> list[str]:
-        pipeline, configuration = self.pipeline, self.configuration
-        if pipeline is None or configuration is None:
+        configuration = self.configuration
+        if configuration is None or configuration.config is None:
             return [f"the agent does not work yet: {self.waiting_for or self.not_configured}"]
+        await self._works.wait()
+        pipeline = self.pipeline
+        assert pipeline is not None  # noqa: S101  for the type checker: it works
         if not (problems := await configuration.reload(pipeline)):
             await self._reloaded()
         return problems
@@ -232,10 +248,9 @@ class Agent:
         await self._call_all("medagent_reloaded")
 
     async def _watch_files(self) -> None:
-        watch = FileWatch(self.bootstrap.agent_files)
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if watch.changed():
+            if self._files.changed():
                 self.reload_soon("a file has changed")
 
     def _requested(self, frame: ServerRequest) -> None:

@@ -94,7 +94,8 @@ class Reconfigurable(Protocol):
     def reconfigure(self, config: ChannelConfig) -> bool:
         """Work by these parameters from now on, on open connections too; name, scheme, host and port are as before.
 
-        False, with nothing changed, if it cannot: the core then drains this channel, closes it and starts another.
+        False, with nothing changed, if it cannot: the core then drains this channel, closes it and starts another. Called
+        with the same parameters when `ChannelContext.max_body_bytes` has changed.
         """
 
 

@@ -15,7 +15,7 @@ from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.configure import Loaded, configure
-from medagent.errors import MedagentError
+from medagent.errors import ConfigError, MedagentError
 from medagent.fhir.access import FhirAccess
 from medagent.loading import RETRY_CAP, Loader
 from medagent.pipeline import Pipeline
@@ -131,10 +131,13 @@ class Configuration:
     async def follow(self, pipeline: Pipeline) -> None:
         """After a start by what was kept: bring into force what the server has, as soon as it gives something usable."""
         while self.saved_at is not None:
-            loaded = await self._loader.until_loaded(self._not_loaded)
-            async with self._turn:
-                if self.saved_at is None or not await self._apply(pipeline, loaded):
-                    return
+            try:
+                loaded = await self._loader.until_loaded(self._not_loaded)
+                async with self._turn:
+                    if self.saved_at is None or not await self._apply(pipeline, loaded):
+                        return
+            except ConfigError as error:  # of local files
+                self._not_loaded(str(error))
             await asyncio.sleep(RETRY_CAP)
 
     async def reload(self, pipeline: Pipeline) -> list[str]:

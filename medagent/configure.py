@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from medagent.awaiting import awaited
 from medagent.config.build import build
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.errors import ConfigError, NotReady
 from medagent.fhir.source import Source
-from medagent.plugins import Plugins, awaited
+from medagent.plugins import Plugins
 from medagent.queue.base import StrategyContext
 from medagent.types import InboundMessage
 

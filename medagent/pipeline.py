@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from medagent.awaiting import awaited
 from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
@@ -16,7 +17,7 @@ from medagent.errors import PLUGIN_FAULTS, PluginError
 from medagent.fhir.route import DIRECT, Route
 from medagent.hosting import Hosting
 from medagent.outbound.outbound import Outbound
-from medagent.plugins import Plugins, awaited
+from medagent.plugins import Plugins
 from medagent.queue.backlog import Backlog
 from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, Receipt, StrategyContext
 from medagent.queue.brake import Brake
@@ -43,7 +44,7 @@ FLUSH_TIMEOUT = 5.0
 """Seconds that the strategy may take at shutdown to commit what it holds."""
 OVERHEAD_WITHOUT_UPLINK = 4096
 """Bytes kept free in a frame for what surrounds the body, when nothing is sent yet."""
-_HOLDER = "reload"
+_FLUSH, _RELOAD = "flush", "reload"
 
 
 class Pipeline:
@@ -134,9 +135,7 @@ class Pipeline:
         )
         self._strategy = self._make_strategy(config)
         self.intake.use(self._strategy)
-        self.hosting = Hosting(
-            plugins, bind_any=bootstrap.bind_any, intake=self.intake, settlement=self._settlement, spawn=self._tasks.spawn
-        )
+        self.hosting = Hosting(plugins, bind_any=bootstrap.bind_any, intake=self.intake, settlement=self._settlement)
         for channel in config.channels:
             try:
                 self.channels[channel.name] = self.hosting.make(config, channel)
@@ -191,7 +190,7 @@ class Pipeline:
     async def start(self) -> None:
         """Read what the queue holds, connect, listen."""
         if self.config.sends:
-            for name in self.channels:
+            for name in list(self.channels):
                 await self.dispatcher.add_lane(name, self._last_seq)
         # before the first channel listens, so that a full queue holds it back
         self.backlog.begin(await self.store.depths())
@@ -206,39 +205,63 @@ class Pipeline:
         self.supervisor.start()
 
     async def flush(self) -> None:
-        """Commit and acknowledge what the channels have handed over so far.
+        """Commit and acknowledge what the channels have handed over so far; they read nothing meanwhile.
 
         Raises `PluginError` if the strategy takes too long, or goes wrong in a way that would end more than itself.
         """
+        self._brake.hold(_FLUSH)
         try:
             await awaited(self._strategy.flush(), FLUSH_TIMEOUT)
         except PluginError as error:
             raise PluginError(f"the queue strategy {self.config.queue_strategy} does not commit: {error}") from error
+        finally:
+            self._brake.release(_FLUSH)
 
     async def reconfigure(self, config: AgentConfig, hosts: Mapping[str, HostedChannel]) -> None:
-        """Work by another configuration from now on. Raises `PluginError`, and then nothing has changed.
+        """Work by another configuration from now on. Whatever it raises, then nothing has changed.
 
         `hosts`: channels that come in the place of those of their names, or are new. They may listen already; what has no
         place in `config` any more must have stopped.
         """
-        strategy = self._make_strategy(config)
-        self._brake.hold(_HOLDER)
+        # a strategy may look at every setting
+        same = (config.queue_strategy, config.settings) == (self.config.queue_strategy, self.config.settings)
+        strategy = self._strategy if same and config.batch == self.config.batch else self._make_strategy(config)
+        places = {channel.name: channel for channel in config.channels}
+        coming = {name: hosts.get(name) or self.channels[name] for name in places if name in hosts or name in self.channels}
+        self._brake.hold(_RELOAD)
         try:
             # a limit that is new counts what is live, so nothing may be on its way into the queue
             await self.flush()
             await self._committer.flush_changes()
-            depths = await self._committer.depths()
-            self._use(config, strategy, depths)
-            await self._replace(config, hosts)
+            depths = await self._committer.depths() if self.backlog.must_count(config.backlog) else {}
+            to_make = self._lanes_to_make(config, coming, hosts)
+            async with self._committer.still():
+                retries = {name: await self.store.retries(name) for name in to_make}
+                # from here to the end nothing waits, and nothing can fail
+                self._use(config, strategy, depths)
+                self._replace(coming)
+                made = {name: self._committer.with_unwritten(name, found) for name, found in retries.items()}
+                self.dispatcher.reconfigure(config, dict.fromkeys(coming if config.sends else ()) | made, self.intake.last_seq)
         finally:
-            self._brake.release(_HOLDER)
+            self._brake.release(_RELOAD)
+
+    def _lanes_to_make(
+        self, config: AgentConfig, coming: Mapping[str, HostedChannel], hosts: Mapping[str, HostedChannel]
+    ) -> set[str]:
+        if not config.sends:
+            return set()
+        other_keys = {
+            name
+            for name, host in hosts.items()
+            if host.max_workers and name in self.channels and self.channels[name].config.parameters != host.config.parameters
+        }
+        return self.dispatcher.lanes_to_make(coming, config.max_in_flight) | other_keys
 
     def _use(self, config: AgentConfig, strategy: QueueStrategy, depths: Mapping[str, ChannelDepth]) -> None:
         self.config = config
         self._strategy = strategy
         self.intake.use(strategy)
         self.intake.max_body_bytes = self._max_body_bytes(config)
-        self.hosting.resize()
         self.backlog.reconfigure(config.backlog, depths)
         self._committer.on_ended = self._on_ended
         self._committer.change_delay = config.batch.flush_interval_ms / 1000
@@ -246,26 +269,20 @@ class Pipeline:
         self.outbound.reconfigure(config)
         self._use_transforms()
 
-    async def _replace(self, config: AgentConfig, hosts: Mapping[str, HostedChannel]) -> None:
-        """Put these channels in their places, and have the dispatcher work on what is configured."""
-        names = {channel.name for channel in config.channels}
-        keyed = {name for name, channel in self.channels.items() if channel.max_workers}
-        for name in self.channels.keys() - names:
-            self.dispatcher.remove_lane(name)
+    def _replace(self, coming: Mapping[str, HostedChannel]) -> None:
+        """These are the channels now."""
+        for name in self.channels.keys() - coming.keys():
             del self.channels[name]
-        self.failed_channels = {name: reason for name, reason in self.failed_channels.items() if name in names - hosts.keys()}
+        self.failed_channels = {name: reason for name, reason in self.failed_channels.items() if name not in coming}
+        self.put(coming)
+        for channel in self.channels.values():
+            channel.resize(self.intake.max_body_bytes)
+
+    def put(self, hosts: Mapping[str, HostedChannel]) -> None:
+        """These channels come in the place of those of their names."""
         self.channels.update(hosts)
-        keyed |= {name for name, channel in self.channels.items() if channel.max_workers}
-        self.dispatcher.reconfigure(config)
-        for name, channel in self.channels.items():
-            if not config.sends or name in keyed:
-                self.dispatcher.remove_lane(name)
-            if name in hosts:
-                self._brake.joined(channel)
-        await self._committer.flush_changes()
-        for name in self.channels if config.sends else ():
-            if not self.dispatcher.has_lane(name):
-                await self.dispatcher.add_lane(name, self.intake.last_seq)
+        for host in hosts.values():
+            self._brake.joined(host)
 
     async def _tick(self) -> None:
         while True:

@@ -6,10 +6,8 @@ the reason and harms no other.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import importlib.metadata
-import inspect
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import pluggy
 
 from medagent import __version__, hookspecs
+from medagent.awaiting import awaited
 from medagent.channel import ChannelFactory
 from medagent.config.settings import Registry
 from medagent.errors import PLUGIN_FAULTS, PluginError
@@ -169,33 +168,6 @@ class Plugins:
             reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
             log.error("plugin %s (%s) is left out: %s", entry_point.name, origin, reason)
             self._infos.append(PluginInfo(entry_point.name, version, origin, error=reason))
-
-
-async def awaited(result: Any, seconds: float | None = None) -> Any:
-    """What a hook returned, awaited if it must be.
-
-    Raises `PluginError` if that takes more than `seconds`, or goes wrong in a way that would end more than the hook; other
-    exceptions pass.
-    """
-    if not inspect.isawaitable(result):
-        return result
-
-    async def guarded() -> Any:
-        try:
-            return await result
-        except SystemExit as error:
-            raise PluginError("it called sys.exit") from error
-
-    task = asyncio.ensure_future(guarded())
-    try:
-        await asyncio.wait((task,), timeout=seconds)
-        if task.cancelled():
-            raise PluginError("it cancelled itself")
-        if not task.done():
-            raise PluginError(f"it took more than {seconds} s")
-        return task.result()
-    finally:
-        task.cancel()
 
 
 def _entry_points() -> Iterator[importlib.metadata.EntryPoint]:

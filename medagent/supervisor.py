@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
-from medagent.channel import Channel, Keyed, Noticing, Reconfigurable
+from medagent.awaiting import awaited
+from medagent.channel import Channel, ChannelContext, Keyed, Noticing, Reconfigurable
 from medagent.config.model import ChannelConfig
-from medagent.errors import PLUGIN_FAULTS, ChannelError
+from medagent.errors import PLUGIN_FAULTS, ChannelError, PluginError
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 FIRST_RETRY = 0.5
 RETRY_CAP = 30.0
 """Seconds between tries to listen: doubled from the first to the cap."""
+START_TIMEOUT = 10.0
+"""Seconds that a channel's `start` may take."""
 CLOSE_TIMEOUT = 3.0
 """Seconds that a channel's `close` may take at shutdown."""
 
@@ -33,22 +36,32 @@ CLOSE_TIMEOUT = 3.0
 class HostedChannel:
     """One channel under supervision; itself a `medagent.channel.Channel` that never raises."""
 
-    def __init__(self, config: ChannelConfig, channel: Channel, *, off: str = "") -> None:
-        """`off`: why the channel does not listen; "" if it does."""
+    def __init__(
+        self,
+        config: ChannelConfig,
+        channel: Channel,
+        *,
+        off: str = "",
+        context: ChannelContext | None = None,
+        tasks: Tasks | None = None,
+    ) -> None:
+        """`off`: why the channel does not listen; "" if it does. `context` and `tasks` are what the channel was given."""
         self.config = config
         self.state = "off" if off else "starting"
         self.reason = off
         self.faults = 0
         self.content_type = channel.content_type
         self._channel = channel
+        self._context = context
+        self._tasks = tasks or Tasks()
 
     async def listen(self) -> None:
         """Try once. Raises `ChannelError` with the reason."""
         try:
-            await self._channel.start()
+            await awaited(self._channel.start(), START_TIMEOUT)
         # a plugin's start can fail with anything
         except PLUGIN_FAULTS as error:
-            reason = str(error) if isinstance(error, ChannelError) else type(error).__name__
+            reason = str(error) if isinstance(error, ChannelError | PluginError) else type(error).__name__
             raise ChannelError(reason) from error
         self.state, self.reason = "listening", ""
         log.info("channel %s listens on %s", self.config.name, self.address)
@@ -78,12 +91,12 @@ class HostedChannel:
 
     async def close(self) -> None:
         await self._bounded(self._channel.close)
+        await self._bounded(self._tasks.cancel)
         self.state = "stopped"
 
     async def _bounded(self, step: Callable[[], object]) -> None:
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await step()  # type: ignore[misc]  # both steps are coroutine functions
+            await awaited(step(), CLOSE_TIMEOUT)
         # a plugin's clean-up can fail with anything; the shutdown goes on
         except PLUGIN_FAULTS as error:
             self._fault("while closing", error)
@@ -134,7 +147,7 @@ class HostedChannel:
 
         def asked() -> bool:
             channel = self._channel
-            return isinstance(channel, Reconfigurable) and bool(channel.reconfigure(config))
+            return isinstance(channel, Reconfigurable) and channel.reconfigure(config) is True
 
         if _place(config) != _place(self.config) or config.barred or self.config.barred:
             return False
@@ -142,6 +155,12 @@ class HostedChannel:
             return False
         self.config = config
         return True
+
+    def resize(self, max_body_bytes: int) -> None:
+        """Bodies may be so long now."""
+        if self._context is not None and self._context.max_body_bytes != max_body_bytes:
+            self._context.max_body_bytes = max_body_bytes
+            self.reconfigure(self.config)
 
     def pause_reading(self) -> None:
         self._guard("pause_reading", self._channel.pause_reading, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,15 @@ class Duplicates(enum.Enum):
     """Everything is a message of its own."""
 
 
+KeepsAnswer = Callable[[str, str], bool]
+"""Whether the connection of the first link gets the answer to a message although a copy of it has come over the second.
+
+A device hangs up while reading is paused, and sends again over a new connection: its first copy may be read last. So what
+counts is which connections are open, and which of them is the youngest, and that only their channel knows. It is called on the
+store's thread, in the transaction, and must not block.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class AcceptanceRules:
     """How the store takes a message; one value serves all messages of a channel."""
@@ -31,6 +40,8 @@ class AcceptanceRules:
     """Seconds after which a control ID counts as new."""
     numbered: bool = False
     """Give each message the next number of its channel, without gaps, from 0."""
+    keeps_answer: KeepsAnswer | None = field(default=None, compare=False)
+    """None: a message is answered where its last copy came from."""
 
 
 DEFAULT_RULES = AcceptanceRules()

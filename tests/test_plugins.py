@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from medagent import hookimpl
+from medagent.awaiting import awaited
 from medagent.channel import ChannelFactory
 from medagent.config.settings import Registry, Setting
 from medagent.errors import PluginError
-from medagent.plugins import Plugins, awaited
+from medagent.plugins import Plugins
 from medagent.sender import SenderFactory
 from medagent.uplink.base import ServerRequest
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT_NAME = "snapshot.json"
 VERSION = 1
+LATEST = 253_402_300_800.0
+"""The year 10000, seconds since the epoch."""
 MAX_BYTES = 16 * 1024 * 1024
 """A larger file is none of ours."""
 
@@ -101,8 +104,9 @@ def load(state_dir: Path, *, server: str, agent_id: str) -> Snapshot | None:
 def _read(state_dir: Path, server: str, agent_id: str) -> Snapshot:
     """Raises `FileNotFoundError` or `_Unusable`."""
     try:
-        with (state_dir / SNAPSHOT_NAME).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        # not to wait for a writer, should it be a pipe
+        with open(os.open(state_dir / SNAPSHOT_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+            data = file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -120,6 +124,8 @@ def _read(state_dir: Path, server: str, agent_id: str) -> Snapshot:
         content = msgspec.convert(_decoded(body), _Content)
     except msgspec.ValidationError:
         raise _Unusable("it is no snapshot") from None
+    if not 0 <= content.saved_at < LATEST:
+        raise _Unusable("it is no snapshot")
     if content.server != server:
         raise _Unusable("it is of another server")
     if content.agent_id != agent_id:

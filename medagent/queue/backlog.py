@@ -45,17 +45,22 @@ class Backlog:
         self._limited = config.limited
         self._refuses = self._limited and config.full_behavior == "refuse"
 
+    def must_count(self, config: BacklogConfig) -> bool:
+        """Whether `reconfigure` must be told what the queue holds."""
+        return config.limited and not self._limited
+
     def reconfigure(self, config: BacklogConfig, depths: Mapping[str, ChannelDepth]) -> None:
-        """Work by other limits. `depths` are as of now, when nothing waits for its commit."""
-        counted = self._limited
+        """Work by other limits. `depths` are as of now, when nothing waits for its commit; used if `must_count` says so."""
+        counting_begins = self.must_count(config)
         if self.reason:
             self.reason = ""
             self._brake.release(_HOLDER)
         self._use(config)
-        if counted:
-            self._judge()
-        else:
+        self._age = 0.0  # until it is looked at again
+        if counting_begins:
             self.begin(depths)
+        else:
+            self._judge()
 
     @property
     def limited(self) -> bool:

@@ -16,7 +16,7 @@ from medagent.types import InboundMessage, Refusal, State
 class Duplicate:
     """A message that was not stored again because the same bytes under the same control ID are in the queue.
 
-    If the stored one is live, its link and remote are now those of the copy: the newest connection gets the answer.
+    If the stored one is live, its link and remote are now those of the copy, unless `joined` is False.
     """
 
     message: InboundMessage
@@ -26,6 +26,8 @@ class Duplicate:
     state: State
     response: str | None
     """The server's acknowledgment, if it has answered."""
+    joined: bool = True
+    """The copy's connection gets the answer; False if the one that was to get it keeps it (`AcceptanceRules.keeps_answer`)."""
 
 
 @dataclass(slots=True)

@@ -6,8 +6,9 @@ It alone turns a store's receipt into acknowledgments, so a strategy that claims
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from medagent.errors import QueueError, StorageFailed
 from medagent.queue.base import Change, ChannelDepth, QueueStore, Receipt
@@ -74,6 +75,27 @@ class Committer:
             depths = await self._store.depths()
             changes = [*self._settled.values(), *self._sent.values()]
         return _with_changes(depths, changes)
+
+    async def retries(self, channel: str) -> list[tuple[int, float]]:
+        """Messages in state `error`, as `QueueStore.retries`, changes of state that are not written yet included."""
+        async with self._lock:  # as above
+            return self.with_unwritten(channel, await self._store.retries(channel))
+
+    @contextlib.asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Within it nothing is committed."""
+        async with self._lock:
+            yield
+
+    def with_unwritten(self, channel: str, retries: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
+        """What the store says of retries, with what it does not know yet."""
+        found = dict(retries)
+        for change in [*self._settled.values(), *self._sent.values()]:
+            if change.message.channel == channel:
+                found.pop(change.message.seq, None)
+                if change.next_attempt_at is not None:
+                    found[change.message.seq] = change.next_attempt_at
+        return sorted(found.items())
 
     async def _commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
         self._writing = {change.message.seq: change for change in changes}

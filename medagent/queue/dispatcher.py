@@ -60,7 +60,7 @@ class Dispatcher:
         self._reader = Reader(store, committer)
         self._failures = Failures(config, committer=committer, settlement=settlement, statistics=statistics, clock=clock)
         self._clock = clock
-        self._lanes = Lanes(channels, store, config.max_in_flight, self._failures.due)
+        self._lanes = Lanes(channels, config.max_in_flight, committer.retries, self._failures.due)
         self._flights = Flights()
         self._caution = Caution()
         self._sending = Sending(
@@ -101,11 +101,32 @@ class Dispatcher:
 
     # -- at a reload ---------------------------------------------------------------------------------------------------
 
-    def reconfigure(self, config: AgentConfig) -> None:
-        """Work by other settings from now on; the lanes of channels with keys must be made anew."""
+    def reconfigure(
+        self, config: AgentConfig, lanes: Mapping[str, Sequence[tuple[int, float]] | None], newest: int = 0
+    ) -> None:
+        """Work by other settings from now on, for the channels of these names only.
+
+        `lanes`: None for each whose lane stays, which must fit (`lanes_to_make`); the retries, as of `Committer.retries`, of
+        each whose lane is made now. `newest` is as in `add_lane`.
+        """
         self._sending.reconfigure(config)
         self._failures.reconfigure(config)
-        self._lanes.widen(config.max_in_flight)
+        for lane in self._lanes:
+            if lanes.get(lane.channel) is not None or lane.channel not in lanes:
+                self.remove_lane(lane.channel)
+        self._lanes.go_on(config.max_in_flight)
+        for channel, retries in lanes.items():
+            if retries is not None:
+                self._lanes.put(channel, newest, retries)
+        self._pump()
+
+    def lanes_to_make(self, hosts: Mapping[str, Channel], max_in_flight: int) -> set[str]:
+        """Of these channels, to be in their places soon: those that have no lane, or need another one."""
+        return {
+            name
+            for name, host in hosts.items()
+            if (lane := self._lanes.get(name)) is None or not self._lanes.fits(lane, host, max_in_flight)
+        }
 
     def use_transforms(self, transforms: Mapping[str, Transforms]) -> None:
         """Change what is sent from now on by these."""
@@ -132,9 +153,6 @@ class Dispatcher:
         """Channels that the server says are not there."""
         return [lane.channel for lane in self._lanes if lane.holds]
 
-    def has_lane(self, channel: str) -> bool:
-        return channel in self._lanes
-
     def remove_lane(self, channel: str) -> None:
         """Work no more on a channel's messages; what is unanswered counts as not sent."""
         if channel in self._lanes:
@@ -152,7 +170,7 @@ class Dispatcher:
         self._pump()
 
     def duplicate(self, duplicate: Duplicate) -> None:
-        """The device has sent again what is in the queue: its newest connection gets the answer, at once if there is one."""
+        """The device has sent again what is in the queue: the copy is answered in its place, at once if there is an answer."""
         message = duplicate.message
         self._statistics.duplicate(message.channel)
         state, response = duplicate.state, duplicate.response
@@ -161,6 +179,8 @@ class Dispatcher:
             state, response = pending.state, pending.response or response
         if state is State.RESPONSE_QUEUED or state.ended:
             self._settlement.answer_again(duplicate.seq, message, state, response)
+        elif not duplicate.joined:
+            return
         elif (sent := self._flights.find(duplicate.seq)) is not None:
             sent.answer_to(message)
         else:
@@ -217,7 +237,7 @@ class Dispatcher:
             self._statistics.timed_out(message.channel)
             if self._failures.retry_of(message.channel).guaranteed:
                 self._caution.put_off(message.seq)
-                self._lanes[message.channel].retry(message.seq, now)
+                self._failures.late(self._lanes[message.channel], message)
             else:
                 self._failed(message, None, LATE)
         if late:

@@ -79,6 +79,10 @@ class Failures:
         self._statistics.failed(lane.channel)
         self._wait(lane, message, self.retry_of(lane.channel).delay(times), None, reason)
 
+    def late(self, lane: Lane, message: InboundMessage) -> None:
+        """There was no answer in time, and guaranteed delivery does not count that: it goes again at once."""
+        self._wait(lane, message, 0.0, None, LATE)
+
     def _wait(self, lane: Lane, message: InboundMessage, delay: float, status_code: int | None, reason: str) -> None:
         at = self._clock.time() + delay
         change = Change(message, State.ERROR, status_code=status_code, error=reason, next_attempt_at=at)

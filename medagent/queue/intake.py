@@ -107,7 +107,7 @@ class Intake:
 
     def accept(self, channel: str, messages: list[InboundMessage]) -> None:
         """Take the messages of one read, in order."""
-        if self._strategy is None or not self.accepting:
+        if self._strategy is None or not self.accepting or channel not in self._channels:
             self._refuse(channel, with_parts(messages), STORAGE_REFUSAL)
             return
         limit = self.max_body_bytes // MOST_BYTES_A_BYTE
@@ -178,7 +178,8 @@ class Intake:
         self.refused += len(messages)
         if refusal is not FULL_REFUSAL:  # of which the backlog tells once
             self._note_refusal(channel, refusal, changed_by)
-        self._channels[channel].refused(messages, refusal)
+        if channel in self._channels:  # one that was removed may still hand over
+            self._channels[channel].refused(messages, refusal)
 
     def _note_refusal(self, channel: str, refusal: Refusal, changed_by: str) -> None:
         """One line in ten seconds for each channel and kind: a full disk must not fill with lines about it."""

@@ -28,7 +28,7 @@ class KeyedLane(Lane):
     def __init__(self, channel: str, max_workers: int, key: Callable[[InboundMessage], str], newest: int = 0) -> None:
         """`key` must not raise."""
         super().__init__(channel, max_workers, newest=newest)
-        self._key = key
+        self.key = key
         self._lines: dict[str, list[int]] = {}
         """Seqs by key; what is sent, or waits to be sent again, is the head of its line."""
         self._heads: dict[int, str] = {}
@@ -78,7 +78,7 @@ class KeyedLane(Lane):
         self.cursor = max(self.cursor, up_to)
 
     def _enter(self, message: InboundMessage) -> None:
-        key = _short(self._key(message))
+        key = _short(self.key(message))
         line = self._lines.setdefault(key, [])
         line.append(message.seq)
         self._held += 1
@@ -158,10 +158,16 @@ class KeyedLane(Lane):
         return None
 
 
+def workers_of(channel: Channel, max_in_flight: int) -> int:
+    """Keys of a channel that may be unanswered at a time; 0 if its lane has no keys, or is strictly serial anyway."""
+    return min(channel.max_workers, max_in_flight) if max_in_flight > 1 and isinstance(channel, Keyed) else 0
+
+
 def make_lane(name: str, channel: Channel, max_in_flight: int, newest: int) -> Lane:
-    """The lane of a channel: by key if the channel has keys, and not strictly serial anyway."""
-    if max_in_flight > 1 and isinstance(channel, Keyed) and (workers := channel.max_workers):
-        return KeyedLane(name, min(workers, max_in_flight), channel.key, newest)
+    """The lane of a channel: by key if the channel has keys."""
+    workers = workers_of(channel, max_in_flight)
+    if workers and isinstance(channel, Keyed):
+        return KeyedLane(name, workers, channel.key, newest)
     return Lane(name, max_in_flight, newest=newest)
 
 

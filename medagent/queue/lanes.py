@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from medagent.channel import Channel
-from medagent.queue.base import QueueStore
-from medagent.queue.keyed_lane import make_lane
+from medagent.channel import Channel, Keyed
+from medagent.queue.keyed_lane import KeyedLane, make_lane, workers_of
 from medagent.queue.lane import Lane
 
 
@@ -16,14 +15,17 @@ class Lanes:
     def __init__(
         self,
         channels: Mapping[str, Channel],
-        store: QueueStore,
         max_in_flight: int,
+        retries: Callable[[str], Awaitable[Sequence[tuple[int, float]]]],
         due: Callable[[str, float], float],
     ) -> None:
-        """`due` gives the monotonic time of a channel's retry that is noted for a time since the epoch, both in seconds."""
+        """`retries` is as `Committer.retries`.
+
+        `due` gives the monotonic time of a channel's retry that is noted for a time since the epoch, both in seconds.
+        """
         self._channels = channels
-        self._store = store
         self._max_in_flight = max_in_flight
+        self._retries = retries
         self._due = due
         self._lanes: dict[str, Lane] = {}
 
@@ -45,19 +47,44 @@ class Lanes:
 
     async def add(self, channel: str, newest: int) -> None:
         """Begin with all of its messages up to seq `newest` that are on disk."""
+        lane = self._make(channel, newest)
+        lane.reading = True  # no page may come before what has failed is known
+        try:
+            self._take_retries(lane, await self._retries(channel))
+        finally:
+            lane.reading = False
+
+    def put(self, channel: str, newest: int, retries: Iterable[tuple[int, float]]) -> None:
+        """The same, when it is known what has failed; in the place of the lane that is there, if there is one."""
+        self._take_retries(self._make(channel, newest), retries)
+
+    def _make(self, channel: str, newest: int) -> Lane:
         lane = self._lanes[channel] = make_lane(channel, self._channels[channel], self._max_in_flight, newest)
-        for seq, at in await self._store.retries(channel):
-            lane.retry(seq, self._due(channel, at))
+        return lane
+
+    def _take_retries(self, lane: Lane, retries: Iterable[tuple[int, float]]) -> None:
+        for seq, at in retries:
+            lane.retry(seq, self._due(lane.channel, at))
+
+    def fits(self, lane: Lane, host: Channel, max_in_flight: int) -> bool:
+        """Whether a lane can go on with this channel and so many messages unanswered."""
+        return isinstance(lane, KeyedLane) == bool(workers_of(host, max_in_flight))
 
     def remove(self, channel: str) -> None:
         del self._lanes[channel]
 
-    def widen(self, max_in_flight: int) -> None:
-        """Allow so many unanswered messages, and hold none back; lanes by key must be made anew for it."""
+    def go_on(self, max_in_flight: int) -> None:
+        """Work for the channels that have their names now, with so many unanswered messages, and hold none back.
+
+        Each must fit.
+        """
         self._max_in_flight = max_in_flight
         for lane in self:
-            lane.max_in_flight = max_in_flight
+            host = self._channels[lane.channel]
             lane.held_until = 0.0
+            lane.max_in_flight = workers_of(host, max_in_flight) or max_in_flight
+            if isinstance(lane, KeyedLane) and isinstance(host, Keyed):
+                lane.key = host.key
 
     def idle(self, channels: Collection[str]) -> bool:
         """Whether nothing of these channels is left to send or unanswered."""

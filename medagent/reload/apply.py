@@ -41,23 +41,30 @@ class Reload:
         """Whose old channels have been told to stop."""
 
     async def apply(self) -> list[str]:
-        """Do it; returns what keeps it from being done, and then nothing has changed."""
+        """Do it; returns what keeps it from being done, and then nothing has changed.
+
+        Cancelled, it leaves the rest to the end of the pipeline, for which it is cancelled.
+        """
         try:
-            problems = self._make() or await self._listen_on_free_ports() or self._take_in_place()
-            if not problems:
-                await self._stop_old()
-                problems = await self._listen_on_ports_given_up()
-            if not problems:
-                await self._pipeline.reconfigure(self._new, self._hosts)
-        except asyncio.CancelledError:  # the agent ends, and with it all that has its place
-            await asyncio.shield(self._close_new())
+            problems = await self._attempt()
+        except asyncio.CancelledError:
+            placed = list(self._pipeline.channels.values())
+            await self._close(host for host in self._hosts.values() if host not in placed)
             raise
         # whatever goes wrong, what was in force must be so again
         except Exception as error:  # noqa: BLE001  as said above
-            problems = [str(error) if isinstance(error, MedagentError) else f"it failed: {type(error).__name__}"]
+            problems = [str(error) if isinstance(error, MedagentError) else f"it cannot be applied: {type(error).__name__}"]
         if problems:
             await self._roll_back()
-        else:
+        return problems
+
+    async def _attempt(self) -> list[str]:
+        problems = self._make() or await self._listen_on_free_ports()
+        if not problems:
+            await self._stop([change for change in self._changes.values() if not change.in_place])
+            problems = await self._listen_on_ports_given_up() or await self._take_in_place()
+        if not problems:
+            await self._pipeline.reconfigure(self._new, self._hosts)
             self._begin_others()
         return problems
 
@@ -103,36 +110,33 @@ class Reload:
         found = await asyncio.gather(*(problem(name) for name in names if self._changes[name].listens))
         return [text for text in found if text]
 
-    def _take_in_place(self) -> list[str]:
-        """Give channels their new parameters; those that cannot take them are replaced."""
-        problems = []
+    async def _take_in_place(self) -> list[str]:
+        """Give channels their new parameters; those that cannot take them are replaced. Last, since devices feel it."""
+        others = []
         for change in self._changes.values():
-            if not change.in_place or change.new is None:
-                continue
-            channel = self._pipeline.channels.get(change.name)
-            if channel is not None and channel.reconfigure(change.new):
-                self._in_place.append(change)
-            else:
-                problems += self._make_one(change.new)
-        return problems
+            if change.in_place and change.new is not None:
+                channel = self._pipeline.channels.get(change.name)
+                if channel is not None and channel.reconfigure(change.new):
+                    self._in_place.append(change)
+                else:
+                    others.append(change)
+        problems = [problem for change in others if change.new for problem in self._make_one(change.new)]
+        if problems or not others:
+            return problems
+        await self._stop(others)
+        return await self._listen(change.name for change in others)
 
-    async def _stop_old(self) -> None:
-        """Have the old channels that are removed or replaced read no more, and end what they have begun."""
+    async def _stop(self, changes: Iterable[ChannelChange]) -> None:
+        """Have these old channels read no more, give what they have begun its time, and close them."""
         pipeline = self._pipeline
-        kept = {change.name for change in self._in_place}
-        self._stopped = [
-            change for change in self._changes.values() if change.name in pipeline.channels and change.name not in kept
-        ]
-        await self._end(*(pipeline.channels[change.name] for change in self._stopped))
-
-    async def _end(self, *channels: HostedChannel) -> None:
-        """Have these read no more, give what they have begun its time, and close them."""
-        pipeline = self._pipeline
+        stopping = [change for change in changes if change.name in pipeline.channels]
+        self._stopped += stopping
+        channels = [pipeline.channels[change.name] for change in stopping]
         await asyncio.gather(*(pipeline.supervisor.retire(channel) for channel in channels))
         if any(channel.state != "off" for channel in channels):
             await pipeline.flush()
-            await pipeline.dispatcher.rest({channel.config.name for channel in channels}, DRAIN_SECONDS)
-        await asyncio.gather(*(channel.close() for channel in channels))
+            await pipeline.dispatcher.rest({change.name for change in stopping}, DRAIN_SECONDS)
+        await self._close(channels)
 
     def _begin_others(self) -> None:
         """What the configuration bars from listening says so."""
@@ -140,28 +144,22 @@ class Reload:
             if host.state == "starting":
                 self._pipeline.supervisor.begin(host)
 
+    async def _close(self, channels: Iterable[HostedChannel]) -> None:
+        await asyncio.gather(*(channel.close() for channel in channels))
+
     async def _roll_back(self) -> None:
         """Undo what was done."""
         pipeline = self._pipeline
-        await self._close_new()
+        await self._close(self._hosts.values())
         for change in self._in_place:
             if change.old is not None and not pipeline.channels[change.name].reconfigure(change.old):
                 self._stopped.append(change)
-                await self._end(pipeline.channels[change.name])
-        if hosts := self._made_again(change.old for change in self._stopped if change.old is not None):
-            try:
-                await pipeline.reconfigure(self._old, hosts)
-            # a queue that cannot even be asked is opened anew, and everything with it
-            except Exception as error:  # noqa: BLE001  as said above
-                log.error("the channels that were stopped cannot be put back: %s", type(error).__name__)
-                await asyncio.gather(*(host.close() for host in hosts.values()))
-                return
-            for host in hosts.values():
-                pipeline.supervisor.begin(host)
-            await pipeline.supervisor.begun(hosts.values(), LISTEN_SECONDS)
-
-    async def _close_new(self) -> None:
-        await asyncio.gather(*(host.close() for host in self._hosts.values()))
+        await self._close(pipeline.channels[change.name] for change in self._stopped)
+        hosts = self._made_again(change.old for change in self._stopped if change.old is not None)
+        pipeline.put(hosts)
+        for host in hosts.values():
+            pipeline.supervisor.begin(host)
+        await pipeline.supervisor.begun(hosts.values(), LISTEN_SECONDS)
 
     def _made_again(self, channels: Iterable[ChannelConfig]) -> dict[str, HostedChannel]:
         hosts = {}

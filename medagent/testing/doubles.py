@@ -238,6 +238,7 @@ class UnreliableStore:
         return await self._store.registers()
 
     async def depths(self) -> dict[str, ChannelDepth]:
+        self._maybe_fail()
         return await self._store.depths()
 
     def given_up(self) -> list[InboundMessage]:

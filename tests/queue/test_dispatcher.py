@@ -9,7 +9,7 @@ import pytest
 
 from medagent.queue import lane as lane_module
 from medagent.testing.queue import QueueWorld, message
-from medagent.types import Delivery, State
+from medagent.types import AcceptanceRules, Delivery, InboundMessage, State
 
 
 def bodies(*names: str) -> list[str]:
@@ -227,6 +227,35 @@ async def test_a_resend_is_not_sent_twice_and_the_newest_connection_gets_the_ans
         [(given, _)] = world.channel.answers
         assert given.link == "c2"
         assert world.statistics.channels["adt"].duplicates == 1
+
+
+def copy_over(link: str) -> InboundMessage:
+    """A copy of message `a`, from a channel on which `c2` is open and younger than all others."""
+    copy = message("a", link=link)
+    copy.rules = AcceptanceRules(keeps_answer=lambda first, second: first == "c2")
+    return copy
+
+
+@pytest.mark.parametrize("stage", ["waiting", "in flight", "on disk"])
+async def test_a_resend_that_is_read_late_does_not_take_the_answer(tmp_path: Path, stage: str) -> None:
+    async with QueueWorld(tmp_path) as world:
+        if stage == "in flight":
+            world.uplink.connect()
+        await world.accept(copy_over("c2"))
+        await world.accept(copy_over("c1"))
+        assert [given.link for given in world.channel.acknowledged] == ["c2", "c1"]
+        if stage != "in flight":
+            world.uplink.connect()
+        await world.sent(1)
+        if stage == "on disk":
+            # it is read back
+            world.uplink.disconnect()
+            world.uplink.connect()
+            await world.sent(2)
+        world.uplink.answer(world.uplink.transmitted[-1])
+        assert [given.link for given, _ in world.channel.answers] == ["c2"]
+        await world.accept(copy_over("c1"))
+        assert [given.link for given, _ in world.channel.answers] == ["c2", "c1"], "what is answered is answered everywhere"
 
 
 async def test_a_resend_after_a_restart_joins_what_is_on_disk(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ async def test_it_is_tried_at_once_when_the_configuration_is_new(tmp_path: Path)
         await world.accept(message("a1"))
         await refuse(world, "adt")
         sent = len(world.uplink.transmitted)
-        world.dispatcher.reconfigure(world.config)
+        world.dispatcher.reconfigure(world.config, {"adt": None})
         world.dispatcher.tick()
         await world.quiet()
         assert world.uplink.bodies[sent:] == ["body of a1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -9,18 +10,20 @@ from typing import Any
 from unittest.mock import patch
 
 from medagent.clock import Clock
-from medagent.queue.base import QueueStore, Receipt, StrategyContext
+from medagent.queue.base import Duplicate, QueueStore, Receipt, StrategyContext
 from medagent.queue.batched import BatchedStrategy
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import Dispatcher
+from medagent.queue.failures import Failures
 from medagent.queue.lane import Lane
 from medagent.queue.sending import Sending
 from medagent.queue.settlement import Settlement
 from medagent.queue.sqlite import insertion
 from medagent.queue.sqlite.store import SqliteStore
+from medagent.reload.apply import Reload
 from medagent.testing.simulation.disk import Disk, SqliteDisk
 from medagent.testing.simulation.run import MakeStrategy
-from medagent.types import InboundMessage
+from medagent.types import InboundMessage, State
 from medagent.uplink.base import Response
 
 
@@ -185,6 +188,39 @@ class TwiceStrategy(BatchedStrategy):
         self._commit = twice
 
 
+# -- reloads
+
+
+def _lane_removed(self: Dispatcher, channel: str) -> None:
+    """What is unanswered stays as it is."""
+    if channel in self._lanes:
+        self._lanes.remove(channel)
+        self._caution.forget(channel)
+
+
+async def _closed_first(self: Reload) -> None:
+    pipeline = self._pipeline
+    kept = {change.name for change in self._in_place}
+    self._stopped = [
+        change for change in self._changes.values() if change.name in pipeline.channels and change.name not in kept
+    ]
+    for change in self._stopped:
+        await pipeline.supervisor.retire(pipeline.channels[change.name])
+        await pipeline.channels[change.name].close()
+    await pipeline.flush()
+
+
+def _late_in_memory_only(self: Failures, lane: Lane, message: InboundMessage) -> None:
+    """As it was before the simulation found it: what waits to be sent again is lost with its lane."""
+    lane.retry(message.seq, self._clock.monotonic())
+
+
+def _join_last(connection: sqlite3.Connection, message: InboundMessage, twin: Any) -> Duplicate:
+    """The copy that is read last gets the answer."""
+    connection.execute(insertion.JOIN, (message.remote, message.link, twin[0]))
+    return Duplicate(message, twin[0], State(twin[1]), twin[2])
+
+
 BUGS = (
     _bug("acknowledged before the commit", "I6", Committer, "_commit", _receipt_first),
     _bug("refused messages are acknowledged and sent", "I6 I3", Committer, "_commit", _refused_as_stored),
@@ -202,6 +238,10 @@ BUGS = (
     _bug("answers go to the newest connection", "I5", Settlement, "_answer", _to_the_newest),
     _bug("retries are forgotten at a restart", "liveness", SqliteStore, "retries", _no_retries),
     _bug("a resend is stored again", "I3", insertion, "_duplicate", lambda connection, message, twin: None),
+    _bug("a resend read late takes the answer", "I5", insertion, "_join", _join_last),
+    _bug("the lane of a removed channel is not rewound", "I10 liveness", Dispatcher, "remove_lane", _lane_removed),
+    _bug("a channel is closed before the strategy is flushed", "I4", Reload, "_stop_old", _closed_first),
+    _bug("what waits after a time-out is lost with its lane", "liveness", Failures, "late", _late_in_memory_only),
     _bug("a crash takes the last commit", "I1", disk=ForgetfulDisk),
     _bug("the strategy commits a message twice", "I3 I4 I7 I10", strategy=TwiceStrategy),
 )

@@ -24,7 +24,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, control_id, di
 """
 INSERT_BODY = "INSERT INTO body (seq, data) VALUES (?, ?)"
 SELECT_TWIN = """
-SELECT seq, state, response, accepted_at FROM message
+SELECT seq, state, response, accepted_at, link FROM message
 WHERE channel = ? AND control_id = ? AND digest = ? ORDER BY copy DESC LIMIT 1
 """
 SELECT_USED = """
@@ -244,11 +244,11 @@ def _used_ids(connection: sqlite3.Connection, messages: Sequence[InboundMessage]
     }
 
 
-_Twin = tuple[int, int, str | None, float]
+_Twin = tuple[int, int, str | None, float, str]
 
 
 def _twin(connection: sqlite3.Connection, message: InboundMessage, digest: int) -> _Twin | None:
-    """The newest stored message with the same control ID and bytes: seq, state, response, accepted_at."""
+    """The newest stored message with the same control ID and bytes: seq, state, response, accepted_at, link."""
     key = (message.channel, message.control_id, digest)
     twin: _Twin | None = connection.execute(SELECT_TWIN, key).fetchone()
     return twin
@@ -271,11 +271,13 @@ def _resent(recent: _Twin | None) -> bool:
 
 
 def _join(connection: sqlite3.Connection, message: InboundMessage, twin: _Twin) -> Duplicate:
-    """The copy takes the stored one's place as the one to be answered."""
-    seq, state, response, _ = twin
-    if state < State.RESPONSE_SENT:
+    """The copy takes the stored one's place as the one to be answered, if it was not just read late."""
+    seq, state, response, _, link = twin
+    keeps_answer = message.rules.keeps_answer
+    joins = keeps_answer is None or not keeps_answer(link, message.link)
+    if joins and state < State.RESPONSE_SENT:
         connection.execute(JOIN, (message.remote, message.link, seq))
-    return Duplicate(message, seq, State(state), response)
+    return Duplicate(message, seq, State(state), response, joins)
 
 
 def _row(message: InboundMessage, copy: int, digest: int) -> _Row:

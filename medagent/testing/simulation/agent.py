@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from medagent import hookimpl
 from medagent.channel import ChannelContext, ChannelFactory
 from medagent.config.bootstrap import Bootstrap
+from medagent.config.model import AgentConfig
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins
 from medagent.queue.base import QueueStrategy, StrategyContext
-from medagent.testing.simulation.channel import SimulatedChannel
+from medagent.reload.apply import Reload
+from medagent.reload.plan import make_plan
+from medagent.testing.simulation.channel import Ports, SimulatedChannel
 from medagent.testing.simulation.disk import Disk
 from medagent.testing.simulation.loop import Process
 from medagent.testing.simulation.store import FaultyStore
@@ -33,18 +36,22 @@ class SimulatedAgent:
         self._strategy = strategy
         self._store = FaultyStore(world, self.process, disk)
         self._tokens = Tokens(world)
-        self.channels: dict[str, SimulatedChannel] = {}
+        self._ports = Ports()
+        self.channels: list[SimulatedChannel] = []
+        """All that are not closed, oldest first."""
         self.uplink: SimulatedUplink | None = None
         self.pipeline: Pipeline | None = None
+        self.started = False
+        self._reloading: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, config: AgentConfig) -> None:
         """Everything that `medagent run` does once it has its configuration."""
         plugins = Plugins(entry_points=False)
         plugins.register(self, "simulation")
         last_seq = await self._store.open()
         self.pipeline = Pipeline(
             Bootstrap(base_url="http://sim/"),
-            self.world.plan.config,
+            config,
             plugins=plugins,
             store=self._store,
             last_seq=last_seq,
@@ -54,9 +61,43 @@ class SimulatedAgent:
             clock=self.world.clock,
         )
         await self.pipeline.start()
+        self.started = True
+
+    @property
+    def reloading(self) -> bool:
+        return self._reloading is not None and not self._reloading.done()
+
+    def reload(self, config: AgentConfig) -> None:
+        """Work by another configuration soon. Only for an agent that has started, and is not reloading."""
+        self._reloading = self.world.loop.create_task(self._reload(config), context=self.process.context)
+
+    async def _reload(self, config: AgentConfig) -> None:
+        assert self.pipeline is not None
+        journal = self.world.journal
+        plan = make_plan(self.pipeline.config, config)
+        journal.note("reload", plan)
+        try:
+            problems = await Reload(self.pipeline, config, plan).apply() if plan else []
+        # nothing that it raises is expected
+        except Exception as error:  # noqa: BLE001  as said above
+            journal.violate("I10", f"a reload fails: {type(error).__name__} {error}")
+            return
+        journal.note("reloaded" if not problems else "not reloaded", *problems)
+        if problems and not self.world.faults.bind_fails:
+            journal.violate("liveness", f"a reload is refused: {problems}")
+        if cut_short := sum(channel.cut_short for channel in self.channels):
+            journal.violate("I4", f"{cut_short} message(s) were read and not acknowledged when their channel was closed")
+        self.channels = [channel for channel in self.channels if not channel.closed]
+
+    def find_channel(self, name: str) -> SimulatedChannel | None:
+        """The channel of this name that listens; the newest one, while a reload moves it."""
+        return next((channel for channel in reversed(self.channels) if channel.name == name and channel.listening), None)
 
     async def stop(self) -> None:
         """An orderly end."""
+        if self._reloading is not None and not self._reloading.done():
+            self._reloading.cancel()
+            await asyncio.wait([self._reloading])
         if self.pipeline is not None:
             await self.pipeline.stop()
         await self._store.close()
@@ -64,7 +105,7 @@ class SimulatedAgent:
     def died(self) -> None:
         """What the world sees of its death."""
         self.process.die()
-        for channel in self.channels.values():
+        for channel in self.channels:
             channel.died()
         if self.uplink is not None and self.uplink.connection is not None:
             self.uplink.connection.cut()
@@ -74,7 +115,8 @@ class SimulatedAgent:
         register("sim", self._make_channel)
 
     def _make_channel(self, context: ChannelContext) -> SimulatedChannel:
-        channel = self.channels[context.config.name] = SimulatedChannel(self.world, self.process, context)
+        channel = SimulatedChannel(self.world, self.process, context, self._ports)
+        self.channels.append(channel)
         return channel
 
     @hookimpl(tryfirst=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from medagent.channel import ChannelContext
+from medagent.config.model import ChannelConfig
 from medagent.errors import BindFailed
 from medagent.testing.simulation.loop import Process
 from medagent.testing.simulation.message import Sent, read_answer, read_body
 from medagent.testing.simulation.network import Pipe
+from medagent.testing.simulation.variation import LEVEL
 from medagent.testing.simulation.world import World
 from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
 
@@ -34,17 +37,23 @@ class DeviceConnection:
         self,
         world: World,
         channel: SimulatedChannel,
-        link: str,
+        number: int,
         *,
         replied: Replied,
         lost: Lost,
     ) -> None:
         self._world = world
         self._channel = channel
-        self.link = link
+        self.number = number
+        self.link = f"{channel.process.name}-{channel.name}-{number}"
         self.sent: dict[str, Sent] = {}
         """What the device has sent, by control ID."""
+        self.committed: set[str] = set()
+        """Control IDs of what has come over it and is on disk."""
         self.open = True
+        self.hung_up = False
+        """The device has closed its end; the agent hears of it when it has read what came before."""
+        self._all_sent = False
         self._blocked = False
         self._waiting: list[tuple[Reply, InboundMessage | None]] = []
         self._inbox: list[bytes] = []
@@ -70,10 +79,16 @@ class DeviceConnection:
 
     def hang_up(self) -> None:
         """The device closes the connection: what the agent writes from now on is lost, and soon it knows."""
+        self.hung_up = True
         self._to_device.close()
-        self._world.later(self._world.latency(), self.ended, self._channel.process)
+        self._world.later(self._world.latency(), self._end_is_near, self._channel.process)
 
     # the agent's end
+
+    def _end_is_near(self) -> None:
+        self._to_agent.close()
+        self._all_sent = True
+        self.hand_over()
 
     def _arrived(self, bodies: list[bytes]) -> None:
         if self.open:
@@ -85,6 +100,8 @@ class DeviceConnection:
         if self._inbox and self._channel.reads:
             bodies, self._inbox = self._inbox, []
             self._channel.received(self, bodies)
+        if self._all_sent and not self._inbox:
+            self.ended()
 
     def write(self, reply: Reply, answered: InboundMessage | None = None) -> Delivery:
         if not self.open or not self._world.effect(self._channel.process):
@@ -124,23 +141,41 @@ class DeviceConnection:
         self._world.later(0.5, self._lost)
 
 
+class Ports:
+    """Where the channels of one agent listen."""
+
+    def __init__(self) -> None:
+        self.taken: dict[int, SimulatedChannel] = {}
+        self.connections = 0
+        """Made so far."""
+
+
 class SimulatedChannel:
-    """A `medagent.channel.Channel` for simulated devices."""
+    """A `medagent.channel.Channel` for simulated devices; `Reconfigurable` too."""
 
     content_type = "x-application/hl7-v2+er7"
 
-    def __init__(self, world: World, process: Process, context: ChannelContext) -> None:
+    def __init__(self, world: World, process: Process, context: ChannelContext, ports: Ports) -> None:
         self.world = world
         self.process = process
         self.context = context
         self.name = context.config.name
+        self._config = context.config
+        self._ports = ports
         self._mode = world.plan.modes[self.name]
-        self._rules = world.plan.rules[self.name]
-        self.listening = False
+        self._rules = replace(world.plan.rules[self.name], keeps_answer=self._keeps_answer)
         self._paused = False
         self._stopping = False
         self._open: dict[str, DeviceConnection] = {}
-        self._opened = 0
+        self._undecided: set[InboundMessage] = set()
+        """Handed over, and neither committed nor refused."""
+        self.closed = False
+        self.cut_short = 0
+        """How many messages were undecided when it was closed."""
+
+    @property
+    def listening(self) -> bool:
+        return self._ports.taken.get(self._config.port) is self
 
     @property
     def reads(self) -> bool:
@@ -150,9 +185,9 @@ class SimulatedChannel:
         """A device connects; None if nobody listens."""
         if not (self.listening and self.process.alive):
             return None
-        self._opened += 1
-        link = f"{self.process.name}-{self.name}-{self._opened}"
-        connection = self._open[link] = DeviceConnection(self.world, self, link, replied=replied, lost=lost)
+        self._ports.connections += 1
+        connection = DeviceConnection(self.world, self, self._ports.connections, replied=replied, lost=lost)
+        self._open[connection.link] = connection
         return connection
 
     def received(self, connection: DeviceConnection, bodies: Sequence[bytes]) -> None:
@@ -161,6 +196,7 @@ class SimulatedChannel:
             control_id = read_body(body.decode("latin-1")).control_id
             messages.append(InboundMessage(body, control_id, f"sim:{connection.link}", connection.link, rules=self._rules))
         self.world.journal.note("read", connection.link, *(message.control_id for message in messages))
+        self._undecided.update(messages)
         self.context.accept(messages)
 
     def forget(self, connection: DeviceConnection) -> None:
@@ -168,29 +204,51 @@ class SimulatedChannel:
 
     def died(self) -> None:
         """The process is dead, and with it all of its connections."""
-        self.listening = False
+        self._leave_port()
         for connection in self._open.values():
             connection.reset()
+
+    def _leave_port(self) -> None:
+        if self.listening:
+            del self._ports.taken[self._config.port]
+
+    def _keeps_answer(self, link: str, of_copy: str) -> bool:
+        first, second = self._open.get(link), self._open.get(of_copy)
+        return first is not None and (second is None or first.number > second.number)
 
     # what the core calls
 
     async def start(self) -> None:
-        if self.world.chance(self.world.faults.bind_fails):
+        if self.world.chance(self.world.faults.bind_fails) or self._config.port in self._ports.taken:
             raise BindFailed("the port is taken")
-        self.listening = True
+        self._ports.taken[self._config.port] = self
+        self.world.journal.note(self.name, "listens on", self._config.port)
+
+    def reconfigure(self, config: ChannelConfig) -> bool:
+        if (int(config.parameters[LEVEL]) - int(self._config.parameters[LEVEL])) % 2:
+            return False
+        self._config = config
+        return True
 
     async def stop_accepting(self) -> None:
-        self.listening = False
+        self._leave_port()
         self._stopping = True
 
     async def close(self) -> None:
+        await self.stop_accepting()
+        self.world.journal.note(self.name, "closes", self._config.port)
+        self.closed = True
+        self.cut_short += len(self._undecided)
         for connection in list(self._open.values()):
             connection.ended()
             connection.reset()
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         code = ON_COMMIT[self._mode]
+        self._undecided.difference_update(messages)
         for message in messages:
+            if message.link in self._open:
+                self._open[message.link].committed.add(message.control_id)
             if code and self._write(message, code) and message.link in self._open:
                 key = (message.channel, message.control_id, self._mark(message))
                 self.world.ledger.acknowledged(key, code)
@@ -199,6 +257,7 @@ class SimulatedChannel:
         return self._open[message.link].sent[message.control_id].mark
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
+        self._undecided.difference_update(messages)
         codes = ON_ERROR if refusal.kind is RefusalKind.STORAGE else ON_REJECTION
         for message in messages:
             self._write(message, codes[self._mode])
@@ -224,8 +283,18 @@ class SimulatedChannel:
         found = read_answer(answer.body) if answer.accepted else None
         self.world.journal.note("answer", message.control_id, "to", message.link, found.mark if found else "AE")
         self.world.ledger.answered(message, found, connection.sent)
+        if connection.hung_up and not message.copy_of:
+            self._check_newest(message, connection)
         control_id = message.control_id if found is None else found.control_id
         return connection.write(("AA" if found else "AE", control_id), message)
+
+    def _check_newest(self, message: InboundMessage, connection: DeviceConnection) -> None:
+        """A device that is told nothing over this connection any more may not wait at a younger one."""
+        sent = connection.sent[message.control_id]
+        for other in self._open.values():
+            waits = not other.hung_up and message.control_id in other.committed and other.sent[message.control_id] == sent
+            if waits and other.number > connection.number:
+                self.world.journal.violate("I5", f"the answer to {sent} goes to a dead connection, and {other.link} waits")
 
     def forward(self, message: InboundMessage) -> str:
         if self.process.alive and self.world.chance(self.world.faults.plugin):
@@ -240,7 +309,8 @@ class SimulatedChannel:
 
     def resume_reading(self) -> None:
         self._paused = False
-        for connection in list(self._open.values()):
+        # in any order, as from a selector
+        for connection in self.world.random.sample(list(self._open.values()), len(self._open)):
             connection.hand_over()
 
     @property

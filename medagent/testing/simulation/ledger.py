@@ -169,7 +169,7 @@ class Ledger:
                 self._violate("I4", f"message {message.seq} is settled twice")
             elif row is not None and row.state.ended:
                 self._violate("I4", f"message {message.seq} is settled, and had ended before the agent's start")
-            elif row is not None and state is not State.REJECTED and not self.served[row.key]:
+            elif row is not None and state not in GONE_STATES and not self.served[row.key]:
                 self._violate("I1", f"message {message.seq} ends as {state.name}, and the server has not taken it")
             self._settled.add(message.seq)
 

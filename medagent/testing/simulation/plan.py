@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from random import Random
 
-from medagent.config.model import AgentConfig, BatchConfig, ChannelConfig
+from medagent.config.model import AgentConfig
+from medagent.testing.simulation.variation import first_config
 from medagent.types import AcceptanceRules, Duplicates
 
 MODES = ("original", "enhanced", "aa")
@@ -54,6 +55,8 @@ class Faults:
     bind_fails: float = 0.0
     plugin: float = 0.0
     """The channel's plugin raises when it is to make the text that is forwarded."""
+    reload: float = 0.0
+    """The agent is to work by another configuration, per second."""
 
 
 HIGHEST = Faults(
@@ -81,6 +84,7 @@ HIGHEST = Faults(
     vanished=0.02,
     bind_fails=0.3,
     plugin=0.02,
+    reload=0.3,
 )
 
 
@@ -107,6 +111,7 @@ class Plan:
     seconds: float
     """Virtual time in which faults happen."""
     config: AgentConfig
+    """With which the agent begins, and to which it comes back in the end."""
     modes: dict[str, str]
     """By channel."""
     rules: dict[str, AcceptanceRules]
@@ -127,20 +132,7 @@ def make_plan(seed: int, hours: float) -> Plan:
         )
         for name in modes
     }
-    batch = BatchConfig(
-        max_batch_size=random.choice((1, 3, 10, 100)),
-        flush_interval_ms=random.choice((5, 50, 100, 500)),
-        adaptive=random.random() < 0.6,
-    )
-    config = AgentConfig(
-        AGENT_ID,
-        "Simulated",
-        batch=batch,
-        queue_strategy=random.choice(("batched", "batched", "immediate")),
-        max_in_flight=random.choice((1, 2, 5, 50, 1000)),
-        response_timeout_ms=random.choice((2_000, 10_000, 30_000)),
-        channels=tuple(ChannelConfig(name, "sim", "127.0.0.1", 1, "sim://127.0.0.1:1") for name in modes),
-    )
+    config = first_config(random, AGENT_ID, tuple(modes))
     devices = tuple(_device(random, f"{channel}d{number}", channel, seconds) for channel in modes for number in range(2))
     faults = Faults()
     for field in fields(Faults):

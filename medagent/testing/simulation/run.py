@@ -16,6 +16,7 @@ from medagent.testing.simulation.journal import Violation
 from medagent.testing.simulation.limits import small_limits
 from medagent.testing.simulation.loop import Stalled
 from medagent.testing.simulation.plan import make_plan
+from medagent.testing.simulation.variation import vary
 from medagent.testing.simulation.world import World
 
 CALM_SECONDS = 900.0
@@ -52,6 +53,8 @@ class Simulation:
         self._disk = disk
         self._strategy = strategy
         self.starts = 0
+        self._config = world.plan.config
+        """With which an agent that starts now begins."""
         self._agent: SimulatedAgent | None = None
         self._tasks: list[asyncio.Task[None]] = []
         world.crash = self._crash
@@ -63,7 +66,7 @@ class Simulation:
         self._tasks.append(self.world.loop.create_task(self._start(agent), context=agent.process.context))
 
     async def _start(self, agent: SimulatedAgent) -> None:
-        await agent.start()
+        await agent.start(self._config)
         self.world.journal.note("started", agent.process.name)
 
     def _crash(self, why: str) -> None:
@@ -80,7 +83,7 @@ class Simulation:
             self.world.later(self.world.random.choice((0.1, 5.0)) * self.world.random.random(), self._spawn_agent)
 
     def _find_channel(self, name: str) -> SimulatedChannel | None:
-        return self._agent.channels.get(name) if self._agent is not None else None
+        return self._agent.find_channel(name) if self._agent is not None else None
 
     async def run(self) -> None:
         world = self.world
@@ -111,6 +114,14 @@ class Simulation:
             if world.chance(world.faults.clock_jump):
                 world.clock.offset += random.choice(JUMPS) * random.uniform(-1, 1)
                 world.journal.note("the clock jumps to", round(world.clock.offset))
+            if world.chance(world.faults.reload * 2):
+                self._config = vary(self._config, world.plan.config, random)
+                self._reload()
+
+    def _reload(self) -> None:
+        """Have the agent that runs work by the configuration of now, unless it is busy with an earlier one."""
+        if self._agent is not None and self._agent.started and not self._agent.reloading:
+            self._agent.reload(self._config)
 
     async def _stop(self) -> None:
         agent = self._agent
@@ -129,16 +140,29 @@ class Simulation:
                 self.world.ledger.stopped(agent.pipeline.figures()["buffered"])
             self._end_agent()
 
+    def _take_first_config(self) -> None:
+        """In the end everything is as it was in the beginning, and every channel listens."""
+        self._config = self.world.plan.config
+        pipeline = self._agent.pipeline if self._agent is not None else None
+        if pipeline is not None and pipeline.config != self._config:
+            self._reload()
+
     @property
-    def _runs(self) -> bool:
-        return self._agent is not None and self._agent.pipeline is not None
+    def _is_well(self) -> bool:
+        """The agent has started and works by its configuration."""
+        agent = self._agent
+        if agent is None or agent.pipeline is None or not agent.started or agent.reloading:
+            return False
+        listening = [channel.name for channel in agent.channels if channel.listening]
+        return agent.pipeline.config == self._config and sorted(listening) == sorted(self.world.plan.modes)
 
     async def _until_over(self, devices: list[Device]) -> None:
         end = self.world.loop.time() + CALM_SECONDS
         while self.world.loop.time() < end:
             await asyncio.sleep(1.0)
+            self._take_first_config()
             live = any(not row.state.ended for row in self.world.ledger.rows.values())
-            if not live and self._runs and all(device.finished for device in devices):
+            if not live and self._is_well and all(device.finished for device in devices):
                 return
         for device in devices:
             if not device.finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
 import time
@@ -18,6 +19,7 @@ from medagent_hl7.pacing import Pacer
 
 HALF_CLOSED_SECONDS = 30.0
 """How long a connection stays open at most for what a device that sends no more is owed; `writeTimeoutMs` may be less."""
+_numbers = itertools.count(1)
 
 
 class ConnectionOwner(Protocol):
@@ -74,6 +76,8 @@ class Connection(asyncio.Protocol):
         self._waiting_messages: list[InboundMessage] = []
         self.link = secrets.token_hex(8)
         """Names this connection, and no other one in any run."""
+        self.number = next(_numbers)
+        """Its place among all connections, in the order in which they were accepted."""
         self.remote = ""
         """The peer, such as `10.0.0.7:41022`."""
         self.host = ""
@@ -132,9 +136,10 @@ class Connection(asyncio.Protocol):
         self.order.answered()
         self._finish_if_done()
 
-    def use(self, limits: Limits) -> None:
-        """Go by other limits from now on, inside a frame too."""
+    def use(self, limits: Limits, max_body_bytes: int) -> None:
+        """Go by other limits from now on, inside a frame too; by the length from the next frame on."""
         self._limits = limits
+        self._decoder.limit(max_body_bytes)
         self._decoder.lenient = limits.lenient_end
         if self._pacer is not None:
             self._pacer.spacing = limits.spacing

@@ -91,11 +91,8 @@ class FrameDecoder:
     """
 
     def __init__(self, max_bytes: int, *, lenient: bool = False, head_bytes: int = HEAD_BYTES) -> None:
-        self._max_bytes = max_bytes
         self._head_bytes = head_bytes
-        # one byte more than the limit: the last one may turn out to be the end block
-        self._most_held = max(max_bytes + 1, head_bytes)
-        self._endless_bytes = max_bytes * ENDLESS_FACTOR
+        self._set_limit(max_bytes)
         self.lenient = lenient
         """May be changed, inside a frame too."""
         self._read_before = 0
@@ -223,7 +220,21 @@ class FrameDecoder:
             events.append(Broken(self._size, self._position, outline(bytes(self._kept))))
         self._reset()
 
+    def limit(self, max_bytes: int) -> None:
+        """Take frames of another length from the next one on."""
+        self._next_max_bytes = max_bytes
+        if not self._inside:
+            self._set_limit(max_bytes)
+
+    def _set_limit(self, max_bytes: int) -> None:
+        self._max_bytes = self._next_max_bytes = max_bytes
+        # one byte more than the limit: the last one may turn out to be the end block
+        self._most_held = max(max_bytes + 1, self._head_bytes)
+        self._endless_bytes = max_bytes * ENDLESS_FACTOR
+
     def _reset(self) -> None:
+        if self._next_max_bytes != self._max_bytes:
+            self._set_limit(self._next_max_bytes)
         self._inside = False
         self._kept = bytearray()
         self._size = 0

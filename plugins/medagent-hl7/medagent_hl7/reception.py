@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from medagent.channel import ChannelContext
 from medagent.queue.parts import with_parts
 from medagent.types import InboundMessage
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
@@ -26,11 +27,11 @@ from medagent_hl7.workings import NOT_ALLOWED
 class Reception:
     """Reads for all connections of a channel."""
 
-    def __init__(self, in_force: InForce, tracking: Tracking, notices: Notices, max_body_bytes: int) -> None:
+    def __init__(self, in_force: InForce, tracking: Tracking, notices: Notices, context: ChannelContext) -> None:
         self._in_force = in_force
         self._tracking = tracking
         self._notices = notices
-        self._max_body_bytes = max_body_bytes
+        self._context = context
 
     def take(self, connection: Connection, events: Sequence[FrameEvent]) -> list[InboundMessage]:
         """What is handed over of one read; the connection's order knows of it then, and of the frames between."""
@@ -84,7 +85,7 @@ class Reception:
 
     def _handle_fault(self, connection: Connection, event: FrameEvent) -> bytes | None:
         """Note what is no frame; return the answer to it, if there can be one."""
-        limit = self._max_body_bytes
+        limit = self._context.max_body_bytes
         note_fault(event, connection, self._notices, limit)
         if isinstance(event, Oversize):
             text = f"The message is longer than {limit} bytes"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from medagent.config.model import Value
 from medagent.config.settings import Parameter
-from medagent.types import AcceptanceRules, Duplicates
+from medagent.types import AcceptanceRules, Duplicates, KeepsAnswer
 from medagent_hl7.schemes import SCHEMES
 
 _WEEK = 7 * 86_400
@@ -40,10 +40,11 @@ PARAMETERS = (
 )
 
 
-def acceptance_rules(parameters: Mapping[str, Value]) -> AcceptanceRules:
-    """Read checked parameters."""
+def acceptance_rules(parameters: Mapping[str, Value], keeps_answer: KeepsAnswer | None = None) -> AcceptanceRules:
+    """Read checked parameters; `keeps_answer` is as of `AcceptanceRules`."""
     return AcceptanceRules(
         duplicates=Duplicates(parameters.get("duplicateBehavior", Duplicates.IDEMPOTENT.value)),
         duplicate_window=float(parameters.get("duplicateWindowSecs", _WEEK)),
         numbered=parameters.get("assignSeqNo") is True,
+        keeps_answer=keeps_answer,
     )

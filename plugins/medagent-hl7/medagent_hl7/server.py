@@ -42,7 +42,7 @@ class Hl7Channel:
         self._context = context
         self._config = context.config
         self._notices = Notices(context.log, context.config.name)
-        self._in_force = InForce(Workings.from_parameters(context.config.parameters, self._notices))
+        self._in_force = InForce(self._make_workings(context.config))
         self.max_workers = workers(context.config.parameters)
         self._acceptor: Acceptor | None = None
         self._certificates: tls.Certificates | None = None
@@ -64,7 +64,7 @@ class Hl7Channel:
             is_open=self._connections.__contains__,
         )
         self._teller = Teller(self._in_force, self._tracking, self._connections, self.delivered)
-        self._reception = Reception(self._in_force, self._tracking, self._notices, context.max_body_bytes)
+        self._reception = Reception(self._in_force, self._tracking, self._notices, context)
 
     async def start(self) -> None:
         config = self._config
@@ -93,7 +93,7 @@ class Hl7Channel:
         """
         if needs_restart(self._config.parameters, config.parameters):
             return False
-        workings = Workings.from_parameters(config.parameters, self._notices)
+        workings = self._make_workings(config)
         if self._certificates is not None:
             try:
                 self._certificates.use(tls.TlsSettings.from_parameters(config.parameters))
@@ -112,7 +112,7 @@ class Hl7Channel:
                 self._notices.add("connection closed", f"{reason}, from {connection.remote}")
                 connection.abort()
             else:
-                connection.use(workings.limits)
+                connection.use(workings.limits, self._context.max_body_bytes)
         return True
 
     async def stop_accepting(self) -> None:
@@ -215,7 +215,7 @@ class Hl7Channel:
             connection.abort()
         else:
             # its TLS handshake may have begun under others
-            connection.use(self._in_force.now.limits)
+            connection.use(self._in_force.now.limits, self._context.max_body_bytes)
 
     def received(self, connection: Connection, events: Sequence[FrameEvent]) -> None:
         accepted = self._reception.take(connection, events)
@@ -248,6 +248,17 @@ class Hl7Channel:
             self._notices.add("connection lost in a frame", text)
 
     # inner workings
+
+    def _make_workings(self, config: ChannelConfig) -> Workings:
+        return Workings.from_parameters(config.parameters, self._notices, self._keeps_answer)
+
+    def _keeps_answer(self, link: str, of_copy: str) -> bool:
+        """As of `medagent.types.AcceptanceRules`: an open connection beats a closed one, and then the younger the older.
+
+        It is called on the store's thread, so it takes nothing but single looks at what changes.
+        """
+        first, second = self._connections.get(link), self._connections.get(of_copy)
+        return first is not None and (second is None or first.number > second.number)
 
     def _make_connection(self) -> Connection:
         return Connection(self, self._context.max_body_bytes, self._in_force.now.limits)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medagent.config.model import Value
-from medagent.types import AcceptanceRules
+from medagent.types import AcceptanceRules, KeepsAnswer
 from medagent_hl7.acceptance import Acceptance, Objection
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
 from medagent_hl7.allow import AllowedPeers, AllowedSenders
@@ -48,8 +48,10 @@ class Workings:
     """Whether the channel speaks MLLP release 2."""
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Value], notices: Notices) -> Workings:
-        """Read checked parameters; a missing one has its default."""
+    def from_parameters(
+        cls, parameters: Mapping[str, Value], notices: Notices, keeps_answer: KeepsAnswer | None = None
+    ) -> Workings:
+        """Read checked parameters; a missing one has its default. `keeps_answer` is as of `AcceptanceRules`."""
         settings = Hl7Settings.from_parameters(parameters)
         release2 = settings.mllp_release == 2
         return cls(
@@ -60,7 +62,7 @@ class Workings:
             limits=Limits.from_parameters(parameters),
             peers=AllowedPeers.from_parameters(parameters),
             senders=AllowedSenders.from_parameters(parameters),
-            rules=acceptance_rules(parameters),
+            rules=acceptance_rules(parameters, keeps_answer),
             batches=BatchSettings.from_parameters(parameters),
             key_path=key_path(parameters),
             verify=parameters.get("verifySeqNo") is True,

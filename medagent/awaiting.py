@@ -1,0 +1,37 @@
+"""Waiting for what a plugin has begun, without being at its mercy."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+from medagent.errors import PluginError
+
+
+# arguments and results are the plugin's
+async def awaited(result: Any, seconds: float | None = None) -> Any:
+    """What a plugin returned, awaited if it must be.
+
+    Raises `PluginError` if that takes more than `seconds`, or goes wrong in a way that would end more than the plugin; other
+    exceptions pass.
+    """
+    if not inspect.isawaitable(result):
+        return result
+
+    async def guarded() -> Any:
+        try:
+            return await result
+        except SystemExit as error:
+            raise PluginError("it called sys.exit") from error
+
+    task = asyncio.ensure_future(guarded())
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+        if task.cancelled():
+            raise PluginError("it cancelled itself")
+        if not task.done():
+            raise PluginError(f"it took more than {seconds:g} s")
+        return task.result()
+    finally:
+        task.cancel()

@@ -1,0 +1,69 @@
+"""Lanes that are removed while messages wait in them, and made again, as at a reload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medagent.config.model import AgentConfig, RetryConfig
+from medagent.testing.queue import QueueWorld, message
+from medagent.types import State
+
+TIMEOUT = AgentConfig("", "").response_timeout_ms / 1000
+DELAY = RetryConfig().base_delay_ms / 1000
+
+
+async def later(world: QueueWorld, seconds: float) -> None:
+    world.clock.now += seconds
+    world.dispatcher.tick()
+    await world.quiet()
+
+
+async def made_again(world: QueueWorld) -> None:
+    world.dispatcher.remove_lane("adt")
+    await world.committer.flush_changes()
+    await world.dispatcher.add_lane("adt", world.intake.last_seq)
+
+
+async def test_what_waits_after_a_time_out_is_sent_again(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.uplink.connect()
+        await world.accept(message("a"))
+        await world.committer.flush_changes()
+        world.uplink.capacity = 0
+        await later(world, TIMEOUT + 1)
+        await made_again(world)
+        world.uplink.drain()
+        await later(world, DELAY)
+        await world.sent(2)
+        world.uplink.answer(world.uplink.transmitted[-1])
+        assert await world.states() == {State.RESPONSE_SENT: 1}
+
+
+async def test_a_failure_that_is_not_written_yet_is_known(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.uplink.connect()
+        await world.accept(message("a"))
+        world.store.refuse = lambda messages, changes: True
+        world.uplink.answer(*world.uplink.transmitted, status_code=500)
+        await made_again(world)
+        await later(world, DELAY + 1)
+        assert len(world.uplink.transmitted) == 2
+        world.store.refuse = lambda messages, changes: False
+        world.uplink.answer(world.uplink.transmitted[-1])
+        assert await world.states() == {State.RESPONSE_SENT: 1}
+
+
+async def test_what_was_in_flight_goes_once_although_the_file_does_not_know(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.uplink.connect()
+        await world.accept(message("a"))
+        world.uplink.answer(*world.uplink.transmitted, status_code=500)
+        await world.committer.flush_changes()
+        world.store.refuse = lambda messages, changes: True
+        await later(world, DELAY + 1)
+        assert len(world.uplink.transmitted) == 2
+        await made_again(world)
+        world.store.refuse = lambda messages, changes: False
+        await later(world, DELAY + 1)
+        assert len(world.uplink.transmitted) == 3
+        assert world.dispatcher.in_flight == 1
