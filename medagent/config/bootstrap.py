@@ -13,7 +13,7 @@ import platformdirs
 
 from medagent.config.link import check_base_url, check_certificates, check_proxy, check_readable
 from medagent.config.options import OPTIONS, Chosen, Flags, Given, Layer, from_environ, from_flags, from_properties
-from medagent.config.secret import CREDENTIAL, find_secret, from_credentials
+from medagent.config.secret import CREDENTIAL, Secret, find_secret, from_credentials
 from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError
 
@@ -31,6 +31,8 @@ class Bootstrap:
     """Of the FHIR server, ending in `/`; "" for none."""
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
+    client_secret_file: Path | None = None
+    """Where the secret was read, and is read again after a refusal; None if it is in no file of its own."""
     ca_file: Path | None = None
     """PEM file of the CAs that the server's certificate may come from; None for the system's."""
     client_cert_file: Path | None = None
@@ -85,7 +87,8 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
     bootstrap = Bootstrap(
         base_url=base_url,
         client_id=client_id,
-        client_secret=str(secret.value) if secret is not None else "",
+        client_secret=secret.value if secret is not None else "",
+        client_secret_file=secret.file if secret is not None else None,
         agent_id=agent_id,
         agent_files=agent_files,
         ca_file=chosen.path("ca_file"),
@@ -130,7 +133,7 @@ def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
 
 
-def _origins(chosen: Chosen, secret: Given | None, environ: Mapping[str, str]) -> dict[str, str]:
+def _origins(chosen: Chosen, secret: Secret | None, environ: Mapping[str, str]) -> dict[str, str]:
     origins = {name: given.origin for name, given in chosen.given.items()}
     if secret is not None:
         origins["client_secret"] = secret.origin
@@ -161,7 +164,7 @@ def _agent_id(value: str, faults: list[str]) -> str:
     return agent_id
 
 
-def _missing(base_url: str, client_id: str, secret: Given | None, agent_id: str, agent_files: tuple[Path, ...]) -> list[str]:
+def _missing(base_url: str, client_id: str, secret: Secret | None, agent_id: str, agent_files: tuple[Path, ...]) -> list[str]:
     """One line for each missing piece, with every way to give it."""
     if agent_files and not base_url:
         return []

@@ -265,11 +265,23 @@ def test_a_secret_from_a_file(tmp_path: Path) -> None:
     path.write_text("from-file\n")
     path.chmod(0o600)
     bootstrap = resolve(Flags(client_secret_file=path), SERVER)
-    assert (bootstrap.client_secret, bootstrap.warnings) == ("from-file", ())
+    assert (bootstrap.client_secret, bootstrap.client_secret_file, bootstrap.warnings) == ("from-file", path, ())
     environ = {name: value for name, value in SERVER.items() if name != "MEDAGENT_CLIENT_SECRET"}
     assert resolve(Flags(), {**environ, "MEDAGENT_CLIENT_SECRET_FILE": str(path)}).client_secret == "from-file"
     path.chmod(0o644)
     assert "chmod 600" in resolve(Flags(client_secret_file=path), SERVER).warnings[0]
+
+
+def test_a_secret_that_cannot_be_read_again_has_no_file(tmp_path: Path) -> None:
+    toml = private(tmp_path / "medagent.toml", 'client_secret = "from-toml"')
+    environ = {name: value for name, value in SERVER.items() if name != "MEDAGENT_CLIENT_SECRET"}
+    assert resolve(Flags(config=toml), environ).client_secret_file is None
+    reading, writing = os.pipe()
+    os.write(writing, b"from-a-pipe")
+    os.close(writing)
+    bootstrap = resolve(Flags(client_secret_file=Path(f"/dev/fd/{reading}")), environ)
+    os.close(reading)
+    assert (bootstrap.client_secret, bootstrap.client_secret_file) == ("from-a-pipe", None)
 
 
 def test_http_beyond_this_machine_is_warned_of() -> None:
