@@ -12,7 +12,7 @@ from types import MappingProxyType
 import platformdirs
 
 from medagent.config.link import check_base_url, check_certificates, check_proxy, check_readable
-from medagent.config.options import OPTIONS, Chosen, Flags, Given, Layer, from_environ, from_flags, from_properties
+from medagent.config.options import OPTIONS, Chosen, Flags, Layer, from_environ, from_flags, from_properties
 from medagent.config.secret import CREDENTIAL, Secret, find_secret, from_credentials
 from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError

@@ -40,7 +40,7 @@ class ClientSecret:
         if self._file is None:
             return "a mended secret is used after a restart of the agent"
         if self._file.parent == Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")):
-            return f"{self._file} is the copy that systemd made when it started the service: mend its source and restart the service"
+            return f"{self._file} is systemd's copy, made when the service started: mend its source and restart the service"
         return f"{self._file} is read again for each try"
 
 

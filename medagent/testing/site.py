@@ -87,9 +87,7 @@ class Site:
     def launch(self, base_url: str = "") -> None:
         """Start the agent; returns at once."""
         self._stop = asyncio.Event()
-        start = replace(
-            bootstrap(self.fhir, self.state_dir), client_secret=self._secret, client_secret_file=self._secret_file
-        )
+        start = replace(bootstrap(self.fhir, self.state_dir), client_secret=self._secret, client_secret_file=self._secret_file)
         if base_url:
             start = replace(start, base_url=base_url)
         self._agent = asyncio.ensure_future(Agent(start).run(self._stop))
