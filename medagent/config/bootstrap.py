@@ -72,16 +72,16 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
     warnings: list[str] = []
     layers = _layers(flags, environ, faults, warnings)
     chosen = Chosen(layers)
-    base_url = check_base_url(chosen.text("base_url"), faults, warnings)
+    base_url = check_base_url(chosen, faults, warnings)
     secret = find_secret(layers, faults, warnings)
     agent_files, client_id = chosen.paths("agent"), chosen.text("client_id")
-    agent_id = _agent_id(chosen.text("agent_id"), faults)
+    agent_id = _agent_id(chosen, faults)
     if len(layers) == SOURCES:  # else what is missing may stand in the file that could not be read
         faults += _missing(base_url, client_id, secret, agent_id, agent_files)
     if agent_files and client_id and not base_url:
         warnings.append("a client is given without --base-url: nothing is sent to a server")
     for file in agent_files:
-        check_readable("--agent", file, faults)
+        check_readable(chosen.origin("agent"), file, faults)
     check_certificates(chosen, faults, warnings)
     level = chosen.text("log_level").lower() or "info"
     bootstrap = Bootstrap(
@@ -96,9 +96,9 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
         client_key_file=chosen.path("client_key_file"),
         proxy=check_proxy(chosen.given.get("proxy"), faults, warnings),
         state_dir=chosen.path("state_dir") or default_state_dir(environ),
-        bind_any=_choice("--bind", chosen.text("bind"), ("", "any"), faults) == "any",
-        log_level=_choice("--log-level", _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
-        log_format=_choice("--log-format", chosen.text("log_format").lower() or "text", LOG_FORMATS, faults),
+        bind_any=_choice(chosen.origin("bind"), chosen.text("bind"), ("", "any"), faults) == "any",
+        log_level=_choice(chosen.origin("log_level"), _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
+        log_format=_choice(chosen.origin("log_format"), chosen.text("log_format").lower() or "text", LOG_FORMATS, faults),
         wait=not chosen.switch("no_wait"),
         blocked_plugins=chosen.names("block_plugins"),
         warnings=tuple(warnings),
@@ -151,16 +151,16 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     return Path("/var/lib/medagent") if os.geteuid() == 0 else platformdirs.user_state_path("medagent")
 
 
-def _choice(flag: str, value: str, choices: tuple[str, ...], faults: list[str]) -> str:
+def _choice(origin: str, value: str, choices: tuple[str, ...], faults: list[str]) -> str:
     if value not in choices:
-        faults.append(f"{flag}: {value!r} is not one of {', '.join(choice for choice in choices if choice)}")
+        faults.append(f"{origin}: {value!r} is not one of {', '.join(choice for choice in choices if choice)}")
     return value
 
 
-def _agent_id(value: str, faults: list[str]) -> str:
-    agent_id = value.removeprefix("Agent/")
+def _agent_id(chosen: Chosen, faults: list[str]) -> str:
+    agent_id = chosen.text("agent_id").removeprefix("Agent/")
     if agent_id and not _FHIR_ID.fullmatch(agent_id):
-        faults.append(f"--agent-id: {agent_id!r} is not a FHIR id (letters, digits, '-' and '.', at most 64)")
+        faults.append(f"{chosen.origin('agent_id')}: {agent_id!r} is not a FHIR id (letters, digits, '-' and '.', at most 64)")
     return agent_id
 
 

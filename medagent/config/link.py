@@ -6,23 +6,24 @@ import ipaddress
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from medagent.config.options import OPTIONS, Chosen, Given
+from medagent.config.options import Chosen, Given
 from medagent.config.secret import warn_if_readable
 from medagent.errors import ConfigError
 from medagent.fhir.proxy import NEVER, find_proxy
 
 
-def check_base_url(value: str, faults: list[str], warnings: list[str]) -> str:
+def check_base_url(chosen: Chosen, faults: list[str], warnings: list[str]) -> str:
     """The server's address, ending in `/`; "" for none."""
+    value, origin = chosen.text("base_url"), chosen.origin("base_url")
     if not value:
         return ""
     parts = _split(value)
     if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
-        faults.append("--base-url: not an address such as https://fhir.example.org/ (http or https, no query, no password)")
+        faults.append(f"{origin}: not an address such as https://fhir.example.org/ (http or https, no query, no password)")
         return value
     host = parts.hostname or ""
     if parts.scheme == "http" and not _is_loopback(host):
-        warnings.append(f"--base-url: http to {host} is not encrypted; messages and credentials can be read on the way")
+        warnings.append(f"{origin}: http to {host} is not encrypted; messages and credentials can be read on the way")
     return value if value.endswith("/") else value + "/"
 
 
@@ -33,7 +34,7 @@ def check_proxy(given: Given | None, faults: list[str], warnings: list[str]) -> 
     if given.value.lower() == NEVER:
         return NEVER
     try:
-        proxy = find_proxy(given.value, "", {})
+        proxy = find_proxy(given.value, "", {}, given.origin)
     except ConfigError as error:
         faults.append(str(error))
         return given.value
@@ -58,23 +59,23 @@ def check_certificates(chosen: Chosen, faults: list[str], warnings: list[str]) -
     """The files must be readable, and a key needs its certificate; a certificate's file may hold the key too."""
     for name in ("ca_file", "client_cert_file", "client_key_file"):
         if (path := chosen.path(name)) is not None:
-            check_readable(OPTIONS[name].flag, path, faults)
+            check_readable(chosen.origin(name), path, faults)
     certificate, key = chosen.path("client_cert_file"), chosen.path("client_key_file")
     if key is not None:
         warn_if_readable(key, warnings)
         if certificate is None:
-            faults.append("--client-key-file: a key without --client-cert-file")
+            faults.append(f"{chosen.origin('client_key_file')}: a key without its certificate; give --client-cert-file too")
     elif certificate is not None and _holds_key(certificate):
         warn_if_readable(certificate, warnings)
 
 
-def check_readable(flag: str, path: Path, faults: list[str]) -> None:
+def check_readable(origin: str, path: Path, faults: list[str]) -> None:
     """Add a fault if the file cannot be read."""
     try:
         with path.open("rb") as file:
             file.read(1)
     except OSError as error:
-        faults.append(f"{flag}: {path}: {error.strerror}")
+        faults.append(f"{origin}: {path}: {error.strerror}")
 
 
 def _holds_key(path: Path) -> bool:

@@ -118,6 +118,11 @@ class Chosen:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.given: Mapping[str, Given] = ChainMap(*(dict(layer) for layer in layers))
 
+    def origin(self, name: str) -> str:
+        """Who gave it, for what is said about it; the flag if nobody has."""
+        found = self.given.get(name)
+        return found.origin if found is not None else OPTIONS[name].flag
+
     def _value(self, name: str) -> Value | None:
         found = self.given.get(name)
         return found.value if found is not None else None

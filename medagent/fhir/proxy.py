@@ -43,16 +43,17 @@ class Proxy:
         return f"the proxy {self} does not connect to the server (HTTP {status})"
 
 
-def find_proxy(setting: str, url: str, environ: Mapping[str, str]) -> Proxy | None:
+def find_proxy(setting: str, url: str, environ: Mapping[str, str], origin: str = "--proxy") -> Proxy | None:
     """The proxy for requests to `url`, None for the direct way.
 
     `setting` is `NEVER`, the address of a proxy, or "" for what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say,
-    in lower case or upper case. Raises `ConfigError` for an address that is none.
+    in lower case or upper case. Raises `ConfigError` for an address that is none, which names its variable, or for the setting
+    `origin`.
     """
     if setting == NEVER:
         return None
     if setting:
-        return _parse(setting, "--proxy")
+        return _parse(setting, origin)
     parts = urlsplit(url)
     for name in (f"{parts.scheme}_proxy", "all_proxy"):
         if value := environ.get(name, environ.get(name.upper(), "")):

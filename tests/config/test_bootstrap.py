@@ -168,17 +168,36 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     for part in (
         "base_url is a whole number; wanted is a text",
         "unknown key 'client_idd'; did you mean client_id?",
-        f"--ca-file: {tmp_path / 'missing.pem'}: No such file",
-        "--log-level: 'loud'",
+        f"{toml}: ca_file: {tmp_path / 'missing.pem'}: No such file",
+        f"{toml}: log_level: 'loud' is not one of debug, info, warning, error",
         "MEDAGENT_NO_WAIT: 'perhaps' is not true or false",
-        "--agent: nowhere.json: No such file",
+        "MEDAGENT_AGENT: nowhere.json: No such file",
         "--client-key-file: nowhere.key: No such file",
-        "--client-key-file: a key without --client-cert-file",
-        "--proxy: not the address",
+        "--client-key-file: a key without its certificate",
+        "MEDAGENT_PROXY: not the address",
     ):
         assert [part in line for line in lines].count(True) == 1, part
     assert len(lines) == 10
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["base_url", "agent_id", "log_level"])
+def test_a_fault_names_where_the_value_came_from(tmp_path: Path, name: str) -> None:
+    option = OPTIONS[name]
+    toml = private(tmp_path / "medagent.toml", f'{name} = "/x y"\n')
+    properties = private(tmp_path / "agent.properties", f"{option.properties}=/x y\n")
+    environ = {variable: value for variable, value in SERVER.items() if variable != option.variable}
+    by_name: dict[str, Any] = {name: "/x y"}  # of the type of that flag
+    for flags, variables, origin in (
+        (Flags(**by_name), {}, option.flag),
+        (Flags(), {option.variable: "/x y"}, option.variable),
+        (Flags(properties=properties), {}, f"{properties}: {option.properties}"),
+        (Flags(config=toml), {}, f"{toml}: {name}"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            resolve(flags, environ | variables)
+        (line,) = str(caught.value).splitlines()[1:]
+        assert line.startswith(f"  - {origin}: ")
 
 
 def test_what_may_stand_in_a_file_that_cannot_be_read_is_not_called_missing(tmp_path: Path) -> None:
