@@ -56,11 +56,14 @@ def without_password(url: str) -> str:
 
 
 def check_certificates(chosen: Chosen, faults: list[str], warnings: list[str]) -> None:
-    """The files must be readable, and a key needs its certificate; a certificate's file may hold the key too."""
-    for name in ("ca_file", "client_cert_file", "client_key_file"):
-        if (path := chosen.path(name)) is not None:
-            check_readable(chosen.origin(name), path, faults)
-    certificate, key = chosen.path("client_cert_file"), chosen.path("client_key_file")
+    """The files must hold what they are for, and a key needs its certificate; a certificate's file may hold the key too."""
+    given = [(name, path) for name in ("ca_file", "client_cert_file", "client_key_file") if (path := chosen.path(name))]
+    unreadable = {name for name, path in given if not check_readable(chosen.origin(name), path, faults)}
+    authorities, certificate, key = map(chosen.path, ("ca_file", "client_cert_file", "client_key_file"))
+    if authorities is not None and "ca_file" not in unreadable:
+        _check_usable(chosen.origin("ca_file"), faults, authorities, None, None)
+    if certificate is not None and unreadable.isdisjoint(("client_cert_file", "client_key_file")):
+        _check_usable(chosen.origin("client_cert_file"), faults, None, certificate, key)
     if key is not None:
         warn_if_readable(key, warnings)
         if certificate is None:
@@ -69,13 +72,24 @@ def check_certificates(chosen: Chosen, faults: list[str], warnings: list[str]) -
         warn_if_readable(certificate, warnings)
 
 
-def check_readable(origin: str, path: Path, faults: list[str]) -> None:
-    """Add a fault if the file cannot be read."""
+def _check_usable(origin: str, faults: list[str], authorities: Path | None, certificate: Path | None, key: Path | None) -> None:
+    from medagent.fhir.tls import client_context  # takes 0.2 s, and hardly anybody has files of certificates
+
+    try:
+        client_context(authorities, certificate, key)
+    except ConfigError as error:
+        faults.append(f"{origin}: {error}")
+
+
+def check_readable(origin: str, path: Path, faults: list[str]) -> bool:
+    """Whether the file can be read; adds a fault if it cannot."""
     try:
         with path.open("rb") as file:
             file.read(1)
     except OSError as error:
         faults.append(f"{origin}: {path}: {error.strerror}")
+        return False
+    return True
 
 
 def _holds_key(path: Path) -> bool:

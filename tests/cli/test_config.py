@@ -71,6 +71,14 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path) -> None:
     assert run_main("config", "--format", "json").exit_code == 78
 
 
+def test_files_that_are_no_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("hello")
+    server = ("--base-url", "https://127.0.0.1/", "--client-id", "c", "--client-secret", "s", "--agent-id", "a")
+    done = run_main("config", *server, "--ca-file", str(tmp_path / "ca.pem"), "--state-dir", str(tmp_path))
+    assert (done.exit_code, done.stdout) == (78, "")
+    assert "ca.pem: no usable PEM file of certificates" in done.stderr
+
+
 def test_with_no_agent_to_ask(tmp_path: Path) -> None:
     done = run_main("config", "--running", "--state-dir", str(tmp_path))
     assert (done.exit_code, done.stdout) == (69, "")

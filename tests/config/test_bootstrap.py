@@ -15,6 +15,7 @@ from medagent.config.bootstrap import Bootstrap, default_state_dir, resolve
 from medagent.config.options import OPTIONS, Flags, Kind, Option
 from medagent.config.secret import CREDENTIAL
 from medagent.errors import ConfigError
+from medagent.testing.certificates import Authority
 
 SERVER = {
     "MEDAGENT_BASE_URL": "https://env.example.org",
@@ -55,6 +56,11 @@ def test_precedence(properties: Path) -> None:
     assert bootstrap.base_url == "https://file.example.org/"
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
 VALUES = {"base_url": "https://x.example.org/", "log_level": "error", "log_format": "json", "bind": "any", "proxy": "none"}
 """Of options that do not take any text."""
 
@@ -68,8 +74,9 @@ def private(path: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     "option", [each for each in OPTIONS.values() if each.name != "client_secret_file"], ids=lambda each: each.name
 )
-def test_each_option_is_taken_from_the_first_source_that_has_it(tmp_path: Path, option: Option) -> None:
-    file = private(tmp_path / "file", "x")
+def test_each_option_is_taken_from_the_first_source_that_has_it(tmp_path: Path, authority: Authority, option: Option) -> None:
+    certificate = "".join(path.read_text() for path in authority.issue("agent"))
+    file = private(tmp_path / "file", certificate)  # of any option that names one
     flag, text, toml_value = {
         Kind.TEXT: (VALUES.get(option.name, "x"), VALUES.get(option.name, "x"), f'"{VALUES.get(option.name, "x")}"'),
         Kind.PATH: (file, str(file), f'"{file}"'),

@@ -10,6 +10,7 @@ from medagent.config.bootstrap import Bootstrap, resolve
 from medagent.config.link import without_password
 from medagent.config.options import Flags
 from medagent.errors import ConfigError
+from medagent.testing.certificates import Authority
 
 SERVER = {
     "MEDAGENT_BASE_URL": "https://fhir.example.org/",
@@ -75,15 +76,21 @@ def file(folder: Path, name: str, text: str, mode: int = 0o600) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
 def started_with(certificate: Path, key: Path | None = None) -> Bootstrap:
     return resolve(Flags(client_cert_file=certificate, client_key_file=key), SERVER)
 
 
-def test_a_private_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
-    certificate = file(tmp_path, "cert.pem", "-----BEGIN CERTIFICATE-----", 0o644)
-    key = file(tmp_path, "key.pem", "-----BEGIN PRIVATE KEY-----")
-    both = file(tmp_path, "both.pem", "-----BEGIN CERTIFICATE-----\n-----BEGIN EC PRIVATE KEY-----")
-    for wanted in (started_with(certificate), started_with(certificate, key), started_with(both)):
+def test_a_private_key_that_others_can_read_is_warned_of(authority: Authority, tmp_path: Path) -> None:
+    texts = [path.read_text() for path in authority.issue("agent")]
+    certificate = file(tmp_path, "cert.pem", texts[0], 0o644)
+    key = file(tmp_path, "key.pem", texts[1])
+    both = file(tmp_path, "both.pem", "".join(texts))
+    for wanted in (started_with(certificate, key), started_with(both)):
         assert wanted.warnings == ()
     key.chmod(0o640)
     both.chmod(0o604)
@@ -98,3 +105,24 @@ def test_files_must_be_readable(tmp_path: Path) -> None:
         f"  - --ca-file: {tmp_path}: Is a directory",
         f"  - --client-cert-file: {tmp_path / 'cert.pem'}: No such file or directory",
     ]
+
+
+def test_files_must_hold_what_they_are_for(authority: Authority, tmp_path: Path) -> None:
+    text = file(tmp_path, "text.pem", "hello")
+    certificate, key = authority.issue("agent")
+    _, other = authority.issue("other")
+    environ = {**SERVER, "MEDAGENT_CA_FILE": str(text)}
+    for flags, faults in (
+        (Flags(client_cert_file=certificate, client_key_file=key), []),
+        (Flags(client_cert_file=certificate), [f"--client-cert-file: {certificate}: no usable PEM file of a certificate with"]),
+        (Flags(client_key_file=key), ["--client-key-file: a key without its certificate"]),
+        (
+            Flags(client_cert_file=certificate, client_key_file=other),
+            [f"--client-cert-file: {certificate} and {other}: the key is not the certificate's"],
+        ),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            resolve(flags, environ)
+        lines = str(caught.value).splitlines()[1:]
+        wanted = [f"MEDAGENT_CA_FILE: {text}: no usable PEM file of certificates", *faults]
+        assert [line.startswith(f"  - {start}") for line, start in zip(lines, wanted, strict=True)] == [True] * len(wanted)

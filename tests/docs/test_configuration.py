@@ -11,6 +11,7 @@ import pytest
 from medagent.config.bootstrap import resolve
 from medagent.config.options import OPTIONS, Flags
 from medagent.config.secret import CREDENTIAL
+from medagent.testing.certificates import Authority
 from medagent.testing.command_line import run_main
 from medagent.testing.markdown import Page
 
@@ -48,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in (
         ("medagent.toml", example),
         ("client-secret", "hush"),
-        ("hospital-ca.pem", "-----BEGIN CERTIFICATE-----"),
+        ("hospital-ca.pem", Authority(tmp_path / "authority").ca_file.read_text()),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)

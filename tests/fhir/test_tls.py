@@ -198,14 +198,14 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
     empty.touch()
     missing = tmp_path / "missing.pem"
     for files, reason in (
-        ({"ca_file": missing}, f"--ca-file {missing}: No such file"),
+        ({"ca_file": missing}, f"{missing}: No such file"),
         ({"ca_file": empty}, "no usable PEM file of certificates"),
-        ({"client_cert_file": missing}, f"--client-cert-file {missing}: No such file"),
-        ({"client_cert_file": cert_file, "client_key_file": missing}, f"--client-key-file {missing}: No such file"),
+        ({"client_cert_file": missing}, f"{missing}: No such file"),
+        ({"client_cert_file": cert_file, "client_key_file": missing}, f"{missing}: No such file"),
         ({"client_cert_file": cert_file, "client_key_file": other_key}, "the key is not the certificate's"),
-        ({"client_cert_file": cert_file}, "no usable PEM file of a certificate with its key"),
+        ({"client_cert_file": cert_file}, "certificate with its key; if the key is in another file, give --client-key-file"),
         ({"client_cert_file": cert_file, "client_key_file": encrypted_key(tmp_path, key_file)}, "the key is encrypted"),
-        ({"client_key_file": key_file}, "a key without a certificate"),
+        ({"client_key_file": key_file}, "a key without its certificate"),
     ):
         with pytest.raises(ConfigError, match=reason):
             make_route("https://127.0.0.1/", proxy="none", **files)
