@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 import platformdirs
 
-from medagent.config.link import check_base_url, check_certificates, check_proxy, check_readable
-from medagent.config.options import OPTIONS, Chosen, Flags, Layer, from_environ, from_flags, from_properties
+from medagent.config.link import check_base_url, check_certificates, check_readable, find_proxy_option, warn_of_proxy
+from medagent.config.options import OPTIONS, Chosen, Flags, Given, Layer, from_environ, from_flags, from_properties
 from medagent.config.secret import CREDENTIAL, Secret, find_secret, from_credentials
 from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError
@@ -40,7 +40,7 @@ class Bootstrap:
     client_key_file: Path | None = None
     """PEM file of its key; None if it is in the same file."""
     proxy: str = field(default="", repr=False)
-    """Address of an HTTP proxy, perhaps with user and password; "none" for no proxy, "" for what the environment says."""
+    """Address of an HTTP proxy, perhaps with user and password; "none" for no proxy, "" if nothing says which."""
     agent_id: str = ""
     """An Agent's id, not a reference; "" if the files name it."""
     agent_files: tuple[Path, ...] = ()
@@ -83,6 +83,8 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
     for file in agent_files:
         check_readable(chosen.origin("agent"), file, faults)
     check_certificates(chosen, faults, warnings)
+    if (proxy := find_proxy_option(chosen, base_url, environ, faults)) is not None:
+        warn_of_proxy(proxy, warnings)
     level = chosen.text("log_level").lower() or "info"
     bootstrap = Bootstrap(
         base_url=base_url,
@@ -94,7 +96,7 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
         ca_file=chosen.path("ca_file"),
         client_cert_file=chosen.path("client_cert_file"),
         client_key_file=chosen.path("client_key_file"),
-        proxy=check_proxy(chosen.given.get("proxy"), faults, warnings),
+        proxy=str(proxy.value) if proxy is not None else "",
         state_dir=chosen.path("state_dir") or default_state_dir(environ),
         bind_any=_choice(chosen.origin("bind"), chosen.text("bind"), ("", "any"), faults) == "any",
         log_level=_choice(chosen.origin("log_level"), _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
@@ -102,7 +104,7 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
         wait=not chosen.switch("no_wait"),
         blocked_plugins=chosen.names("block_plugins"),
         warnings=tuple(warnings),
-        origins=MappingProxyType(_origins(chosen, secret, environ)),
+        origins=MappingProxyType(_origins(chosen, secret, proxy, environ)),
     )
     if faults:
         raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
@@ -133,10 +135,9 @@ def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
 
 
-def _origins(chosen: Chosen, secret: Secret | None, environ: Mapping[str, str]) -> dict[str, str]:
+def _origins(chosen: Chosen, secret: Secret | None, proxy: Given | None, environ: Mapping[str, str]) -> dict[str, str]:
     origins = {name: given.origin for name, given in chosen.given.items()}
-    if secret is not None:
-        origins["client_secret"] = secret.origin
+    origins |= {name: found.origin for name, found in (("client_secret", secret), ("proxy", proxy)) if found is not None}
     if "state_dir" not in origins and environ.get("STATE_DIRECTORY"):
         origins["state_dir"] = "STATE_DIRECTORY"
     return origins

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from medagent.config.options import Chosen, Given
 from medagent.config.secret import warn_if_readable
 from medagent.errors import ConfigError
-from medagent.fhir.proxy import NEVER, find_proxy
+from medagent.fhir.proxy import NEVER, find_proxy, proxy_variable
 
 
 def check_base_url(chosen: Chosen, faults: list[str], warnings: list[str]) -> str:
@@ -27,32 +28,42 @@ def check_base_url(chosen: Chosen, faults: list[str], warnings: list[str]) -> st
     return value if value.endswith("/") else value + "/"
 
 
-def check_proxy(given: Given | None, faults: list[str], warnings: list[str]) -> str:
-    """The proxy's address, `none`, or "" for what the environment says."""
-    if given is None or not isinstance(given.value, str):
-        return ""
-    if given.value.lower() == NEVER:
-        return NEVER
+def find_proxy_option(chosen: Chosen, base_url: str, environ: Mapping[str, str], faults: list[str]) -> Given | None:
+    """The proxy's address or `none`, by the option or by `HTTPS_PROXY` and the like; None if neither says anything."""
+    given = chosen.given.get("proxy")
+    setting = str(given.value) if given is not None else ""
+    if setting.lower() == NEVER:
+        return Given(NEVER, chosen.origin("proxy"))
+    if given is None and _split(base_url) is None:
+        return None
     try:
-        proxy = find_proxy(given.value, "", {}, given.origin)
+        proxy = find_proxy(setting, base_url, environ, chosen.origin("proxy"))
     except ConfigError as error:
         faults.append(str(error))
-        return given.value
-    if proxy is None or not proxy.user:
-        return given.value
+        return given
+    if given is not None:
+        return given
+    variable = proxy_variable(base_url, environ)
+    return Given(proxy.url if proxy is not None else NEVER, variable) if variable else None
+
+
+def warn_of_proxy(given: Given, warnings: list[str]) -> None:
+    """Add a warning where other users of this machine could read the password in a proxy's address."""
+    if "@" not in str(given.value):
+        return
     if given.origin == "--proxy":
         warnings.append("--proxy with a password can be read by every user of this machine: use MEDAGENT_PROXY or a file")
     elif given.file is not None:
         warn_if_readable(given.file, warnings)
-    return given.value
 
 
 def without_password(url: str) -> str:
     """A proxy's address as it may be shown: without user and password, either of which may be the secret."""
-    parts = _split(url)
-    if parts is None or "@" not in parts.netloc:
+    before, at, host = url.rpartition("@")
+    if not at:
         return url
-    return f"{parts.scheme}://***@{parts.netloc.rpartition('@')[2]}"
+    scheme, separator, _ = before.partition("://")
+    return f"{scheme if separator else 'http'}://***@{host.rstrip('/')}"
 
 
 def check_certificates(chosen: Chosen, faults: list[str], warnings: list[str]) -> None:

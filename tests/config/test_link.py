@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from medagent.config.bootstrap import Bootstrap, resolve
+from medagent.config.in_force import describe_start
 from medagent.config.link import without_password
 from medagent.config.options import Flags
 from medagent.errors import ConfigError
@@ -55,6 +56,31 @@ def test_a_password_of_a_proxy_is_not_shown_and_warned_of_on_the_command_line() 
 
 
 @pytest.mark.parametrize(
+    ("environ", "proxy", "origin"),
+    [
+        ({"HTTPS_PROXY": "http://u:hush@proxy:3128"}, "http://u:hush@proxy:3128", "HTTPS_PROXY"),
+        ({"https_proxy": "proxy:3128"}, "http://proxy:3128", "https_proxy"),
+        ({"ALL_PROXY": "http://proxy"}, "http://proxy:80", "ALL_PROXY"),
+        ({"HTTP_PROXY": "http://proxy"}, "", None),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "example.org"}, "none", "NO_PROXY"),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "example.com"}, "http://proxy:80", "HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "http://proxy", "MEDAGENT_PROXY": "none"}, "none", "MEDAGENT_PROXY"),
+        ({"HTTPS_PROXY": "http://proxy", "MEDAGENT_PROXY": "http://mine:1"}, "http://mine:1", "MEDAGENT_PROXY"),
+    ],
+)
+def test_the_proxy_of_the_environment_is_known_by_its_variable(environ: dict[str, str], proxy: str, origin: str | None) -> None:
+    bootstrap = resolve(Flags(), SERVER | environ)
+    assert (bootstrap.proxy, bootstrap.origins.get("proxy")) == (proxy, origin)
+    assert "hush" not in str(describe_start(bootstrap))
+
+
+def test_a_faulty_proxy_of_the_environment_is_a_fault() -> None:
+    with pytest.raises(ConfigError, match="HTTPS_PROXY: not the address of an HTTP proxy") as caught:
+        resolve(Flags(), SERVER | {"HTTPS_PROXY": "socks5://u:hush@x"})
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("", ""),
@@ -63,6 +89,7 @@ def test_a_password_of_a_proxy_is_not_shown_and_warned_of_on_the_command_line() 
         ("http://u:p@x:1/", "http://***@x:1"),
         ("http://token@x", "http://***@x"),
         ("http://u:p@q@[::1]:1", "http://***@[::1]:1"),
+        ("u:p@x:1", "http://***@x:1"),
     ],
 )
 def test_what_is_shown_of_a_proxy(url: str, shown: str) -> None:
