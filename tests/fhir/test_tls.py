@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -96,6 +97,23 @@ async def test_a_server_that_wants_another_certificate(
         url = f"https://127.0.0.1:{port}/"
         access = FhirAccess(url, "c", "s", make_route(url, ca_file=authority.ca_file, proxy="none", **own))
         with pytest.raises(NotReady, match=r"the server refuses the TLS connection \(.*\); if it wants a client cert"):
+            await access.tokens.get()
+        await access.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("way", ["close", "abort"])
+async def test_a_server_that_hangs_up_without_a_word(authority: Authority, way: str, version: ssl.TLSVersion) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        getattr(writer.transport, way)()
+
+    context = authority.server_context(authority.issue("server"))
+    context.maximum_version = version
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        access = FhirAccess(url, "c", "s", make_route(url, ca_file=authority.ca_file, proxy="none"))
+        with pytest.raises(NotReady, match=r"; if the server wants a client certificate, check --client-cert-file$"):
             await access.tokens.get()
         await access.close()
 
