@@ -12,7 +12,19 @@ from types import MappingProxyType
 import platformdirs
 
 from medagent.config.link import check_base_url, check_certificates, check_readable, find_proxy_option, warn_of_proxy
-from medagent.config.options import OPTIONS, Chosen, Flags, Given, Layer, from_environ, from_flags, from_properties
+from medagent.config.options import (
+    CONFIG_VARIABLE,
+    OPTIONS,
+    PROPERTIES_VARIABLE,
+    Chosen,
+    Flags,
+    Given,
+    Layer,
+    from_environ,
+    from_flags,
+    from_properties,
+    unknown_variables,
+)
 from medagent.config.secret import CREDENTIAL, Secret, find_secret, from_credentials
 from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError
@@ -69,7 +81,7 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
     Raises `ConfigError` that lists everything missing or unusable at once.
     """
     faults: list[str] = []
-    warnings: list[str] = []
+    warnings = unknown_variables(environ)
     layers = _layers(flags, environ, faults, warnings)
     chosen = Chosen(layers)
     base_url = check_base_url(chosen, faults, warnings)
@@ -118,8 +130,8 @@ SOURCES = 5
 def _layers(flags: Flags, environ: Mapping[str, str], faults: list[str], warnings: list[str]) -> list[Layer]:
     """One for each source; a file that cannot be read is a fault and left out."""
     layers = [from_flags(flags), from_environ(environ, faults), from_credentials(environ)]
-    properties = flags.properties or _path(environ.get("MEDAGENT_PROPERTIES"))
-    toml = flags.config or _path(environ.get("MEDAGENT_CONFIG"))
+    properties = flags.properties or _path(environ.get(PROPERTIES_VARIABLE))
+    toml = flags.config or _path(environ.get(CONFIG_VARIABLE))
     try:
         layers.append(from_properties(properties, warnings) if properties else {})
     except ConfigError as error:

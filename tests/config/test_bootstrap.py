@@ -323,6 +323,14 @@ def test_state_dir() -> None:
     assert resolve(Flags(state_dir=Path("/srv/y")), {**SERVER, "MEDAGENT_STATE_DIR": "/srv/x"}).state_dir == Path("/srv/y")
 
 
+def test_variables_that_mean_nothing_are_warned_of() -> None:
+    environ = {**SERVER, "MEDAGENT_LOGLEVEL": "debug", "MEDAGENT_XYZ": "1", "MEDAGENT_EMPTY": "", "MEDAGENT_FAILPOINT": "x:1"}
+    assert resolve(Flags(), environ).warnings == (
+        "unknown variable MEDAGENT_LOGLEVEL is ignored; did you mean MEDAGENT_LOG_LEVEL?",
+        "unknown variable MEDAGENT_XYZ is ignored",
+    )
+
+
 def test_switches() -> None:
     bootstrap = resolve(Flags(bind="any", no_wait=True, block_plugins=("a",)), SERVER)
     assert (bootstrap.bind_any, bootstrap.wait, bootstrap.blocked_plugins) == (True, False, ("a",))
