@@ -80,3 +80,9 @@ def test_the_unit_hands_over_the_credential() -> None:
         (unit,) = [block.text for block in Page(page).blocks if block.language == "ini"]
         assert f"LoadCredential={CREDENTIAL}:" in unit
         assert "MEDAGENT_CLIENT_SECRET" not in unit
+
+
+def test_the_unit_can_be_reloaded() -> None:
+    for page in (PAGE, ROOT / "README.md"):
+        (unit,) = [block.text for block in Page(page).blocks if block.language == "ini"]
+        assert "ExecReload=/bin/kill -HUP $MAINPID" in unit.splitlines()
