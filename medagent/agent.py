@@ -336,7 +336,7 @@ def _open_access(server: Bootstrap) -> FhirAccess | None:
         client_key_file=server.client_key_file,
         proxy=server.proxy,
     )
-    return FhirAccess(server.base_url, server.client_id, server.client_secret, route)
+    return FhirAccess(server.base_url, server.client_id, server.client_secret, route, secret_file=server.client_secret_file)
 
 
 async def _hold(store: QueueStore, arguments: Mapping[str, object]) -> str:

@@ -102,9 +102,7 @@ def _print(shown: Any) -> None:
 
 
 def _table(title: str, what: str, values: Any) -> None:
-    if title:
-        typer.echo(title)  # a table would break it at its own width
-    table("", [what, "value", "from"], [[each["name"], _text(each["value"]), each["origin"]] for each in values])
+    table(title, [what, "value", "from"], [[each["name"], _text(each["value"]), each["origin"]] for each in values])
 
 
 def _text(value: object) -> str | None:

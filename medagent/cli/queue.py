@@ -50,22 +50,17 @@ def show(report: Any) -> None:
     if not report["channels"]:
         typer.echo("The queue holds no messages.")
         return
-    states = list(report["states"])
-    used = [state for state in states if report["states"][state]]
-    rows = [_row(name, channel, used, removed=report["removed"] > 0) for name, channel in report["channels"].items()]
+    rows = [_row(name, channel) for name, channel in report["channels"].items()]
     if len(rows) > 1:
-        rows.append(_row("all", report, used, removed=report["removed"] > 0))
-    removed = ["deleted"] if report["removed"] else []
-    table(
-        "Messages", ["channel", "accepted", "live", "oldest, s", *removed, *(state.replace("_", " ") for state in used)], rows
-    )
+        rows.append(_row("all", report))
+    table("Messages", ["channel", "accepted", "live", "oldest, s", "of them"], rows)
     measured = {name: channel["since_start"] for name, channel in report["channels"].items() if "since_start" in channel}
     if measured:
         # these are zero on a good day, and then not worth a column
         unusual = [what for what in UNUSUAL if any(since[what] for since in measured.values())]
-        columns = ["channel", "in /s", "out /s", "commit ms p50, p99", "answer ms p50, p99"]
+        columns = ["channel", "in /s", "out /s", "commit p50", "commit p99", "answer p50", "answer p99"]
         rows = [_measured_row(name, since, unusual) for name, since in measured.items()]
-        table("Since the agent's start", [*columns, *(UNUSUAL[what] for what in unusual)], rows)
+        table("Since the agent's start, times in ms", [*columns, *(UNUSUAL[what] for what in unusual)], rows)
     for what, text in UNUSUAL_FOR_ALL.items():
         if report.get(what):
             typer.echo(f"{text} since the agent's start: {report[what]}")
@@ -79,15 +74,15 @@ UNUSUAL_FOR_ALL = {
 UNUSUAL = {"timed_out_attempts": "timed out", "failed_attempts": "failed", "duplicates": "resent by device"}
 
 
-def _row(name: str, figures: Any, states: list[str], *, removed: bool) -> list[object]:
-    counts = [figures["removed"]] * removed + [figures["states"][state] for state in states]
-    return [name, figures["accepted"], figures["depth"], figures["oldest_age_seconds"], *counts]
+def _row(name: str, figures: Any) -> list[object]:
+    """The last cell has a line for each state that messages are in; the numbers in it add up to the accepted ones."""
+    counts = {state.replace("_", " "): count for state, count in (figures["states"] | {"deleted": figures["removed"]}).items()}
+    width = len(str(max(counts.values())))
+    lines = "\n".join(f"{count:{width}} {state}" for state, count in counts.items() if count)
+    oldest = figures["oldest_age_seconds"]
+    return [name, figures["accepted"], figures["depth"], None if oldest is None else round(oldest, 1), lines or None]
 
 
 def _measured_row(name: str, since: Any, unusual: list[str]) -> list[object]:
-    figures = [_percentiles(since["commit_ms"]), _percentiles(since["answer_ms"]), *(since[what] for what in unusual)]
-    return [name, since["accepted_per_second"], since["ended_per_second"], *figures]
-
-
-def _percentiles(figures: Any) -> str:
-    return "-" if figures["p50"] is None else f"{figures['p50']:g}, {figures['p99']:g}"
+    times = [since[what][share] for what in ("commit_ms", "answer_ms") for share in ("p50", "p99")]
+    return [name, since["accepted_per_second"], since["ended_per_second"], *times, *(since[what] for what in unusual)]

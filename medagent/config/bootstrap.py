@@ -11,9 +11,21 @@ from types import MappingProxyType
 
 import platformdirs
 
-from medagent.config.link import check_base_url, check_certificates, check_proxy, check_readable
-from medagent.config.options import OPTIONS, Chosen, Flags, Given, Layer, from_environ, from_flags, from_properties
-from medagent.config.secret import CREDENTIAL, find_secret, from_credentials
+from medagent.config.link import check_base_url, check_certificates, check_readable, find_proxy_option, warn_of_proxy
+from medagent.config.options import (
+    CONFIG_VARIABLE,
+    OPTIONS,
+    PROPERTIES_VARIABLE,
+    Chosen,
+    Flags,
+    Given,
+    Layer,
+    from_environ,
+    from_flags,
+    from_properties,
+    unknown_variables,
+)
+from medagent.config.secret import CREDENTIAL, Secret, find_secret, from_credentials
 from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError
 
@@ -31,6 +43,8 @@ class Bootstrap:
     """Of the FHIR server, ending in `/`; "" for none."""
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
+    client_secret_file: Path | None = None
+    """Where the secret was read, and is read again after a refusal; None if it is in no file of its own."""
     ca_file: Path | None = None
     """PEM file of the CAs that the server's certificate may come from; None for the system's."""
     client_cert_file: Path | None = None
@@ -38,7 +52,7 @@ class Bootstrap:
     client_key_file: Path | None = None
     """PEM file of its key; None if it is in the same file."""
     proxy: str = field(default="", repr=False)
-    """Address of an HTTP proxy, perhaps with user and password; "none" for no proxy, "" for what the environment says."""
+    """Address of an HTTP proxy, perhaps with user and password; "none" for no proxy, "" if nothing says which."""
     agent_id: str = ""
     """An Agent's id, not a reference; "" if the files name it."""
     agent_files: tuple[Path, ...] = ()
@@ -67,39 +81,42 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
     Raises `ConfigError` that lists everything missing or unusable at once.
     """
     faults: list[str] = []
-    warnings: list[str] = []
+    warnings = unknown_variables(environ)
     layers = _layers(flags, environ, faults, warnings)
     chosen = Chosen(layers)
-    base_url = check_base_url(chosen.text("base_url"), faults, warnings)
+    base_url = check_base_url(chosen, faults, warnings)
     secret = find_secret(layers, faults, warnings)
     agent_files, client_id = chosen.paths("agent"), chosen.text("client_id")
-    agent_id = _agent_id(chosen.text("agent_id"), faults)
+    agent_id = _agent_id(chosen, faults)
     if len(layers) == SOURCES:  # else what is missing may stand in the file that could not be read
         faults += _missing(base_url, client_id, secret, agent_id, agent_files)
     if agent_files and client_id and not base_url:
         warnings.append("a client is given without --base-url: nothing is sent to a server")
     for file in agent_files:
-        check_readable("--agent", file, faults)
+        check_readable(chosen.origin("agent"), file, faults)
     check_certificates(chosen, faults, warnings)
+    if (proxy := find_proxy_option(chosen, base_url, environ, faults)) is not None:
+        warn_of_proxy(proxy, warnings)
     level = chosen.text("log_level").lower() or "info"
     bootstrap = Bootstrap(
         base_url=base_url,
         client_id=client_id,
-        client_secret=str(secret.value) if secret is not None else "",
+        client_secret=secret.value if secret is not None else "",
+        client_secret_file=secret.file if secret is not None else None,
         agent_id=agent_id,
         agent_files=agent_files,
         ca_file=chosen.path("ca_file"),
         client_cert_file=chosen.path("client_cert_file"),
         client_key_file=chosen.path("client_key_file"),
-        proxy=check_proxy(chosen.given.get("proxy"), faults, warnings),
+        proxy=str(proxy.value) if proxy is not None else "",
         state_dir=chosen.path("state_dir") or default_state_dir(environ),
-        bind_any=_choice("--bind", chosen.text("bind"), ("", "any"), faults) == "any",
-        log_level=_choice("--log-level", _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
-        log_format=_choice("--log-format", chosen.text("log_format").lower() or "text", LOG_FORMATS, faults),
+        bind_any=_choice(chosen.origin("bind"), chosen.text("bind"), ("", "any"), faults) == "any",
+        log_level=_choice(chosen.origin("log_level"), _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
+        log_format=_choice(chosen.origin("log_format"), chosen.text("log_format").lower() or "text", LOG_FORMATS, faults),
         wait=not chosen.switch("no_wait"),
         blocked_plugins=chosen.names("block_plugins"),
         warnings=tuple(warnings),
-        origins=MappingProxyType(_origins(chosen, secret, environ)),
+        origins=MappingProxyType(_origins(chosen, secret, proxy, environ)),
     )
     if faults:
         raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
@@ -113,8 +130,8 @@ SOURCES = 5
 def _layers(flags: Flags, environ: Mapping[str, str], faults: list[str], warnings: list[str]) -> list[Layer]:
     """One for each source; a file that cannot be read is a fault and left out."""
     layers = [from_flags(flags), from_environ(environ, faults), from_credentials(environ)]
-    properties = flags.properties or _path(environ.get("MEDAGENT_PROPERTIES"))
-    toml = flags.config or _path(environ.get("MEDAGENT_CONFIG"))
+    properties = flags.properties or _path(environ.get(PROPERTIES_VARIABLE))
+    toml = flags.config or _path(environ.get(CONFIG_VARIABLE))
     try:
         layers.append(from_properties(properties, warnings) if properties else {})
     except ConfigError as error:
@@ -130,10 +147,9 @@ def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
 
 
-def _origins(chosen: Chosen, secret: Given | None, environ: Mapping[str, str]) -> dict[str, str]:
+def _origins(chosen: Chosen, secret: Secret | None, proxy: Given | None, environ: Mapping[str, str]) -> dict[str, str]:
     origins = {name: given.origin for name, given in chosen.given.items()}
-    if secret is not None:
-        origins["client_secret"] = secret.origin
+    origins |= {name: found.origin for name, found in (("client_secret", secret), ("proxy", proxy)) if found is not None}
     if "state_dir" not in origins and environ.get("STATE_DIRECTORY"):
         origins["state_dir"] = "STATE_DIRECTORY"
     return origins
@@ -148,20 +164,20 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     return Path("/var/lib/medagent") if os.geteuid() == 0 else platformdirs.user_state_path("medagent")
 
 
-def _choice(flag: str, value: str, choices: tuple[str, ...], faults: list[str]) -> str:
+def _choice(origin: str, value: str, choices: tuple[str, ...], faults: list[str]) -> str:
     if value not in choices:
-        faults.append(f"{flag}: {value!r} is not one of {', '.join(choice for choice in choices if choice)}")
+        faults.append(f"{origin}: {value!r} is not one of {', '.join(choice for choice in choices if choice)}")
     return value
 
 
-def _agent_id(value: str, faults: list[str]) -> str:
-    agent_id = value.removeprefix("Agent/")
+def _agent_id(chosen: Chosen, faults: list[str]) -> str:
+    agent_id = chosen.text("agent_id").removeprefix("Agent/")
     if agent_id and not _FHIR_ID.fullmatch(agent_id):
-        faults.append(f"--agent-id: {agent_id!r} is not a FHIR id (letters, digits, '-' and '.', at most 64)")
+        faults.append(f"{chosen.origin('agent_id')}: {agent_id!r} is not a FHIR id (letters, digits, '-' and '.', at most 64)")
     return agent_id
 
 
-def _missing(base_url: str, client_id: str, secret: Given | None, agent_id: str, agent_files: tuple[Path, ...]) -> list[str]:
+def _missing(base_url: str, client_id: str, secret: Secret | None, agent_id: str, agent_files: tuple[Path, ...]) -> list[str]:
     """One line for each missing piece, with every way to give it."""
     if agent_files and not base_url:
         return []

@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from medagent import failpoints
 from medagent.config.properties import read_properties
+from medagent.config.settings import nearest
+
+PREFIX = "MEDAGENT_"
+PROPERTIES_VARIABLE = "MEDAGENT_PROPERTIES"
+CONFIG_VARIABLE = "MEDAGENT_CONFIG"
+OF_TESTS = (failpoints.VARIABLE, "MEDAGENT_LONG_TESTS", "MEDAGENT_TEST_BUG")
+"""Variables that the agent, or its tests, may find in the environment of a test."""
 
 Value = str | bool | Path | tuple[str, ...] | tuple[Path, ...]
 """What an option can hold, by its `Kind`."""
@@ -43,7 +51,7 @@ class Option:
     @property
     def variable(self) -> str:
         """Its environment variable."""
-        return "MEDAGENT_" + self.name.upper()
+        return PREFIX + self.name.upper()
 
 
 OPTIONS = {
@@ -118,6 +126,11 @@ class Chosen:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.given: Mapping[str, Given] = ChainMap(*(dict(layer) for layer in layers))
 
+    def origin(self, name: str) -> str:
+        """Who gave it, for what is said about it; the flag if nobody has."""
+        found = self.given.get(name)
+        return found.origin if found is not None else OPTIONS[name].flag
+
     def _value(self, name: str) -> Value | None:
         found = self.given.get(name)
         return found.value if found is not None else None
@@ -152,6 +165,18 @@ def from_environ(environ: Mapping[str, str], faults: list[str]) -> Layer:
         if text and (value := _from_text(text, option, faults)) is not None:
             layer[option.name] = Given(value, option.variable)
     return layer
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """A warning for each variable that looks like one of medagent's and is none; empty ones count as absent."""
+    variables = (*(option.variable for option in OPTIONS.values()), PROPERTIES_VARIABLE, CONFIG_VARIABLE)
+    known = {variable.removeprefix(PREFIX): variable for variable in variables}
+    warnings = []
+    for name in environ:
+        if name.startswith(PREFIX) and environ[name] and name not in (*variables, *OF_TESTS):
+            guess = nearest(name.removeprefix(PREFIX), known)
+            warnings.append(f"unknown variable {name} is ignored" + (f"; did you mean {known[guess]}?" if guess else ""))
+    return warnings
 
 
 def from_properties(path: Path, warnings: list[str]) -> Layer:

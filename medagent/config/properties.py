@@ -46,7 +46,11 @@ def parse_properties(text: str, name: str) -> Properties:
         key, equals, value = (part.strip() for part in stripped.partition("="))
         if not equals:
             notes.append(f"{name}, line {number}: ignored, it is not key=value")
+        elif not key:
+            notes.append(f"{name}, line {number}: ignored, no key stands before its =")
         elif key in KEYS:
+            if key in values:
+                notes.append(f"{name}, line {number}: {key} is given again; this line counts, and none before it")
             values[key] = value
         elif key.startswith("logger."):
             notes.append(f"{name}, line {number}: {key} is ignored; medagent logs to standard error")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medagent.config.options import Given, Layer
+from medagent.errors import ConfigError
+from medagent.fhir.secret import read_secret
 
 CREDENTIAL = "medagent-client-secret"
 """Name of the systemd credential (systemd.exec, "LoadCredential=")."""
@@ -26,7 +29,17 @@ def from_credentials(environ: Mapping[str, str]) -> Layer:
     return {"client_secret_file": Given(path, _FROM_SYSTEMD)}
 
 
-def find_secret(layers: Sequence[Layer], faults: list[str], warnings: list[str]) -> Given | None:
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """The client's secret, and who gave it."""
+
+    value: str = field(repr=False)
+    origin: str
+    file: Path | None = None
+    """Of which it is the whole content, and which can be read again; None if it is from elsewhere."""
+
+
+def find_secret(layers: Sequence[Layer], faults: list[str], warnings: list[str]) -> Secret | None:
     """The secret of the first layer that has one, itself before its file; None if none has.
 
     What is given and unusable is among the faults, and its value "". Adds to `warnings` where other users of this machine
@@ -41,28 +54,19 @@ def find_secret(layers: Sequence[Layer], faults: list[str], warnings: list[str])
                 )
             elif given.file is not None:
                 warn_if_readable(given.file, warnings)
-            return given
+            return Secret(str(given.value), given.origin)
         if (named := layer.get("client_secret_file")) is not None and isinstance(named.value, Path):
             path = named.value
-            secret = _read(path, faults)
-            warn_if_readable(path, warnings)
             by_systemd = named.origin == _FROM_SYSTEMD
-            return Given(secret, _FROM_SYSTEMD if by_systemd else f"file {path}, named by {named.origin}")
+            try:
+                secret = read_secret(path)
+            except ConfigError as error:
+                faults.append(f"{named.origin}: {error}")
+                secret = ""
+            warn_if_readable(path, warnings)
+            origin = _FROM_SYSTEMD if by_systemd else f"file {path}, named by {named.origin}"
+            return Secret(secret, origin, path if path.is_file() else None)  # a pipe gives it once
     return None
-
-
-def _read(path: Path, faults: list[str]) -> str:
-    try:
-        secret = path.read_text(encoding="utf-8-sig").strip()
-    except OSError as error:
-        faults.append(f"client secret file {path}: {error.strerror}")
-        return ""
-    except UnicodeDecodeError:
-        faults.append(f"client secret file {path}: not UTF-8 text")
-        return ""
-    if not secret:
-        faults.append(f"client secret file {path}: it is empty")
-    return secret
 
 
 def warn_if_readable(path: Path, warnings: list[str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import email.utils
+import os
+import socket
+import ssl
 import time
 from typing import Any
 
@@ -10,7 +13,6 @@ import httpx2
 
 from medagent.errors import NotReady
 from medagent.fhir import tls
-from medagent.fhir.proxy import Proxy
 from medagent.fhir.route import DIRECT, Route
 
 CONNECT_TIMEOUT = 5.0
@@ -20,36 +22,56 @@ MAX_RETRY_AFTER = 3600.0
 """A longer wish of the server, seconds, is not believed."""
 
 
-class _ThroughProxy(httpx2.AsyncHTTPTransport):
-    """Names the proxy in what goes wrong on the way."""
+class _Transport(httpx2.AsyncHTTPTransport):
+    """Has what goes wrong on the way give the system's reason, and names the proxy."""
 
-    def __init__(self, route: Route, proxy: Proxy) -> None:
-        super().__init__(verify=route.tls or True, proxy=httpx2.Proxy(proxy.url))
-        self._proxy = proxy
+    def __init__(self, route: Route) -> None:
+        super().__init__(verify=route.tls or True, proxy=httpx2.Proxy(route.proxy.url) if route.proxy is not None else None)
+        self._proxy = route.proxy
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        through = f"through the proxy {self._proxy}"
+        through = f"through the proxy {self._proxy}" if self._proxy is not None else ""
         try:
             response = await super().handle_async_request(request)
         except httpx2.ProxyError as error:
             status = str(error).partition(" ")[0]  # what follows is the proxy's own text
-            refusal = self._proxy.refusal(int(status)) if status.isdecimal() else through
+            refusal = self._proxy.refusal(int(status)) if self._proxy is not None and status.isdecimal() else through
             raise httpx2.ProxyError(refusal) from error
         except httpx2.TransportError as error:
-            raise type(error)(f"{through}: {error}".rstrip(": ")) from error
-        if response.status_code == 407:
+            reason = system_reason(error) or str(error)
+            if request.url.scheme == "https" and _hung_up(error):
+                reason = f"{reason.rstrip('.')}; if the server wants a client certificate, check --client-cert-file"
+            raise type(error)(": ".join(part for part in (through, reason) if part)) from error
+        if self._proxy is not None and response.status_code == 407:
             await response.aclose()
             raise httpx2.ProxyError(self._proxy.refusal(407))
         return response
 
 
+def system_reason(error: BaseException | None) -> str:
+    """What the operating system says behind an error, such as `Connection refused`; "" if nothing of it is there."""
+    while error is not None:
+        if isinstance(error, BaseExceptionGroup):  # an attempt for each address of a name
+            return ", ".join(dict.fromkeys(filter(None, map(system_reason, error.exceptions))))
+        if isinstance(error, socket.gaierror):
+            return error.strerror or str(error)
+        if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+            return os.strerror(error.errno)
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _hung_up(error: httpx2.TransportError) -> bool:
+    """The server took the request and ended the connection."""
+    return isinstance(error, httpx2.ReadError) or (
+        isinstance(error, httpx2.RemoteProtocolError) and "disconnected" in str(error)
+    )
+
+
 def http_client(route: Route = DIRECT) -> httpx2.AsyncClient:
     """A client for one server; the caller closes it (`aclose` or `async with`). It follows no redirects."""
-    if route.proxy is not None:
-        transport: httpx2.AsyncHTTPTransport = _ThroughProxy(route, route.proxy)
-    else:
-        transport = httpx2.AsyncHTTPTransport(verify=route.tls or True)
-    return httpx2.AsyncClient(timeout=httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT), transport=transport)
+    timeout = httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+    return httpx2.AsyncClient(timeout=timeout, transport=_Transport(route))
 
 
 # httpx2 documents its request arguments; repeating their types here would only narrow them

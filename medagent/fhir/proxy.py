@@ -12,6 +12,7 @@ from medagent.errors import ConfigError
 NEVER = "none"
 """The setting for no proxy, whatever the environment says."""
 DEFAULT_PORT = 80
+_EXCEPTIONS = ("no_proxy", "NO_PROXY")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -43,23 +44,31 @@ class Proxy:
         return f"the proxy {self} does not connect to the server (HTTP {status})"
 
 
-def find_proxy(setting: str, url: str, environ: Mapping[str, str]) -> Proxy | None:
+def find_proxy(setting: str, url: str, environ: Mapping[str, str], origin: str = "--proxy") -> Proxy | None:
     """The proxy for requests to `url`, None for the direct way.
 
     `setting` is `NEVER`, the address of a proxy, or "" for what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say,
-    in lower case or upper case. Raises `ConfigError` for an address that is none.
+    in lower case or upper case. Raises `ConfigError` for an address that is none, which names its variable, or for the setting
+    `origin`.
     """
     if setting == NEVER:
         return None
     if setting:
-        return _parse(setting, "--proxy")
+        return _parse(setting, origin)
+    variable = proxy_variable(url, environ)
+    return _parse(environ[variable], variable) if variable not in ("", *_EXCEPTIONS) else None
+
+
+def proxy_variable(url: str, environ: Mapping[str, str]) -> str:
+    """Which variable of the environment says how requests to `url` go: that of a proxy, or `NO_PROXY`; "" if none does."""
     parts = urlsplit(url)
     for name in (f"{parts.scheme}_proxy", "all_proxy"):
-        if value := environ.get(name, environ.get(name.upper(), "")):
+        variable = name if name in environ else name.upper()
+        if environ.get(variable):
+            exceptions = next((each for each in _EXCEPTIONS if each in environ), "")
             port = parts.port or _PORTS.get(parts.scheme, 0)
-            excluded = _excluded(parts.hostname or "", port, environ.get("no_proxy", environ.get("NO_PROXY", "")))
-            return None if excluded else _parse(value, name.upper())
-    return None
+            return exceptions if _excluded(parts.hostname or "", port, environ.get(exceptions, "")) else variable
+    return ""
 
 
 def _parse(address: str, origin: str) -> Proxy:

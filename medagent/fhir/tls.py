@@ -23,23 +23,24 @@ def client_context(ca_file: Path | None, cert_file: Path | None, key_file: Path 
     """The one context for all connections: TLS 1.2 or newer (RFC 9325, 3.1.1), the server's certificate and name checked.
 
     `ca_file` takes the place of the system's CAs, and may hold the server's own certificate. `cert_file` is what the server
-    is shown, with the chain; `key_file` its key, if it is not in the same file. Raises `ConfigError` for unusable files.
+    is shown, with the chain; `key_file` its key, if it is not in the same file. Raises `ConfigError` for unusable files, which
+    begins with their names.
     """
     if ca_file is None:
         context = httpx2.create_ssl_context()
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        _check_readable("--ca-file", ca_file)
+        _check_readable(ca_file)
         try:
             context.load_verify_locations(ca_file)
         except (ssl.SSLError, OSError):
-            raise ConfigError(f"--ca-file {ca_file}: no usable PEM file of certificates") from None
+            raise ConfigError(f"{ca_file}: no usable PEM file of certificates") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cert_file is not None:
         _show_certificate(context, cert_file, key_file)
     elif key_file is not None:
-        raise ConfigError(f"--client-key-file {key_file}: a key without a certificate; give --client-cert-file too")
+        raise ConfigError(f"{key_file}: a key without its certificate; give --client-cert-file too")
     return context
 
 
@@ -62,26 +63,31 @@ def fault_of(error: BaseException | None) -> str:
 
 
 def _show_certificate(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
-    _check_readable("--client-cert-file", cert_file)
+    _check_readable(cert_file)
     if key_file is not None:
-        _check_readable("--client-key-file", key_file)
-    names = f"--client-cert-file {cert_file}" + (f", --client-key-file {key_file}" if key_file is not None else "")
+        _check_readable(key_file)
+
+    def refuse_encrypted() -> str:
+        """Called by the ssl module, which would ask on the terminal otherwise."""
+        raise ConfigError(
+            f"{key_file or cert_file}: the key is encrypted, and nobody is there to type its password; store it without one"
+        )
+
     try:
-        context.load_cert_chain(cert_file, key_file, password=_refuse_encrypted_key)
+        context.load_cert_chain(cert_file, key_file, password=refuse_encrypted)
     except (ssl.SSLError, OSError) as error:
         # the ssl module's texts name no file
-        mismatch = "MISMATCH" in str(error)
-        reason = "the key is not the certificate's" if mismatch else "no usable PEM file of a certificate with its key"
-        raise ConfigError(f"{names}: {reason}") from None
+        if "MISMATCH" in str(error):
+            reason = "the key is not the certificate's"
+        elif key_file is not None:
+            reason = "no usable PEM files of a certificate and its key"
+        else:
+            reason = "no usable PEM file of a certificate with its key; if the key is in another file, give --client-key-file"
+        raise ConfigError(f"{cert_file}{f' and {key_file}' if key_file is not None else ''}: {reason}") from None
 
 
-def _check_readable(flag: str, path: Path) -> None:
+def _check_readable(path: Path) -> None:
     try:
         path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{flag} {path}: {error.strerror}") from None
-
-
-def _refuse_encrypted_key() -> str:
-    """Called by the ssl module, which would ask on the terminal otherwise."""
-    raise ConfigError("--client-key-file: the key is encrypted, and nobody is there to type its password; store it without one")
+        raise ConfigError(f"{path}: {error.strerror}") from None

@@ -8,11 +8,13 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 
 from medagent.errors import AuthenticationFailed, MedagentError, NotReady
 from medagent.fhir.http import CONNECT_TIMEOUT, READ_TIMEOUT, json_object, request
+from medagent.fhir.secret import ClientSecret
 
 RENEW_AT = 0.8
 """Share of a token's useful life after which it is renewed, whatever its lifetime is."""
@@ -53,10 +55,13 @@ class TokenSource:
         client_secret: str,
         http: httpx2.AsyncClient,
         *,
+        secret_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`secret_file`: where `client_secret` was read, and is read again after a refusal; None if it is in no file."""
         self._url = f"{base_url.rstrip('/')}/oauth2/token"
-        self._form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+        self._client_id = client_id
+        self._secret = ClientSecret(client_secret, secret_file)
         self._http = http
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -114,6 +119,8 @@ class TokenSource:
         return self.current if self.renew_in > 0 else None
 
     async def _request(self) -> None:
+        if isinstance(self._failure, AuthenticationFailed):
+            await self._secret.read_again()
         try:
             asked_at = self._clock()
             value, lifetime = await self._grant()
@@ -136,13 +143,15 @@ class TokenSource:
     async def _grant(self) -> tuple[str, float]:
         """A token and its lifetime in seconds."""
         timeout = httpx2.Timeout(self._patience, connect=min(self._patience, CONNECT_TIMEOUT))
-        response = await request(self._http, "POST", self._url, data=self._form, timeout=timeout)
+        form = {"grant_type": "client_credentials", "client_id": self._client_id, "client_secret": self._secret.value}
+        response = await request(self._http, "POST", self._url, data=form, timeout=timeout)
         body = json_object(response) or {}
         if response.status_code == 401 or (response.status_code in (400, 403) and "error" in body):
             reason = body.get("error_description") or body.get("error") or f"HTTP {response.status_code}"
             raise AuthenticationFailed(
-                f"{self._url} refuses client {self._form['client_id']!r}: {reason};"
-                " check --client-id and the client secret, and that the client belongs to this server's project"
+                f"{self._url} refuses client {self._client_id!r}: {reason};"
+                " check --client-id and the client secret, and that the client belongs to this server's project;"
+                f" {self._secret.way_to_mend}"
             )
         value = body.get("access_token")
         if response.status_code != 200 or not isinstance(value, str) or not value:

@@ -36,7 +36,8 @@ async def ping(host: object, body: object) -> str:
             stderr=asyncio.subprocess.STDOUT,
         )
     except OSError as error:
-        raise PingFailed(f"the program ping cannot be run on the agent's machine: {error.strerror}") from None
+        hint = "; install it (on Debian, the package iputils-ping)" if isinstance(error, FileNotFoundError) else ""
+        raise PingFailed(f"the program ping cannot be run on the agent's machine: {error.strerror}{hint}") from None
     try:
         async with asyncio.timeout(seconds):
             output, _ = await process.communicate()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_UPGRADE = (
-    "medagent is upgraded on its machine and not by the server: install the new version as the old one was installed, such as "
-    "by pip install --upgrade medagent, and restart the service"
+    "medagent is upgraded on its machine and not by the server: install the new version there as the old one was installed, "
+    "and restart the service"
 )
 
 

@@ -55,6 +55,7 @@ class Site:
         status: str = "active",
         endpoint_status: str = "active",
         client_secret: str = "secret",  # noqa: S107  the secret of a test server
+        secret_file: Path | None = None,
         # as `FhirServer` takes them
         **server: Any,
     ) -> None:
@@ -62,6 +63,7 @@ class Site:
         self.channels = dict(channels if channels is not None else {"adt": ""})
         self.state_dir = state_dir
         self._secret = client_secret
+        self._secret_file = secret_file
         endpoints = [
             endpoint_resource(name, end if "://" in end else f"mllp://127.0.0.1:0{end}", endpoint_status)
             for name, end in self.channels.items()
@@ -85,7 +87,7 @@ class Site:
     def launch(self, base_url: str = "") -> None:
         """Start the agent; returns at once."""
         self._stop = asyncio.Event()
-        start = replace(bootstrap(self.fhir, self.state_dir), client_secret=self._secret)
+        start = replace(bootstrap(self.fhir, self.state_dir), client_secret=self._secret, client_secret_file=self._secret_file)
         if base_url:
             start = replace(start, base_url=base_url)
         self._agent = asyncio.ensure_future(Agent(start).run(self._stop))

@@ -44,6 +44,14 @@ def test_a_sound_agent(app: typer.Typer, tmp_path: Path, endpoint: str) -> None:
     assert "\x1b" not in result.output
 
 
+@pytest.mark.parametrize("kind", ["collection", "searchset"])
+def test_a_bundle_of_agent_and_endpoints(app: typer.Typer, tmp_path: Path, kind: str) -> None:
+    resources = [agent_resource({"adt": "ep"}), endpoint_resource("ep", "mllp://0.0.0.0:2575")]
+    bundle = {"resourceType": "Bundle", "type": kind, "entry": [{"resource": each} for each in resources]}
+    result = CliRunner().invoke(app, ["check", write(tmp_path, "bundle.json", bundle)])
+    assert result.exit_code == 0, result.output
+
+
 def test_a_faulty_agent(app: typer.Typer, tmp_path: Path) -> None:
     agent = write(tmp_path, "agent.json", agent_resource({"adt": "ep"}, [{"name": "batchSize", "valueString": "50"}]))
     result = CliRunner().invoke(app, ["check", agent])

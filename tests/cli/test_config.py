@@ -48,11 +48,35 @@ def test_what_would_be_started_with(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["medagent.toml"]
 
 
+def test_nothing_is_cut_at_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "client-secret").touch(0o600)
+    (tmp_path / "client-secret").write_text("hush")
+    agent_id = "3a3c7b1e-2f0d-4a58-9e43-0c2f9f3c1d77"
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run_main(
+        *("config", "--base-url", "https://fhir.north-wing.hospital.example.org/", "--client-id", "c", "--agent-id", agent_id),
+        *("--client-secret-file", str(tmp_path / "client-secret"), "--state-dir", str(tmp_path)),
+    )
+    assert shown.exit_code == 0
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert agent_id in shown.stdout.split()
+    assert "…" not in shown.stdout
+    assert "named by" in shown.stdout
+
+
 def test_a_configuration_that_cannot_be_used(tmp_path: Path) -> None:
     done = run_main("config", "--base-url", "nowhere", "--config", str(tmp_path / "missing.toml"))
     assert (done.exit_code, done.stdout) == (78, "")
     assert [line.strip()[:12] for line in done.stderr.splitlines()[1:]] == [f"- {tmp_path}"[:12], "- --base-url"]
     assert run_main("config", "--format", "json").exit_code == 78
+
+
+def test_files_that_are_no_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("hello")
+    server = ("--base-url", "https://127.0.0.1/", "--client-id", "c", "--client-secret", "s", "--agent-id", "a")
+    done = run_main("config", *server, "--ca-file", str(tmp_path / "ca.pem"), "--state-dir", str(tmp_path))
+    assert (done.exit_code, done.stdout) == (78, "")
+    assert "ca.pem: no usable PEM file of certificates" in done.stderr
 
 
 def test_with_no_agent_to_ask(tmp_path: Path) -> None:

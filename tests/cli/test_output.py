@@ -31,3 +31,36 @@ def test_a_table_lines_up_and_shows_text_as_it_is(capsys: pytest.CaptureFixture[
 def test_a_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
     table("", ["channel", "count"], [])
     assert capsys.readouterr().out.split()[:2] == ["channel", "count"]
+
+
+ROWS = [["adt", 123456, 1.25, "one two three four five six seven"], ["laboratory-of-the-north-wing", 1, None, "eight"]]
+
+
+@pytest.mark.parametrize("columns", [100, 60, 40, 10])
+def test_nothing_is_cut_however_narrow_the_terminal_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    table("Messages of all channels together", ["channel", "all of them", "p99", "what they are"], ROWS)
+    printed = capsys.readouterr().out
+    assert {"123456", "1.25", "-"} <= set(printed.split()), "numbers stay whole"
+    found = sorted(printed.replace("─", "").replace(" ", "").replace("\n", ""))
+    texts = [
+        "Messages of all channels together",
+        "channel",
+        "all of them",
+        "p99",
+        "what they are",
+        *ROWS[0],
+        ROWS[1][0],
+        1,
+        "-",
+        "eight",
+    ]
+    assert found == sorted("".join(map(str, texts)).replace(" ", ""))
+
+
+def test_a_pipe_has_no_width(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    table("", ["channel", "what"], [["a" * 200, "b" * 200]])
+    assert capsys.readouterr().out.splitlines()[2].split() == ["a" * 200, "b" * 200]

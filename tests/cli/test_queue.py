@@ -12,7 +12,8 @@ from medagent.cli import queue, state
 from medagent.queue.base import Change, ChannelDepth
 from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite.store import SqliteStore
-from medagent.report import queue_report
+from medagent.report import add_statistics, queue_report
+from medagent.statistics import Statistics
 from medagent.testing.command_line import run_main
 from medagent.testing.process import AgentProcess
 from medagent.testing.queue import message
@@ -51,6 +52,24 @@ def test_as_a_table_for_people(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (rows["adt"], rows["oru"], rows["all"]) == (["2", "1"], ["1", "1"], ["3", "2"])
     assert "response sent" in done.stdout
     assert "dead letter" not in done.stdout, "states that nothing is in are left out"
+
+
+USED = (State.RECEIVED, State.SENT, State.ERROR, State.RESPONSE_SENT, State.RESPONSE_UNDELIVERED, State.DEAD_LETTER)
+
+
+def test_a_terminal_of_80_columns_is_enough(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    counts = {state: 10**index for index, state in enumerate(USED)}
+    names = ("adt", "$push", "oru", "laboratory")
+    statistics = Statistics()
+    for name in names:
+        statistics.channel(name)
+    queue.show(add_statistics(queue_report({name: ChannelDepth(counts, 1.0, 7) for name in names}), statistics, 1.0))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    for line in ("     1 received", "   100 error", "  1000 response sent", " 10000 response undelivered", "     7 deleted"):
+        assert [shown.endswith(line) for shown in lines].count(True) == len(names), line
+    assert [line.split()[0] for line in lines if line[:1] not in " ─" and "111118" in line] == list(names)
 
 
 def test_where_no_message_ever_was(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from medagent.config.bootstrap import Bootstrap, default_state_dir, resolve
 from medagent.config.options import OPTIONS, Flags, Kind, Option
 from medagent.config.secret import CREDENTIAL
 from medagent.errors import ConfigError
+from medagent.testing.certificates import Authority
 
 SERVER = {
     "MEDAGENT_BASE_URL": "https://env.example.org",
@@ -55,6 +56,11 @@ def test_precedence(properties: Path) -> None:
     assert bootstrap.base_url == "https://file.example.org/"
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
 VALUES = {"base_url": "https://x.example.org/", "log_level": "error", "log_format": "json", "bind": "any", "proxy": "none"}
 """Of options that do not take any text."""
 
@@ -68,8 +74,9 @@ def private(path: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     "option", [each for each in OPTIONS.values() if each.name != "client_secret_file"], ids=lambda each: each.name
 )
-def test_each_option_is_taken_from_the_first_source_that_has_it(tmp_path: Path, option: Option) -> None:
-    file = private(tmp_path / "file", "x")
+def test_each_option_is_taken_from_the_first_source_that_has_it(tmp_path: Path, authority: Authority, option: Option) -> None:
+    certificate = "".join(path.read_text() for path in authority.issue("agent"))
+    file = private(tmp_path / "file", certificate)  # of any option that names one
     flag, text, toml_value = {
         Kind.TEXT: (VALUES.get(option.name, "x"), VALUES.get(option.name, "x"), f'"{VALUES.get(option.name, "x")}"'),
         Kind.PATH: (file, str(file), f'"{file}"'),
@@ -168,17 +175,36 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     for part in (
         "base_url is a whole number; wanted is a text",
         "unknown key 'client_idd'; did you mean client_id?",
-        f"--ca-file: {tmp_path / 'missing.pem'}: No such file",
-        "--log-level: 'loud'",
+        f"{toml}: ca_file: {tmp_path / 'missing.pem'}: No such file",
+        f"{toml}: log_level: 'loud' is not one of debug, info, warning, error",
         "MEDAGENT_NO_WAIT: 'perhaps' is not true or false",
-        "--agent: nowhere.json: No such file",
+        "MEDAGENT_AGENT: nowhere.json: No such file",
         "--client-key-file: nowhere.key: No such file",
-        "--client-key-file: a key without --client-cert-file",
-        "--proxy: not the address",
+        "--client-key-file: a key without its certificate",
+        "MEDAGENT_PROXY: not the address",
     ):
         assert [part in line for line in lines].count(True) == 1, part
     assert len(lines) == 10
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["base_url", "agent_id", "log_level"])
+def test_a_fault_names_where_the_value_came_from(tmp_path: Path, name: str) -> None:
+    option = OPTIONS[name]
+    toml = private(tmp_path / "medagent.toml", f'{name} = "/x y"\n')
+    properties = private(tmp_path / "agent.properties", f"{option.properties}=/x y\n")
+    environ = {variable: value for variable, value in SERVER.items() if variable != option.variable}
+    by_name: dict[str, Any] = {name: "/x y"}  # of the type of that flag
+    for flags, variables, origin in (
+        (Flags(**by_name), {}, option.flag),
+        (Flags(), {option.variable: "/x y"}, option.variable),
+        (Flags(properties=properties), {}, f"{properties}: {option.properties}"),
+        (Flags(config=toml), {}, f"{toml}: {name}"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            resolve(flags, environ | variables)
+        (line,) = str(caught.value).splitlines()[1:]
+        assert line.startswith(f"  - {origin}: ")
 
 
 def test_what_may_stand_in_a_file_that_cannot_be_read_is_not_called_missing(tmp_path: Path) -> None:
@@ -265,11 +291,23 @@ def test_a_secret_from_a_file(tmp_path: Path) -> None:
     path.write_text("from-file\n")
     path.chmod(0o600)
     bootstrap = resolve(Flags(client_secret_file=path), SERVER)
-    assert (bootstrap.client_secret, bootstrap.warnings) == ("from-file", ())
+    assert (bootstrap.client_secret, bootstrap.client_secret_file, bootstrap.warnings) == ("from-file", path, ())
     environ = {name: value for name, value in SERVER.items() if name != "MEDAGENT_CLIENT_SECRET"}
     assert resolve(Flags(), {**environ, "MEDAGENT_CLIENT_SECRET_FILE": str(path)}).client_secret == "from-file"
     path.chmod(0o644)
     assert "chmod 600" in resolve(Flags(client_secret_file=path), SERVER).warnings[0]
+
+
+def test_a_secret_that_cannot_be_read_again_has_no_file(tmp_path: Path) -> None:
+    toml = private(tmp_path / "medagent.toml", 'client_secret = "from-toml"')
+    environ = {name: value for name, value in SERVER.items() if name != "MEDAGENT_CLIENT_SECRET"}
+    assert resolve(Flags(config=toml), environ).client_secret_file is None
+    reading, writing = os.pipe()
+    os.write(writing, b"from-a-pipe")
+    os.close(writing)
+    bootstrap = resolve(Flags(client_secret_file=Path(f"/dev/fd/{reading}")), environ)
+    os.close(reading)
+    assert (bootstrap.client_secret, bootstrap.client_secret_file) == ("from-a-pipe", None)
 
 
 def test_http_beyond_this_machine_is_warned_of() -> None:
@@ -283,6 +321,14 @@ def test_state_dir() -> None:
     assert default_state_dir({"MEDAGENT_STATE_DIR": "/srv/x", "STATE_DIRECTORY": "/var/lib/a"}) == Path("/srv/x")
     assert default_state_dir({}).is_absolute()
     assert resolve(Flags(state_dir=Path("/srv/y")), {**SERVER, "MEDAGENT_STATE_DIR": "/srv/x"}).state_dir == Path("/srv/y")
+
+
+def test_variables_that_mean_nothing_are_warned_of() -> None:
+    environ = {**SERVER, "MEDAGENT_LOGLEVEL": "debug", "MEDAGENT_XYZ": "1", "MEDAGENT_EMPTY": "", "MEDAGENT_FAILPOINT": "x:1"}
+    assert resolve(Flags(), environ).warnings == (
+        "unknown variable MEDAGENT_LOGLEVEL is ignored; did you mean MEDAGENT_LOG_LEVEL?",
+        "unknown variable MEDAGENT_XYZ is ignored",
+    )
 
 
 def test_switches() -> None:

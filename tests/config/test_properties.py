@@ -21,13 +21,20 @@ def test_values_are_taken_whole() -> None:
 
 
 def test_what_is_not_understood_is_noted_without_its_value() -> None:
-    properties = parse_properties("logger.main.logDir=/var/log\nclientSecert=hush\nhush\n", "p")
+    properties = parse_properties("logger.main.logDir=/var/log\nclientSecert=hush\nhush\n=hush", "p")
     assert properties.values == {}
     assert properties.notes == (
         "p, line 1: logger.main.logDir is ignored; medagent logs to standard error",
         "p, line 2: unknown key clientSecert is ignored; did you mean clientSecret?",
         "p, line 3: ignored, it is not key=value",
+        "p, line 4: ignored, no key stands before its =",
     )
+
+
+def test_the_last_of_a_key_counts_and_is_noted() -> None:
+    properties = parse_properties("clientSecret=hush\nclientId=c\nclientSecret=hush2\n", "p")
+    assert properties.values == {"clientSecret": "hush2", "clientId": "c"}
+    assert properties.notes == ("p, line 3: clientSecret is given again; this line counts, and none before it",)
 
 
 def test_every_key_of_medplum_s_agent_is_understood_or_noted() -> None:

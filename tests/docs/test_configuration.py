@@ -11,6 +11,7 @@ import pytest
 from medagent.config.bootstrap import resolve
 from medagent.config.options import OPTIONS, Flags
 from medagent.config.secret import CREDENTIAL
+from medagent.testing.certificates import Authority
 from medagent.testing.command_line import run_main
 from medagent.testing.markdown import Page
 
@@ -48,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in (
         ("medagent.toml", example),
         ("client-secret", "hush"),
-        ("hospital-ca.pem", "-----BEGIN CERTIFICATE-----"),
+        ("hospital-ca.pem", Authority(tmp_path / "authority").ca_file.read_text()),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)
@@ -79,3 +80,9 @@ def test_the_unit_hands_over_the_credential() -> None:
         (unit,) = [block.text for block in Page(page).blocks if block.language == "ini"]
         assert f"LoadCredential={CREDENTIAL}:" in unit
         assert "MEDAGENT_CLIENT_SECRET" not in unit
+
+
+def test_the_unit_can_be_reloaded() -> None:
+    for page in (PAGE, ROOT / "README.md"):
+        (unit,) = [block.text for block in Page(page).blocks if block.language == "ini"]
+        assert "ExecReload=/bin/kill -HUP $MAINPID" in unit.splitlines()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import itertools
+import socket
 
 import httpx2
 import pytest
 
 from medagent.errors import NotReady
-from medagent.fhir.http import MAX_RETRY_AFTER, http_client, json_object, parse_retry_after, request
+from medagent.fhir.http import MAX_RETRY_AFTER, http_client, json_object, parse_retry_after, request, system_reason
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
@@ -32,11 +35,56 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW) == seconds
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://exa mple/"])
-async def test_a_server_that_is_not_there(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:1/", "cannot be reached: Connection refused$"),
+        ("http://localhost:1/", "cannot be reached: Connection refused$"),
+        ("http://exa mple/", "cannot be reached|is not an address"),
+    ],
+)
+async def test_a_server_that_is_not_there(url: str, reason: str) -> None:
     async with http_client() as http:
-        with pytest.raises(NotReady, match=r"cannot be reached|is not an address"):
+        with pytest.raises(NotReady, match=reason):
             await request(http, "GET", url)
+
+
+def chain(*errors: BaseException) -> BaseException:
+    """The first one, caused by the second, and so on."""
+    for error, cause in itertools.pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        ((OSError("all failed"), ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")), "Connection refused"),
+        ((socket.gaierror(socket.EAI_NONAME, "Name or service not known"),), "Name or service not known"),
+        (
+            (
+                OSError("all failed"),
+                ExceptionGroup(
+                    "", [OSError(errno.ENETUNREACH, ""), OSError(errno.ECONNREFUSED, ""), OSError(errno.ENETUNREACH, "")]
+                ),
+            ),
+            "Network is unreachable, Connection refused",
+        ),
+        ((TimeoutError(), ValueError()), ""),
+    ],
+)
+def test_the_system_s_reason(errors: tuple[BaseException, ...], reason: str) -> None:
+    assert system_reason(chain(*errors)) == reason
+
+
+async def test_a_server_that_hangs_up() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server, http_client() as http:
+        with pytest.raises(NotReady, match=r"cannot be reached: Server disconnected without sending a response\.$"):
+            await request(http, "GET", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
 
 async def test_a_redirect_is_not_followed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -96,6 +97,23 @@ async def test_a_server_that_wants_another_certificate(
         url = f"https://127.0.0.1:{port}/"
         access = FhirAccess(url, "c", "s", make_route(url, ca_file=authority.ca_file, proxy="none", **own))
         with pytest.raises(NotReady, match=r"the server refuses the TLS connection \(.*\); if it wants a client cert"):
+            await access.tokens.get()
+        await access.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("way", ["close", "abort"])
+async def test_a_server_that_hangs_up_without_a_word(authority: Authority, way: str, version: ssl.TLSVersion) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        getattr(writer.transport, way)()
+
+    context = authority.server_context(authority.issue("server"))
+    context.maximum_version = version
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        access = FhirAccess(url, "c", "s", make_route(url, ca_file=authority.ca_file, proxy="none"))
+        with pytest.raises(NotReady, match=r"; if the server wants a client certificate, check --client-cert-file$"):
             await access.tokens.get()
         await access.close()
 
@@ -198,14 +216,14 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
     empty.touch()
     missing = tmp_path / "missing.pem"
     for files, reason in (
-        ({"ca_file": missing}, f"--ca-file {missing}: No such file"),
+        ({"ca_file": missing}, f"{missing}: No such file"),
         ({"ca_file": empty}, "no usable PEM file of certificates"),
-        ({"client_cert_file": missing}, f"--client-cert-file {missing}: No such file"),
-        ({"client_cert_file": cert_file, "client_key_file": missing}, f"--client-key-file {missing}: No such file"),
+        ({"client_cert_file": missing}, f"{missing}: No such file"),
+        ({"client_cert_file": cert_file, "client_key_file": missing}, f"{missing}: No such file"),
         ({"client_cert_file": cert_file, "client_key_file": other_key}, "the key is not the certificate's"),
-        ({"client_cert_file": cert_file}, "no usable PEM file of a certificate with its key"),
+        ({"client_cert_file": cert_file}, "certificate with its key; if the key is in another file, give --client-key-file"),
         ({"client_cert_file": cert_file, "client_key_file": encrypted_key(tmp_path, key_file)}, "the key is encrypted"),
-        ({"client_key_file": key_file}, "a key without a certificate"),
+        ({"client_key_file": key_file}, "a key without its certificate"),
     ):
         with pytest.raises(ConfigError, match=reason):
             make_route("https://127.0.0.1/", proxy="none", **files)

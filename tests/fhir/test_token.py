@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -122,6 +123,47 @@ async def test_refused_credentials(server: FhirServer, http: httpx2.AsyncClient,
     assert f"refuses client '{client_id}': Invalid " in str(caught.value)
     assert "--client-id" in str(caught.value)
     assert secret not in str(caught.value)
+
+
+async def test_a_mended_secret_file_is_read_after_a_refusal(
+    server: FhirServer, http: httpx2.AsyncClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "client-secret"
+    file.write_text("wr0ng-s3cret")
+    tokens = TokenSource(server.base_url, server.client_id, "wr0ng-s3cret", http, secret_file=file)
+
+    async def refused() -> str:
+        with pytest.raises(AuthenticationFailed) as caught:
+            await tokens.get()
+        return str(caught.value)
+
+    assert f"{file} is read again for each try" in await refused()
+    for text in ("", " \n", b"\xff"):
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        await refused()
+    file.unlink()
+    for _ in range(2):
+        await refused()
+    assert caplog.messages == [
+        f"{file}: {fault}; the secret that was read before is tried on"
+        for fault in ("it is empty", "not UTF-8 text", "No such file or directory")
+    ]
+    file.write_text(f"{server.client_secret}\n")
+    assert await tokens.get()
+
+
+async def test_a_secret_that_is_no_file_s_needs_a_restart(server: FhirServer, http: httpx2.AsyncClient) -> None:
+    with pytest.raises(AuthenticationFailed, match="a mended secret is used after a restart of the agent"):
+        await TokenSource(server.base_url, server.client_id, "wrong", http).get()
+
+
+async def test_a_secret_that_systemd_handed_over_needs_a_restart_of_the_service(
+    server: FhirServer, http: httpx2.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    tokens = TokenSource(server.base_url, server.client_id, "wrong", http, secret_file=tmp_path / "medagent-client-secret")
+    with pytest.raises(AuthenticationFailed, match="mend its source and restart the service"):
+        await tokens.get()
 
 
 async def test_an_old_token_serves_while_renewal_fails(

@@ -62,3 +62,14 @@ async def test_a_wrong_secret_is_told_and_waited_for(tmp_path: Path) -> None:
         site.fhir.client_secret = "5ecret-of-old"
         await site.until(lambda shown: shown["state"] == "ok")
         assert await site.exchange(adt("A")) == [Acknowledged("AA", "A")]
+
+
+async def test_a_mended_secret_file_ends_the_wait(tmp_path: Path) -> None:
+    file = tmp_path / "client-secret"
+    file.write_text("5ecret-of-old")
+    async with Site(tmp_path, client_secret="5ecret-of-old", secret_file=file) as site:
+        site.launch()
+        shown = await site.until(lambda shown: "Invalid secret" in str(shown["reasons"]))
+        assert f"{file} is read again" in str(shown["reasons"])
+        file.write_text(site.fhir.client_secret)
+        await site.until(lambda shown: shown["state"] == "ok")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
 import tempfile
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from medagent.admin import call
 from medagent.errors import MedagentError
 from medagent.testing.command import finish_command, run_command, start_command
-from medagent_hl7.commands import demo_site
+from medagent.testing.resources import AGENT_ID
+from medagent_hl7.commands import demo_site, demo_view
 from medagent_hl7.commands.demo_site import DemoSite
 from medagent_hl7.samples import load
 
@@ -68,12 +72,44 @@ async def test_stays_up_for_more_until_it_is_stopped(tmp_path: Path) -> None:
         while b"MORE-1" not in (line := await process.stdout.readline()):
             assert line
     assert line.split()[1:] == [b"ADT^A04", b"MORE-1", b"AA"]
+    await edit_as_invited(text)
+    in_force = await asyncio.to_thread(call, Path(state_dir[1]), "config")
+    encoding = next(each for each in in_force["agent"]["channels"][0]["parameters"] if each["name"] == "encoding")
+    assert (encoding["value"], encoding["origin"]) == ("ISO-8859-1", "Endpoint")
     process.send_signal(signal.SIGINT)
     finished = await finish_command(process)
     assert finished.exit_code == 0, finished
     assert "Traceback" not in finished.stderr
     assert mode(state_dir[1]) is None
     assert (await run_command("send", found[1], str(path))).exit_code == 1
+
+
+async def edit_as_invited(text: str) -> None:
+    """Do what the printed lines of `curl` would do, and what is to be done between them."""
+    token = re.search(r"TOKEN=(\S+)", text)
+    assert token is not None
+    headers = {"Authorization": f"Bearer {token[1]}"}
+    commands = [shlex.split(line, comments=True) for line in text.splitlines() if line.strip().startswith("curl ")]
+    assert [command[:4] for command in commands] == [["curl", "-s", "-H", "Authorization: Bearer $TOKEN"]] * 3
+    read, write, reload = (next(word for word in command if word.startswith("http:")) for command in commands)
+    async with httpx2.AsyncClient(headers=headers) as http:
+        endpoint = (await http.get(read)).json()
+        endpoint["address"] += "&encoding=ISO-8859-1"
+        assert (await http.put(write, json=endpoint)).status_code == 200
+        assert (await http.get(reload)).status_code == 200
+
+
+async def test_the_invitation_names_what_an_agent_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    async with DemoSite(0) as site:
+        demo_view.print_invitation(site)
+        (line,) = [each for each in capsys.readouterr().out.splitlines() if "--client-secret" in each]
+        words = shlex.split(line)
+        assert dict(zip(words[::2], words[1::2], strict=True)) == {
+            "--base-url": site.server.base_url,
+            "--client-id": site.server.client_id,
+            "--client-secret": site.server.client_secret,
+            "--agent-id": AGENT_ID,
+        }
 
 
 async def test_a_taken_port_is_refused_if_it_was_asked_for() -> None:

@@ -27,7 +27,7 @@ STOP_TIMEOUT = 10.0
 SETTLE_TIMEOUT = 5.0
 """Seconds, like the others; for the queue to note what has been answered."""
 POLL_INTERVAL = 0.1
-_ENDPOINT_ID = "9c1d7a52-4c0b-4a63-8f38-6f0a4e5d2c03"
+ENDPOINT_ID = "9c1d7a52-4c0b-4a63-8f38-6f0a4e5d2c03"
 
 
 class DemoSite:
@@ -43,12 +43,13 @@ class DemoSite:
         self.log_path = self.state_dir / "agent.log"
         self.target = Target("127.0.0.1", port)
         """Where the agent listens, once it does."""
-        self._secret = secrets.token_urlsafe(32)
+        self.secret = secrets.token_urlsafe(32)
+        """Of the server's only client, for this run."""
         self.server = FhirServer(
-            agent_resource({CHANNEL: _ENDPOINT_ID}, SETTINGS, name="Demo agent"),
-            [endpoint_resource(_ENDPOINT_ID, address)],
+            agent_resource({CHANNEL: ENDPOINT_ID}, SETTINGS, name="Demo agent"),
+            [endpoint_resource(ENDPOINT_ID, address)],
             client_id=CLIENT_ID,
-            client_secret=self._secret,
+            client_secret=self.secret,
             keep_journal=False,
         )
         self._process: asyncio.subprocess.Process | None = None
@@ -78,7 +79,7 @@ class DemoSite:
     async def _start_agent(self) -> None:
         arguments = ["--base-url", self.server.base_url, "--client-id", CLIENT_ID, "--agent-id", AGENT_ID]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MEDAGENT_")}
-        environ["MEDAGENT_CLIENT_SECRET"] = self._secret
+        environ["MEDAGENT_CLIENT_SECRET"] = self.secret
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(

@@ -15,7 +15,7 @@ import typer
 from medagent.cli import queue
 from medagent.cli.output import table
 from medagent.testing.resources import AGENT_ID
-from medagent_hl7.commands.demo_site import CHANNEL, SETTINGS, DemoSite
+from medagent_hl7.commands.demo_site import CHANNEL, CLIENT_ID, ENDPOINT_ID, SETTINGS, DemoSite
 from medagent_hl7.commands.ledger import Latency, latency
 from medagent_hl7.commands.load_report import print_latencies
 from medagent_hl7.commands.sending import Outcome, milliseconds, type_of
@@ -105,7 +105,24 @@ def print_invitation(site: DemoSite) -> None:
     typer.echo(f"  medagent send {site.target} file.hl7")
     typer.echo(f"  medagent loadtest {site.target} --rate 100 --count 1000")
     typer.echo(f"  medagent status --state-dir {site.state_dir}\n")
+    _print_editing(site)
     typer.echo("What the server answers shows up here. Ctrl-C stops everything.\n")
+
+
+def _print_editing(site: DemoSite) -> None:
+    """Say how to change what the server has, with nothing but curl."""
+    fhir = f"{site.server.base_url}fhir/R4"
+    typer.echo("Or change what its server has, such as where the channel listens, and have it reloaded:\n")
+    typer.echo(f"  TOKEN={site.server.tokens.issue()}    # for an hour")
+    typer.echo(f'  curl -s -H "Authorization: Bearer $TOKEN" {fhir}/Endpoint/{ENDPOINT_ID} > endpoint.json')
+    typer.echo(
+        f'  curl -s -H "Authorization: Bearer $TOKEN" -T endpoint.json {fhir}/Endpoint/{ENDPOINT_ID}    # once it is edited'
+    )
+    typer.echo(f"  curl -s -H \"Authorization: Bearer $TOKEN\" '{fhir}/Agent/{AGENT_ID}/$reload-config'\n")
+    typer.echo("With these options and a state folder of its own, an agent of yours uses that server too:\n")
+    typer.echo(
+        f"  --base-url {site.server.base_url} --client-id {CLIENT_ID} --client-secret {site.secret} --agent-id {AGENT_ID}\n"
+    )
 
 
 class LiveFeed:
