@@ -19,7 +19,8 @@ class Lanes:
         retries: Callable[[str], Awaitable[Sequence[tuple[int, float]]]],
         due: Callable[[str, float], float],
     ) -> None:
-        """`retries` is as `Committer.retries`. `due` gives the monotonic time of a channel's retry that is noted for a time since the epoch, both in seconds."""
+        """`retries` is as `Committer.retries`; `due` gives the monotonic time of a channel's retry that is noted for a time
+        since the epoch, both in seconds."""
         self._channels = channels
         self._max_in_flight = max_in_flight
         self._retries = retries

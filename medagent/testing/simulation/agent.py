@@ -69,15 +69,16 @@ class SimulatedAgent:
 
     def reload(self, config: AgentConfig) -> None:
         """Work by another configuration soon. Only for an agent that has started, and is not reloading."""
-        self._reloading = self.world.loop.create_task(self._reload(config), context=self.process.context)
+        if self.pipeline is not None:
+            reload = self._reload(self.pipeline, config)
+            self._reloading = self.world.loop.create_task(reload, context=self.process.context)
 
-    async def _reload(self, config: AgentConfig) -> None:
-        assert self.pipeline is not None
+    async def _reload(self, pipeline: Pipeline, config: AgentConfig) -> None:
         journal = self.world.journal
-        plan = make_plan(self.pipeline.config, config)
+        plan = make_plan(pipeline.config, config)
         journal.note("reload", plan)
         try:
-            problems = await Reload(self.pipeline, config, plan).apply() if plan else []
+            problems = await Reload(pipeline, config, plan).apply() if plan else []
         # nothing that it raises is expected
         except Exception as error:  # noqa: BLE001  as said above
             journal.violate("I10", f"a reload fails: {type(error).__name__} {error}")
@@ -95,7 +96,7 @@ class SimulatedAgent:
 
     async def stop(self) -> None:
         """An orderly end."""
-        if self._reloading is not None and not self._reloading.done():
+        if self._reloading is not None and self.reloading:
             self._reloading.cancel()
             await asyncio.wait([self._reloading])
         if self.pipeline is not None:
