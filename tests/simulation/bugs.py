@@ -227,7 +227,7 @@ BUGS = (
     _bug("the lane swaps two messages", "I2", Lane, "take", _second_first),
     _bug("what was in flight is forgotten on a reconnect", "liveness", Lane, "rewind", lambda self, seqs: None),
     _bug(
-        "what waits before a retry is forgotten on a reconnect", "liveness", Lane, "rewind", _waiting_forgotten, first_seed=1195
+        "what waits before a retry is forgotten on a reconnect", "liveness", Lane, "rewind", _waiting_forgotten, first_seed=1560
     ),
     _bug("a time-out gives the message up", "liveness", Dispatcher, "tick", _late_given_up),
     _bug("answers are matched by order", "I5 I1", Dispatcher, "answered", _by_order),
