@@ -6,15 +6,15 @@ import asyncio
 import inspect
 from typing import Any
 
-from medagent.errors import PluginError
+from medagent.errors import PluginError, PluginTimeout
 
 
 # arguments and results are the plugin's
 async def awaited(result: Any, seconds: float | None = None) -> Any:
     """What a plugin returned, awaited if it must be.
 
-    Raises `PluginError` if that takes more than `seconds`, or goes wrong in a way that would end more than the plugin; other
-    exceptions pass.
+    Raises `PluginTimeout` if that takes more than `seconds`, and `PluginError` if it goes wrong in a way that would end more
+    than the plugin; other exceptions pass.
     """
     if not inspect.isawaitable(result):
         return result
@@ -31,7 +31,7 @@ async def awaited(result: Any, seconds: float | None = None) -> Any:
         if task.cancelled():
             raise PluginError("it cancelled itself")
         if not task.done():
-            raise PluginError(f"it took more than {seconds:g} s")
+            raise PluginTimeout(f"it took more than {seconds:g} s")
         return task.result()
     finally:
         task.cancel()

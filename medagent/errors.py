@@ -3,6 +3,7 @@
 - `MedagentError`
     - `ConfigError`: the local configuration must be mended (exit 78)
     - `PluginError`: a plugin must be mended or blocked (exit 78)
+        - `PluginTimeout`: it has taken too long
     - `NotReady`: the other side is away; try again later (exit 69)
     - `AuthenticationFailed`: the server refuses the credentials (exit 77)
     - `QueueError`: the queue could not do what was asked (exit 1)
@@ -43,6 +44,10 @@ class PluginError(MedagentError):
     """A plugin cannot be used."""
 
     exit_code = 78
+
+
+class PluginTimeout(PluginError):
+    """A plugin has taken too long."""
 
 
 class NotReady(MedagentError):

@@ -40,6 +40,8 @@ TICK_SECONDS = 0.5
 MAINTAIN_SECONDS = 1.0
 AGE_SECONDS = 1.0
 """Between two looks at the age of the oldest live message."""
+PATIENCE = 60.0
+"""Seconds that the strategy may take at a reload to commit what it holds: a disk that hangs must not make it fail."""
 FLUSH_TIMEOUT = 5.0
 """Seconds that the strategy may take at shutdown to commit what it holds."""
 OVERHEAD_WITHOUT_UPLINK = 4096
@@ -204,16 +206,16 @@ class Pipeline:
         self._tasks.spawn(self._retain(), "retention")
         self.supervisor.start()
 
-    async def flush(self) -> None:
+    async def flush(self, seconds: float = PATIENCE) -> None:
         """Commit and acknowledge what the channels have handed over so far; they read nothing meanwhile.
 
-        Raises `PluginError` if the strategy takes too long, or goes wrong in a way that would end more than itself.
+        Raises whatever the strategy does, and `PluginTimeout` if it takes more than `seconds`.
         """
         self._brake.hold(_FLUSH)
         try:
-            await awaited(self._strategy.flush(), FLUSH_TIMEOUT)
+            await awaited(self._strategy.flush(), seconds)
         except PluginError as error:
-            raise PluginError(f"the queue strategy {self.config.queue_strategy} does not commit: {error}") from error
+            raise type(error)(f"the queue strategy {self.config.queue_strategy} does not commit: {error}") from error
         finally:
             self._brake.release(_FLUSH)
 
@@ -333,7 +335,7 @@ class Pipeline:
 
     async def _flush_strategy(self) -> None:
         try:
-            await self.flush()
+            await self.flush(FLUSH_TIMEOUT)
         # a strategy may be a plugin's; what it did not commit was not acknowledged, so its senders send it again
         except PLUGIN_FAULTS as error:
             log.error("the queue strategy failed at the end: %s", type(error).__name__)

@@ -90,9 +90,14 @@ class Dispatcher:
     async def add_lane(self, channel: str, newest: int) -> None:
         """Start to work on a channel's messages: all up to seq `newest` that are on disk, and what will be accepted.
 
-        Nothing up to `newest` may still wait for its commit.
+        Nothing up to `newest` may still wait for its commit. Raises whatever the store does if it cannot be read, and then the
+        channel has no lane.
         """
-        await self._lanes.add(channel, newest)
+        try:
+            await self._lanes.add(channel, newest)
+        except Exception:
+            self.remove_lane(channel)
+            raise
         self._pump()
 
     @property

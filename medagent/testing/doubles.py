@@ -232,6 +232,7 @@ class UnreliableStore:
             raise OSError("input/output error")
 
     async def retries(self, channel: str) -> list[tuple[int, float]]:
+        self._maybe_fail()
         return await self._store.retries(channel)
 
     async def registers(self) -> dict[str, dict[str, int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from medagent.config.model import AgentConfig, RetryConfig
 from medagent.testing.queue import QueueWorld, message
 from medagent.types import State
@@ -53,7 +55,7 @@ async def test_a_failure_that_is_not_written_yet_is_known(tmp_path: Path) -> Non
         assert await world.states() == {State.RESPONSE_SENT: 1}
 
 
-async def test_what_was_in_flight_goes_once_although_the_file_does_not_know(tmp_path: Path) -> None:
+async def test_what_has_ended_is_not_sent_again_although_the_file_does_not_know(tmp_path: Path) -> None:
     async with QueueWorld(tmp_path) as world:
         world.uplink.connect()
         await world.accept(message("a"))
@@ -61,9 +63,22 @@ async def test_what_was_in_flight_goes_once_although_the_file_does_not_know(tmp_
         await world.committer.flush_changes()
         world.store.refuse = lambda messages, changes: True
         await later(world, DELAY + 1)
-        assert len(world.uplink.transmitted) == 2
+        world.uplink.answer(world.uplink.transmitted[-1])
         await made_again(world)
-        world.store.refuse = lambda messages, changes: False
         await later(world, DELAY + 1)
-        assert len(world.uplink.transmitted) == 3
-        assert world.dispatcher.in_flight == 1
+        assert len(world.uplink.transmitted) == 2
+
+
+async def test_a_lane_that_cannot_be_read_is_none_until_it_can(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.uplink.connect()
+        await world.accept(message("a"))
+        world.uplink.answer(*world.uplink.transmitted, status_code=500)
+        world.store.fail_reads = True
+        with pytest.raises(OSError, match="input/output"):
+            await made_again(world)
+        assert "adt" in world.dispatcher.lanes_to_make({"adt": world.channels["adt"]}, 1000)
+        world.store.fail_reads = False
+        await world.dispatcher.add_lane("adt", world.intake.last_seq)
+        await later(world, DELAY + 1)
+        assert len(world.uplink.transmitted) == 2

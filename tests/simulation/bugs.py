@@ -21,6 +21,7 @@ from medagent.queue.settlement import Settlement
 from medagent.queue.sqlite import insertion
 from medagent.queue.sqlite.store import SqliteStore
 from medagent.reload.apply import Reload
+from medagent.reload.plan import ChannelChange
 from medagent.testing.simulation.disk import Disk, SqliteDisk
 from medagent.testing.simulation.run import MakeStrategy
 from medagent.types import InboundMessage, State
@@ -198,13 +199,11 @@ def _lane_removed(self: Dispatcher, channel: str) -> None:
         self._caution.forget(channel)
 
 
-async def _closed_first(self: Reload) -> None:
+async def _closed_first(self: Reload, changes: Iterable[ChannelChange]) -> None:
     pipeline = self._pipeline
-    kept = {change.name for change in self._in_place}
-    self._stopped = [
-        change for change in self._changes.values() if change.name in pipeline.channels and change.name not in kept
-    ]
-    for change in self._stopped:
+    stopping = [change for change in changes if change.name in pipeline.channels]
+    self._stopped += stopping
+    for change in stopping:
         await pipeline.supervisor.retire(pipeline.channels[change.name])
         await pipeline.channels[change.name].close()
     await pipeline.flush()
@@ -229,7 +228,7 @@ BUGS = (
     _bug("the lane swaps two messages", "I2", Lane, "take", _second_first),
     _bug("what was in flight is forgotten on a reconnect", "liveness", Lane, "rewind", lambda self, seqs: None),
     _bug(
-        "what waits before a retry is forgotten on a reconnect", "liveness", Lane, "rewind", _waiting_forgotten, first_seed=1195
+        "what waits before a retry is forgotten on a reconnect", "liveness", Lane, "rewind", _waiting_forgotten, first_seed=1560
     ),
     _bug("a time-out gives the message up", "liveness", Dispatcher, "tick", _late_given_up),
     _bug("answers are matched by order", "I5 I1", Dispatcher, "answered", _by_order),
@@ -240,8 +239,10 @@ BUGS = (
     _bug("a resend is stored again", "I3", insertion, "_duplicate", lambda connection, message, twin: None),
     _bug("a resend read late takes the answer", "I5", insertion, "_join", _join_last),
     _bug("the lane of a removed channel is not rewound", "I10 liveness", Dispatcher, "remove_lane", _lane_removed),
-    _bug("a channel is closed before the strategy is flushed", "I4", Reload, "_stop_old", _closed_first),
-    _bug("what waits after a time-out is lost with its lane", "liveness", Failures, "late", _late_in_memory_only),
+    _bug("a channel is closed before the strategy is flushed", "I4", Reload, "_stop", _closed_first),
+    _bug(
+        "what waits after a time-out is lost with its lane", "liveness", Failures, "late", _late_in_memory_only, first_seed=490
+    ),
     _bug("a crash takes the last commit", "I1", disk=ForgetfulDisk),
     _bug("the strategy commits a message twice", "I3 I4 I7 I10", strategy=TwiceStrategy),
 )

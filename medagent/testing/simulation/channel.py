@@ -1,26 +1,20 @@
-"""The agent's side of simulated devices: a channel with the three acknowledgment modes, and its connections."""
+"""The agent's side of simulated devices: a channel with the three acknowledgment modes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from medagent.channel import ChannelContext
 from medagent.config.model import ChannelConfig
 from medagent.errors import BindFailed
+from medagent.testing.simulation.connection import DeviceConnection, Lost, Replied
 from medagent.testing.simulation.loop import Process
-from medagent.testing.simulation.message import Sent, read_answer, read_body
-from medagent.testing.simulation.network import Pipe
+from medagent.testing.simulation.message import read_answer, read_body
 from medagent.testing.simulation.variation import LEVEL
 from medagent.testing.simulation.world import World
 from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
 
-Reply = tuple[str, str]
-"""Code and control ID, as the device reads them."""
-Replied = Callable[["DeviceConnection", list[Reply]], None]
-Lost = Callable[["DeviceConnection"], None]
-"""What a device is told of its connection."""
 ON_COMMIT = {"original": "", "enhanced": "CA", "aa": "AA"}
 ON_ERROR = {"original": "AE", "enhanced": "CE", "aa": "AE"}
 ON_REJECTION = {"original": "AR", "enhanced": "CR", "aa": "AR"}
@@ -28,117 +22,6 @@ ON_REJECTION = {"original": "AR", "enhanced": "CR", "aa": "AR"}
 
 class PluginFault(Exception):
     """A channel's plugin fails on a message."""
-
-
-class DeviceConnection:
-    """One connection of a device to a channel: the agent's end, and the device's."""
-
-    def __init__(
-        self,
-        world: World,
-        channel: SimulatedChannel,
-        number: int,
-        *,
-        replied: Replied,
-        lost: Lost,
-    ) -> None:
-        self._world = world
-        self._channel = channel
-        self.number = number
-        self.link = f"{channel.process.name}-{channel.name}-{number}"
-        self.sent: dict[str, Sent] = {}
-        """What the device has sent, by control ID."""
-        self.committed: set[str] = set()
-        """Control IDs of what has come over it and is on disk."""
-        self.open = True
-        self.hung_up = False
-        """The device has closed its end; the agent hears of it when it has read what came before."""
-        self._all_sent = False
-        self._blocked = False
-        self._waiting: list[tuple[Reply, InboundMessage | None]] = []
-        self._inbox: list[bytes] = []
-        self._lost = partial(lost, self)
-        self._to_agent: Pipe[bytes] = Pipe(world, self._arrived, channel.process.context)
-        self._to_device: Pipe[Reply] = Pipe(world, partial(replied, self), world.outside)
-
-    # the device's end
-
-    def send(self, body: bytes) -> None:
-        sent = read_body(body.decode("latin-1"))
-        self.sent[sent.control_id] = sent
-        self._to_agent.send(body)
-
-    def block(self) -> None:
-        """The device reads nothing."""
-        self._blocked = True
-
-    def unblock(self) -> None:
-        """It reads again."""
-        self._blocked = False
-        self._world.later(self._world.latency(), self._drain, self._channel.process)
-
-    def hang_up(self) -> None:
-        """The device closes the connection: what the agent writes from now on is lost, and soon it knows."""
-        self.hung_up = True
-        self._to_device.close()
-        self._world.later(self._world.latency(), self._end_is_near, self._channel.process)
-
-    # the agent's end
-
-    def _end_is_near(self) -> None:
-        self._to_agent.close()
-        self._all_sent = True
-        self.hand_over()
-
-    def _arrived(self, bodies: list[bytes]) -> None:
-        if self.open:
-            self._inbox += bodies
-            self.hand_over()
-
-    def hand_over(self) -> None:
-        """Read what has come, if the channel reads."""
-        if self._inbox and self._channel.reads:
-            bodies, self._inbox = self._inbox, []
-            self._channel.received(self, bodies)
-        if self._all_sent and not self._inbox:
-            self.ended()
-
-    def write(self, reply: Reply, answered: InboundMessage | None = None) -> Delivery:
-        if not self.open or not self._world.effect(self._channel.process):
-            return Delivery.GONE
-        if self._blocked:
-            self._world.journal.note("queued for", self.link)
-            self._waiting.append((reply, answered))
-            return Delivery.QUEUED
-        self._to_device.send(reply)
-        return Delivery.SENT
-
-    def _drain(self) -> None:
-        if self._blocked or not self.open:
-            return
-        waiting, self._waiting = self._waiting, []
-        for reply, _ in waiting:
-            self._to_device.send(reply)
-        self._report(waiting, Delivery.SENT)
-
-    def _report(self, waiting: Sequence[tuple[Reply, InboundMessage | None]], delivery: Delivery) -> None:
-        if messages := [message for _, message in waiting if message is not None]:
-            self._channel.context.delivered([(message, delivery) for message in messages])
-
-    def ended(self) -> None:
-        """The agent learns that the connection is gone."""
-        if self.open:
-            self.open = False
-            self._to_agent.close()
-            self._channel.forget(self)
-            waiting, self._waiting = self._waiting, []
-            self._report(waiting, Delivery.GONE)
-
-    def reset(self) -> None:
-        """The agent has closed it, or has died; what it had written still arrives, then the device knows."""
-        self.open = False
-        self._to_agent.close()
-        self._world.later(0.5, self._lost)
 
 
 class Ports:
@@ -248,7 +131,7 @@ class SimulatedChannel:
         self._undecided.difference_update(messages)
         for message in messages:
             if message.link in self._open:
-                self._open[message.link].committed.add(message.control_id)
+                self._open[message.link].committed.add(message.copy_of or message.seq)
             if code and self._write(message, code) and message.link in self._open:
                 key = (message.channel, message.control_id, self._mark(message))
                 self.world.ledger.acknowledged(key, code)
@@ -275,26 +158,24 @@ class SimulatedChannel:
     def _answer(self, message: InboundMessage, answer: Answer) -> Delivery:
         if self._mode == "aa":
             return Delivery.NOT_OWED
-        connection = self._open.get(message.link)
-        if connection is None:
-            return Delivery.GONE
         if not self.process.alive:
+            return Delivery.GONE
+        connection = self._open.get(message.link)
+        if connection is None or connection.hung_up:
+            self._check_nobody_waits(message)
+        if connection is None:
             return Delivery.GONE
         found = read_answer(answer.body) if answer.accepted else None
         self.world.journal.note("answer", message.control_id, "to", message.link, found.mark if found else "AE")
         self.world.ledger.answered(message, found, connection.sent)
-        if connection.hung_up and not message.copy_of:
-            self._check_newest(message, connection)
         control_id = message.control_id if found is None else found.control_id
         return connection.write(("AA" if found else "AE", control_id), message)
 
-    def _check_newest(self, message: InboundMessage, connection: DeviceConnection) -> None:
-        """A device that is told nothing over this connection any more may not wait at a younger one."""
-        sent = connection.sent[message.control_id]
+    def _check_nobody_waits(self, message: InboundMessage) -> None:
+        """The answer is lost with its connection: then its device may not be waiting for it at another one."""
         for other in self._open.values():
-            waits = not other.hung_up and message.control_id in other.committed and other.sent[message.control_id] == sent
-            if waits and other.number > connection.number:
-                self.world.journal.violate("I5", f"the answer to {sent} goes to a dead connection, and {other.link} waits")
+            if not other.hung_up and message.seq in other.committed:
+                self.world.journal.violate("I5", f"the answer to {message.seq} goes to a dead connection; {other.link} waits")
 
     def forward(self, message: InboundMessage) -> str:
         if self.process.alive and self.world.chance(self.world.faults.plugin):

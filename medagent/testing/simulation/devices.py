@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from medagent.testing.simulation.channel import DeviceConnection, Reply, SimulatedChannel
+from medagent.testing.simulation.channel import SimulatedChannel
+from medagent.testing.simulation.connection import DeviceConnection, Reply
 from medagent.testing.simulation.message import make_body
 from medagent.testing.simulation.plan import DevicePlan
 from medagent.testing.simulation.world import World
