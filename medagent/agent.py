@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import TypeVar
 
 from medagent import __version__
@@ -17,8 +18,9 @@ from medagent.config.in_force import describe_agent, describe_start
 from medagent.config.model import AgentConfig
 from medagent.config.wording import printable
 from medagent.configuration import Configuration
-from medagent.errors import ChannelError, PluginError, QueueError
+from medagent.errors import ChannelError, MedagentError, PluginError, QueueError
 from medagent.fhir.access import FhirAccess
+from medagent.fhir.client import FhirClient
 from medagent.fhir.route import DIRECT, make_route
 from medagent.loading import FIRST_RETRY, RETRY_CAP
 from medagent.pipeline import Pipeline
@@ -172,6 +174,7 @@ class Agent:
             tokens=access.tokens if access else None,
             route=access.route if access else DIRECT,
             requested=self._requested,
+            channel_names=partial(_channel_names, access.client, config.agent_id) if access else None,
         )
         await self._call_all("medagent_startup")
         try:
@@ -337,6 +340,16 @@ def _open_access(server: Bootstrap) -> FhirAccess | None:
         proxy=server.proxy,
     )
     return FhirAccess(server.base_url, server.client_id, server.client_secret, route, secret_file=server.client_secret_file)
+
+
+async def _channel_names(client: FhirClient, agent_id: str) -> set[str] | None:
+    """Of the Agent on the server, as of now; None if it cannot be read."""
+    try:
+        channels = (await client.read(f"Agent/{agent_id}")).get("channel")
+    except MedagentError:
+        return None
+    entries = channels if isinstance(channels, list) else []
+    return {name for entry in entries if isinstance(entry, dict) and isinstance(name := entry.get("name"), str)}
 
 
 async def _hold(store: QueueStore, arguments: Mapping[str, object]) -> str:

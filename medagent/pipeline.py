@@ -22,7 +22,7 @@ from medagent.queue.backlog import Backlog
 from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, Receipt, StrategyContext
 from medagent.queue.brake import Brake
 from medagent.queue.committer import Committer
-from medagent.queue.dispatcher import Dispatcher
+from medagent.queue.dispatcher import ChannelNames, Dispatcher
 from medagent.queue.intake import Intake
 from medagent.queue.retention import Retention
 from medagent.queue.settlement import Settlement
@@ -64,6 +64,7 @@ class Pipeline:
         tokens: TokenSource | None,
         requested: Callable[[ServerRequest], None],
         route: Route = DIRECT,
+        channel_names: ChannelNames | None = None,
         clock: Clock = time,
     ) -> None:
         self.statistics = Statistics()
@@ -108,6 +109,7 @@ class Pipeline:
             statistics=self.statistics,
             settlement=self._settlement,
             tasks=self._tasks,
+            channel_names=channel_names,
             clock=clock,
         )
         context = UplinkContext(config.agent_id, tokens, self.dispatcher, requested, route)

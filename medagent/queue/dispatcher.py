@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from medagent.channel import Channel
 from medagent.clock import Clock
@@ -30,11 +30,15 @@ from medagent.queue.sending import Sending
 from medagent.queue.settlement import Settlement, Verdict
 from medagent.statistics import Statistics
 from medagent.tasks import Tasks
+from medagent.throttle import Throttle
 from medagent.types import Answer, InboundMessage, State
 from medagent.uplink.base import TOO_BIG, Response, Uplink
 
 log = logging.getLogger(__name__)
 
+ChannelNames = Callable[[], Awaitable[Collection[str] | None]]
+
+SECONDS_BETWEEN_NOTES = 10.0
 SHORTEST_HOLD = 1.0
 """Seconds that a channel waits at least when the server says that it is not there."""
 
@@ -52,14 +56,21 @@ class Dispatcher:
         statistics: Statistics,
         settlement: Settlement,
         tasks: Tasks,
+        channel_names: ChannelNames | None = None,
         clock: Clock = time,
     ) -> None:
+        """`channel_names` asks the server which channels its Agent has; it gives None if that cannot be known now."""
         self._committer = committer
         self._statistics = statistics
         self._settlement = settlement
         self._reader = Reader(store, committer)
         self._failures = Failures(config, committer=committer, settlement=settlement, statistics=statistics, clock=clock)
         self._clock = clock
+        self._tasks = tasks
+        self._channel_names = channel_names
+        self._asking = False
+        """The server is being asked which channels its Agent has."""
+        self._notes = Throttle(SECONDS_BETWEEN_NOTES)
         self._lanes = Lanes(channels, config.max_in_flight, committer.retries, self._failures.due)
         self._flights = Flights()
         self._caution = Caution()
@@ -315,11 +326,36 @@ class Dispatcher:
     # -- errors that name no message ------------------------------------------------------------------------------------
 
     def failed(self, text: str) -> None:
-        """Find the message that the server cannot serve: send the unanswered ones again, one at a time."""
+        """The server could not serve some message: find it."""
         self._statistics.server_errors += 1
         if not self._flights:
-            log.warning("the server reports an error, and no message is waiting for an answer")
-            return
+            if self._notes.passes("", self._clock.monotonic()):
+                log.warning("the server reports an error, and no message is waiting for an answer")
+        elif text in PASSING_ERRORS and self._channel_names is not None and not self._caution.active:
+            if not self._asking:
+                self._asking = True
+                self._tasks.spawn(self._ask_for_channels(self._channel_names, text), "question for the server's channels")
+        else:
+            self._search(text)
+
+    async def _ask_for_channels(self, channel_names: ChannelNames, text: str) -> None:
+        """Hold what the server's Agent does not have, and search only if that is nothing."""
+        try:
+            names = await channel_names()
+        finally:
+            self._asking = False
+        unanswered = {message.channel for message in self._flights.messages}
+        missing = unanswered - set(names) if names is not None else set()
+        missing = {name for name in missing if self._failures.retry_of(name).endless}
+        for name in missing:
+            self._hold(name, text)
+        if missing:
+            self._pump()
+        elif unanswered:
+            self._search(text)
+
+    def _search(self, text: str) -> None:
+        """Send the unanswered ones again, one at a time."""
         searching = self._caution.active
         guilty = self._caution.failed(self._flights.messages, self._clock.monotonic())
         if guilty is not None:

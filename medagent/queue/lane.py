@@ -56,8 +56,8 @@ class Lane:
 
     @property
     def room(self) -> int:
-        """How many more messages may be unanswered."""
-        return self.max_in_flight - self.in_flight
+        """How many more messages may be unanswered; a channel that was held tries one first."""
+        return (1 if self.holds else self.max_in_flight) - self.in_flight
 
     @property
     def waiting(self) -> int:

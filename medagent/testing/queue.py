@@ -16,7 +16,7 @@ from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.queue.batched import BatchedStrategy
 from medagent.queue.brake import Brake
 from medagent.queue.committer import Committer
-from medagent.queue.dispatcher import Dispatcher
+from medagent.queue.dispatcher import ChannelNames, Dispatcher
 from medagent.queue.intake import Intake
 from medagent.queue.settlement import Settlement
 from medagent.queue.sqlite.store import SqliteStore
@@ -49,6 +49,7 @@ class QueueWorld:
         backlog: BacklogConfig | None = None,
         max_in_flight: int = 1000,
         retry: RetryConfig | None = None,
+        channel_names: ChannelNames | None = None,
         max_workers: int = 0,
         max_body_bytes: int = 1_000_000,
         max_frame_bytes: int = 1_048_576,
@@ -102,6 +103,7 @@ class QueueWorld:
             statistics=self.statistics,
             settlement=self.settlement,
             tasks=self.tasks,
+            channel_names=channel_names,
             clock=self.clock,
         )
         self.dispatcher.use_transforms(dict.fromkeys(channels, transforms))

@@ -43,9 +43,10 @@ async def test_its_messages_keep_their_order_and_the_others_arrive(tmp_path: Pat
         world.clock.now += 60.0
         world.dispatcher.tick()
         await world.quiet()
-        again = world.uplink.transmitted[sent + 1 :]
-        assert [frame.body for frame in again] == ["body of a1", "body of a2", "body of a3"]
-        world.uplink.answer(*again)
+        assert world.uplink.bodies[sent + 1 :] == ["body of a1"], "one tries first"
+        world.uplink.answer(world.uplink.transmitted[-1])
+        await world.quiet()
+        assert world.uplink.bodies[sent + 1 :] == ["body of a1", "body of a2", "body of a3"]
         assert world.dispatcher.held == []
 
 
@@ -67,3 +68,28 @@ async def test_what_has_a_number_of_attempts_ends_with_them(tmp_path: Path) -> N
         await world.accept(message("a1"))
         await refuse(world, "adt")
         assert world.settled == [("a1", State.DEAD_LETTER)]
+
+
+async def test_who_is_meant_is_asked_of_the_server_and_nobody_else_is_disturbed(tmp_path: Path) -> None:
+    async def names() -> set[str]:
+        return {"lab"}
+
+    async with QueueWorld(tmp_path, channels=("adt", "lab"), channel_names=names) as world:
+        world.uplink.connect()
+        await world.accept(message("l1"), message("l2"), channel="lab")
+        await world.accept(message("a1"), message("a2"), channel="adt")
+        world.dispatcher.failed(NOT_FOUND)
+        world.dispatcher.failed(NOT_FOUND)
+        await world.quiet()
+        assert world.dispatcher.held == ["adt"]
+        assert world.dispatcher.in_flight == 2, "the slow answers of the others are still waited for"
+        await world.accept(message("l3"), channel="lab")
+        assert world.uplink.bodies[-1] == "body of l3"
+        sent = len(world.uplink.transmitted)
+        world.clock.now += 2.0
+        world.dispatcher.tick()
+        await world.quiet()
+        assert world.uplink.bodies[sent:] == ["body of a1"], "one message tries whether it is there again"
+        world.uplink.answer(world.uplink.transmitted[-1])
+        await world.quiet()
+        assert world.uplink.bodies[sent:] == ["body of a1", "body of a2"]
