@@ -91,14 +91,6 @@ def _second_first(self: Lane) -> InboundMessage | None:
     return _take(self)
 
 
-def _waiting_forgotten(self: Lane, seqs: Iterable[int]) -> None:
-    """As it was before the simulation found it: a retry sent ahead of messages that wait takes them out of memory."""
-    self.rewinds += 1
-    self._ready.clear()
-    self._ready_bytes = 0
-    self.cursor = min(self.cursor, min(seqs) - 1)
-
-
 _tick = Dispatcher.tick
 
 
@@ -227,9 +219,6 @@ BUGS = (
     _bug("a failed batch loses its changes of state", "I4 I10 liveness", Committer, "_commit_changes", _changes_forgotten),
     _bug("the lane swaps two messages", "I2", Lane, "take", _second_first),
     _bug("what was in flight is forgotten on a reconnect", "liveness", Lane, "rewind", lambda self, seqs: None),
-    _bug(
-        "what waits before a retry is forgotten on a reconnect", "liveness", Lane, "rewind", _waiting_forgotten, first_seed=1560
-    ),
     _bug("a time-out gives the message up", "liveness", Dispatcher, "tick", _late_given_up),
     _bug("answers are matched by order", "I5 I1", Dispatcher, "answered", _by_order),
     _bug("another attempt has another key", "I3", Sending, "_transmit", _new_key),
