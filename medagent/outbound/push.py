@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medagent.config.wording import show
 from medagent.errors import Unsendable
 from medagent.uplink.base import ServerRequest
 
@@ -36,5 +35,5 @@ def read_push(request: ServerRequest) -> Push:
         values[name] = value
     content_type = request.fields.get("contentType")
     if content_type is not None and not isinstance(content_type, str):
-        raise Unsendable(f"the push has a contentType that is no text: {show(content_type)}")
+        raise Unsendable("the push has a contentType that is no text")
     return Push(values["remote"], values["body"], content_type)

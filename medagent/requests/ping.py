@@ -6,8 +6,8 @@ import asyncio
 import ipaddress
 import re
 
-from medagent.config.wording import show
 from medagent.errors import MedagentError
+from medagent.outbound.remote import show_remote
 
 CONTENT_TYPE = "x-application/ping"
 MAX_COUNT = 10
@@ -57,7 +57,9 @@ def _count(body: object) -> int:
     found = _BODY.fullmatch(body) if isinstance(body, str) else None
     count = int(found[1] or 1) if found else 0
     if not 1 <= count <= MAX_COUNT:
-        raise PingFailed(f"the body of a ping is PING, or PING and a number from 1 to {MAX_COUNT}; found {show(body)}")
+        # its length alone: what is sent as a ping by mistake may be a message
+        found_instead = f"{len(body)} characters" if isinstance(body, str) else "no text"
+        raise PingFailed(f"the body of a ping is PING, or PING and a number from 1 to {MAX_COUNT}; found {found_instead}")
     return count
 
 
@@ -69,7 +71,8 @@ def _checked(host: object) -> str:
         except ValueError:
             if _NAME.fullmatch(host):
                 return host
-    raise PingFailed(f"{show(host)} is no IP address and no host name")
+    shown = show_remote(host) if isinstance(host, str) else "what is no text"
+    raise PingFailed(f"{shown} is no IP address and no host name")
 
 
 def _zone(host: str) -> str:
