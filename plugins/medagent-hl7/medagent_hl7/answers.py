@@ -75,7 +75,7 @@ class SendFailed(MedagentError):
 
 
 class AnswerTimeout(SendFailed):
-    """The expected acknowledgment did not come in time."""
+    """The expected acknowledgment did not come in time, or the message was not taken in time."""
 
 
 class ConnectionLost(SendFailed):

@@ -123,6 +123,8 @@ class Client:
         pending = self._pending[control_id] = _Pending()
         try:
             await self._write(body, pending, timeout)
+            if expect is Expect.NONE:
+                await self._written(timeout)
             await self._wait(pending, expect, timeout)
             if linger and pending.codes == ["CA"]:
                 with suppress(SendFailed):
@@ -142,6 +144,17 @@ class Client:
                 raise type(error)(str(error), pending.answers) from None
         elif self._connection is not None:
             self._connection.write((body,))
+
+    async def _written(self, timeout: float) -> None:
+        """No answer will show that the receiver has the message: it must at least be on its way."""
+        if (connection := self._connection) is not None:
+            try:
+                async with asyncio.timeout(timeout):
+                    await connection.written()
+            except TimeoutError:
+                raise AnswerTimeout(f"the receiver has not taken all of the message within {timeout:g} s") from None
+        if self._connection is None:
+            raise ConnectionLost(f"{self._lost_because} before all of the message was written")
 
     async def _wait(self, pending: _Pending, expect: Expect, timeout: float) -> None:
         try:

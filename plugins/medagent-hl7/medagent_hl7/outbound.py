@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import cast
 
 from medagent_hl7.answers import ConnectFailed
@@ -29,6 +28,9 @@ class Connection(asyncio.Protocol):
         self._decoder = FrameDecoder(MAX_ANSWER_BYTES)
         self._transport: asyncio.WriteTransport | None = None
         self._ended = asyncio.get_running_loop().create_future()
+        self._closing: asyncio.TimerHandle | None = None
+        self._all_written = asyncio.Event()
+        self._all_written.set()
         self._too_long = False
         self.faults = 0
         """How often something came in that was no MLLP frame with data."""
@@ -38,10 +40,18 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(b"".join(map(encode_frame, bodies)))
 
+    async def written(self) -> None:
+        """Wait until the system has taken everything that was written, or the connection has ended.
+
+        Over TLS one write may still be buffered, since asyncio does not tell; the next one is not.
+        """
+        await self._all_written.wait()
+
     def begin_close(self) -> None:
-        """Write out what is buffered and close; returns at once."""
-        if self._transport is not None:
+        """Write out what is buffered, for `CLOSE_TIMEOUT` at most, and close; returns at once."""
+        if self._transport is not None and self._closing is None:
             self._transport.close()
+            self._closing = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
 
     def abort(self) -> None:
         """Close now; what is not written is lost."""
@@ -49,17 +59,21 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def close(self) -> None:
-        """Write out what is buffered, close, and wait until that is done."""
+        """As `begin_close`, and wait until that is done."""
         self.begin_close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await asyncio.shield(self._ended)
-        if self._transport is not None:
-            self._transport.abort()
-            await self._ended
+        await asyncio.shield(self._ended)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # create_connection makes no other kind
+        # so that writing is paused while anything is buffered: above the mark in plain, from the mark on over TLS
+        over_tls = transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=int(over_tls), low=0)
+
+    def pause_writing(self) -> None:
+        self._all_written.clear()
+
+    def resume_writing(self) -> None:
+        self._all_written.set()
 
     def data_received(self, data: bytes) -> None:
         bodies = []
@@ -76,6 +90,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        if self._closing is not None:
+            self._closing.cancel()
+        self._all_written.set()
         self._ended.set_result(None)
         if self._too_long:
             self._lost(f"the receiver's answer is longer than {MAX_ANSWER_BYTES} bytes")

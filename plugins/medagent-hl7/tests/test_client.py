@@ -158,6 +158,21 @@ async def test_closes_although_the_receiver_reads_nothing() -> None:
             await waiting
 
 
+async def test_what_nobody_acknowledges_is_not_done_before_the_receiver_takes_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = await Client.connect(Remote("127.0.0.1", listener.getsockname()[1]))
+        big = b"ZXX|" + b"x" * 20_000_000 + b"\r"
+        assert await client.send(message("M1"), Expect.NONE) == []
+        with pytest.raises(AnswerTimeout, match=rf"has not taken all of the message within {SHORT} s"):
+            await client.send(message("M2") + big, Expect.NONE, timeout=SHORT)
+        waiting = asyncio.ensure_future(client.send(message("M3") + big, Expect.NONE))
+        await asyncio.sleep(0)  # lets it write
+        client.begin_close()  # nobody waits for it, and it ends nevertheless
+        with pytest.raises(ConnectionLost, match="before all of the message was written"):
+            await waiting
+        assert not client.usable
+
+
 async def test_a_flood_of_answers_is_not_kept_and_the_last_one_counts() -> None:
     codes = ["CA"] * 500 + [f"X{number}" for number in range(100)]
     async with answering(*codes) as server, await connect(server) as client:
