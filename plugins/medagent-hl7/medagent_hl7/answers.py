@@ -86,9 +86,5 @@ class NotCommitted(SendFailed):
     """The receiver did not acknowledge the block (MLLP release 2)."""
 
 
-class OutOfStep(SendFailed):
-    """The receiver has acknowledged what was never sent to it on this connection."""
-
-
 class Busy(SendFailed):
     """No connection became free in time; nothing was sent."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-from medagent_hl7.answers import Acknowledgment, AnswerTimeout, ConnectionLost, Expect, NotCommitted, OutOfStep, SendFailed
+from medagent_hl7.answers import Acknowledgment, AnswerTimeout, ConnectionLost, Expect, NotCommitted, SendFailed
 from medagent_hl7.listening import format_address
 from medagent_hl7.message import Header, msa
 from medagent_hl7.outbound import Connection, connect
@@ -31,8 +31,6 @@ class _Pending:
         self.sent_at = time.monotonic()
         self.answers: list[Acknowledgment] = []
         self.changed = asyncio.Event()
-        self.strayed = False
-        """The receiver has acknowledged what this connection has never carried."""
 
     @property
     def codes(self) -> list[str]:
@@ -62,9 +60,7 @@ class Remote:
 class Client:
     """A sender on one connection. Use it as `async with await Client.connect(remote) as client:`."""
 
-    def __init__(self, *, strict: bool = False) -> None:
-        """`strict`: an acknowledgment of what was never sent here fails what waits, since the receiver is out of step."""
-        self._strict = strict
+    def __init__(self) -> None:
         self._pending: dict[str, _Pending] = {}
         self._used: dict[str, None] = {}
         """Control IDs of messages that wait no more: an acknowledgment of them may still come, or come again."""
@@ -73,11 +69,13 @@ class Client:
         self._lost_because = ""
         self.unmatched = 0
         """Answers that came again, whose MSA-2 named no message that was waiting, or that had no MSA segment."""
+        self.strayed = False
+        """Whether the receiver has acknowledged what this connection has never carried: it may be out of step."""
 
     @classmethod
-    async def connect(cls, remote: Remote, timeout: float = CONNECT_TIMEOUT, *, strict: bool = False) -> Client:
+    async def connect(cls, remote: Remote, timeout: float = CONNECT_TIMEOUT) -> Client:
         """Open a connection. Raises `ConnectFailed`, at the latest after `timeout` seconds."""
-        client = cls(strict=strict)
+        client = cls()
         connection = await connect(remote.host, remote.port, client._received, client._lost, timeout, remote.tls)
         client._connection = connection
         if remote.release == 2:
@@ -111,7 +109,7 @@ class Client:
         `timeout`: seconds to wait for what is expected, and in MLLP release 2 for the block after each of three attempts.
         `linger`: seconds to wait on for an application acknowledgment that may follow a CA, and whose absence is no failure.
 
-        Raises `AnswerTimeout`, `ConnectionLost`, `NotCommitted`, `OutOfStep`; `SendFailed` if the connection has carried this
+        Raises `AnswerTimeout`, `ConnectionLost`, `NotCommitted`; `SendFailed` if the connection has carried this
         control ID before, whose answer may come late or twice; and `medagent_hl7.message.Hl7Error` if `body` has no usable MSH
         segment.
         """
@@ -162,8 +160,6 @@ class Client:
                 while not expect.is_met(pending.codes):
                     if self._connection is None:
                         raise ConnectionLost(f"{self._lost_because}, {_got(pending.codes)}", pending.answers)
-                    if pending.strayed:
-                        raise OutOfStep("the receiver has acknowledged another control ID", pending.answers)
                     pending.changed.clear()
                     await pending.changed.wait()
         except TimeoutError:
@@ -206,16 +202,10 @@ class Client:
             pending = self._pending.get(found[1]) if found else None
             if found is None or pending is None or not pending.keeps(found[0]):
                 self.unmatched += 1
-                if self._strict and found is not None and pending is None and found[1] not in self._used:
-                    self._fail_waiting()
+                self.strayed |= found is not None and pending is None and found[1] not in self._used
             else:
                 pending.answers.append(Acknowledgment(found[0], body, now - pending.sent_at))
                 pending.changed.set()
-
-    def _fail_waiting(self) -> None:
-        for pending in self._pending.values():
-            pending.strayed = True
-            pending.changed.set()
 
     def _lost(self, reason: str) -> None:
         self._connection = None

@@ -1,7 +1,8 @@
 """Sending to devices over shared connections: a pool for each remote, with one message at a time on each connection.
 
 One at a time, because a device that works message by message may answer nothing else, and because a connection that dies then
-fails one message only. A connection on which a message failed is closed: what comes late on it can answer nothing else. A
+fails one message only. A connection on which a message failed is closed: what comes late on it can answer nothing else. So is one, after
+the message on it, whose receiver acknowledges what was never sent there. A
 control ID goes over a connection once, since a receiver may repeat its answer.
 """
 
@@ -29,15 +30,12 @@ class Pool:
         *,
         keep_alive: bool = False,
         max_clients: int | None = None,
-        strict: bool = False,
         connect_timeout: float = CONNECT_TIMEOUT,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        """`keep_alive`: unused connections stay open. `max_clients`: most connections; None for 5, or 1 with `keep_alive`.
-        `strict`: as for `Client`."""
+        """`keep_alive`: unused connections stay open. `max_clients`: most connections; None for 5, or 1 with `keep_alive`."""
         self._remote = remote
         self._keep_alive = keep_alive
-        self._strict = strict
         self._connect_timeout = connect_timeout
         self._idle_seconds = idle_seconds
         default = MAX_CLIENTS_KEPT_ALIVE if keep_alive else MAX_CLIENTS
@@ -66,9 +64,8 @@ class Pool:
         `expect`: None for what MSH-15 and MSH-16 make due. `timeout`: seconds to wait for that. `wait`: seconds to wait for a
         free connection while all are in use; those who wait are served in the order they came.
 
-        Raises `Busy` and `ConnectFailed` when nothing was sent; `AnswerTimeout`, `ConnectionLost`, `NotCommitted` and, if
-        strict, `OutOfStep` when the receiver may have the message nevertheless; and `medagent_hl7.message.Hl7Error` without a
-        usable MSH segment.
+        Raises `Busy` and `ConnectFailed` when nothing was sent; `AnswerTimeout`, `ConnectionLost`, `NotCommitted` when
+        the receiver may have the message nevertheless; and `medagent_hl7.message.Hl7Error` without a usable MSH segment.
         """
         header = Header.parse(body)
         await self._turn(wait)
@@ -118,7 +115,7 @@ class Pool:
             client, timer = self._idle.popitem()
             if timer is not None:
                 timer.cancel()
-            if client.can_send(control_id):
+            if client.can_send(control_id) and not client.strayed:
                 self._in_use.add(client)
                 return client
             client.begin_close()
@@ -126,7 +123,7 @@ class Pool:
 
     async def _open(self) -> Client:
         self._refuse_if_closed()
-        client = await Client.connect(self._remote, self._connect_timeout, strict=self._strict)
+        client = await Client.connect(self._remote, self._connect_timeout)
         try:
             self._refuse_if_closed()
         except ConnectionLost:
@@ -140,7 +137,7 @@ class Pool:
             raise ConnectionLost("the sender has been closed")
 
     def _keep(self, client: Client) -> None:
-        if self._closed or self._retired or not client.usable or client.worn:
+        if self._closed or self._retired or not client.usable or client.worn or client.strayed:
             client.begin_close()
             return
         timer = None
@@ -157,11 +154,10 @@ class Pool:
 class Pools:
     """A pool for each remote, made when it is first used."""
 
-    def __init__(self, *, keep_alive: bool = False, max_clients: int | None = None, strict: bool = False) -> None:
+    def __init__(self, *, keep_alive: bool = False, max_clients: int | None = None) -> None:
         """As for `Pool`: the Agent settings `keepAlive` and `maxClientsPerRemote`."""
         self._keep_alive = keep_alive
         self._max_clients = max_clients
-        self._strict = strict
         self._pools: dict[Remote, Pool] = {}
         self._retired: list[Pool] = []
         """Of other settings, while they are in use."""
@@ -169,9 +165,7 @@ class Pools:
     def to(self, remote: Remote) -> Pool:
         pool = self._pools.get(remote)
         if pool is None:
-            pool = self._pools[remote] = Pool(
-                remote, keep_alive=self._keep_alive, max_clients=self._max_clients, strict=self._strict
-            )
+            pool = self._pools[remote] = Pool(remote, keep_alive=self._keep_alive, max_clients=self._max_clients)
         return pool
 
     def reconfigure(self, *, keep_alive: bool, max_clients: int | None) -> None:

@@ -35,7 +35,7 @@ class Hl7Sender:
     content_type = CONTENT_TYPE
 
     def __init__(self, context: SenderContext) -> None:
-        self._pools = Pools(keep_alive=context.keep_alive, max_clients=context.max_clients, strict=True)
+        self._pools = Pools(keep_alive=context.keep_alive, max_clients=context.max_clients)
         self._secure: dict[tuple[str, int, TlsFiles], tuple[_Stamps, Remote]] = {}
 
     def prepare(self, remote: str, text: str) -> bytes:
