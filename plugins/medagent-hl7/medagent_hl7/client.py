@@ -22,6 +22,8 @@ MOST_REMEMBERED = 10_000
 """Control IDs that a connection remembers, the newest."""
 MOST_ANSWERS = 8
 """Acknowledgments kept of one message, one of each code; more only of codes that HL7 has."""
+MOST_USELESS = 100
+"""Frames in a row that answer nothing, since a message was sent, before the receiver is given up."""
 
 
 class _Pending:
@@ -69,6 +71,8 @@ class Client:
         self._lost_because = ""
         self.unmatched = 0
         """Answers that came again, whose MSA-2 named no message that was waiting, or that had no MSA segment."""
+        self._useless = 0
+        """Frames in a row that answered nothing."""
         self.strayed = False
         """Whether the receiver has acknowledged what this connection has never carried: it may be out of step."""
 
@@ -119,6 +123,7 @@ class Client:
         if not self.can_send(control_id):
             raise SendFailed("the acknowledgment of a message with the same control ID may still come on this connection")
         pending = self._pending[control_id] = _Pending()
+        self._useless = 0
         try:
             await self._write(body, pending, timeout)
             if expect is Expect.NONE:
@@ -192,20 +197,31 @@ class Client:
     def _received(self, bodies: list[bytes]) -> None:
         now = time.monotonic()
         for body in bodies:
-            if is_transport_block(body):
-                if self._release2 is not None:
-                    self._release2.received(body)
+            if self._answers(body, now):
+                self._useless = 0
                 continue
-            found = msa(body)
-            if self._release2 is not None and self._connection is not None:
-                self._connection.write((COMMITTED if found else NOT_COMMITTED,))
-            pending = self._pending.get(found[1]) if found else None
-            if found is None or pending is None or not pending.keeps(found[0]):
-                self.unmatched += 1
-                self.strayed |= found is not None and pending is None and found[1] not in self._used
-            else:
-                pending.answers.append(Acknowledgment(found[0], body, now - pending.sent_at))
-                pending.changed.set()
+            self._useless += 1
+            if self._useless > MOST_USELESS and self._connection is not None:
+                self._connection.give_up(f"the receiver sent more than {MOST_USELESS} answers to nothing that waits")
+                return
+
+    def _answers(self, body: bytes, now: float) -> bool:
+        """Take what has come in; whether it answers a message that waits."""
+        if is_transport_block(body):
+            if self._release2 is not None:
+                self._release2.received(body)
+            return False
+        found = msa(body)
+        if self._release2 is not None and self._connection is not None:
+            self._connection.write((COMMITTED if found else NOT_COMMITTED,))
+        pending = self._pending.get(found[1]) if found else None
+        if found is None or pending is None or not pending.keeps(found[0]):
+            self.unmatched += 1
+            self.strayed |= found is not None and pending is None and found[1] not in self._used
+            return False
+        pending.answers.append(Acknowledgment(found[0], body, now - pending.sent_at))
+        pending.changed.set()
+        return True
 
     def _lost(self, reason: str) -> None:
         self._connection = None

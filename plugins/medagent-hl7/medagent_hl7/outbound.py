@@ -14,6 +14,10 @@ from medagent_hl7.framing import Frame, FrameDecoder, Oversize, encode_frame
 from medagent_hl7.listening import format_address
 
 MAX_ANSWER_BYTES = 1_048_576
+MAX_OUTSIDE_BYTES = 65_536
+"""Taken without a whole frame among them, before the peer is given up."""
+_SLICE_BYTES = 16_384
+"""Of one read, worked on together: a flood is noticed before all of it has cost its time."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that a peer has to read what was written before the connection is cut."""
 
@@ -31,7 +35,10 @@ class Connection(asyncio.Protocol):
         self._closing: asyncio.TimerHandle | None = None
         self._all_written = asyncio.Event()
         self._all_written.set()
-        self._too_long = False
+        self._given_up = ""
+        """Why, once the peer is not listened to any more."""
+        self._outside = 0
+        """Bytes since the last whole frame, those of an unfinished one included."""
         self.faults = 0
         """How often something came in that was no MLLP frame with data."""
 
@@ -76,17 +83,31 @@ class Connection(asyncio.Protocol):
         self._all_written.set()
 
     def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), _SLICE_BYTES):
+            if self._given_up:
+                return
+            self._take(data[start : start + _SLICE_BYTES])
+
+    def give_up(self, reason: str) -> None:
+        """Close now, and tell this as the reason; what has come in and is not handed over yet is dropped."""
+        self._given_up = self._given_up or reason
+        self.abort()
+
+    def _take(self, data: bytes) -> None:
         bodies = []
+        self._outside += len(data)
         for event in self._decoder.feed(data):
             if isinstance(event, Frame):
                 bodies.append(event.body)
-            else:
-                self.faults += 1
-                self._too_long |= isinstance(event, Oversize)
+                continue
+            self.faults += 1
+            if isinstance(event, Oversize):  # whose answer it would have been is not known
+                self.give_up(f"the receiver's answer is longer than {MAX_ANSWER_BYTES} bytes")
         if bodies:
+            self._outside = 0
             self._received(bodies)
-        if self._too_long:  # whose answer it would have been is not known
-            self.abort()
+        if self._outside - self._decoder.pending_size > MAX_OUTSIDE_BYTES:
+            self.give_up(f"the receiver sent more than {MAX_OUTSIDE_BYTES} bytes outside frames")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -94,8 +115,8 @@ class Connection(asyncio.Protocol):
             self._closing.cancel()
         self._all_written.set()
         self._ended.set_result(None)
-        if self._too_long:
-            self._lost(f"the receiver's answer is longer than {MAX_ANSWER_BYTES} bytes")
+        if self._given_up:
+            self._lost(self._given_up)
         elif isinstance(error, ssl.SSLError):
             self._lost(f"the receiver closed the connection ({_tls_fault(error)})")
         else:
