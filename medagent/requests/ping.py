@@ -14,6 +14,9 @@ MAX_COUNT = 10
 REPLY_SECONDS = 2
 """How long each reply is waited for."""
 SPARE_SECONDS = 3.0
+MOST_AT_ONCE = 5
+MOST_WAITING = 20
+"""Pings beside these; each is a process, and more are refused."""
 MAX_OUTPUT = 10_000
 """Characters of its output that are told."""
 _BODY = re.compile(r"PING(?:\s+(\d{1,9}))?\s*", re.IGNORECASE)
@@ -22,6 +25,25 @@ _NAME = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-
 
 class PingFailed(MedagentError):
     """The host was not pinged, or does not answer."""
+
+
+class Pings:
+    """Those of one agent: a few at once, some more wait."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self._asked_for = 0
+
+    async def ping(self, host: object, body: object) -> str:
+        """As `ping`, when it is its turn; `PingFailed` also if too many wait."""
+        if self._asked_for >= MOST_AT_ONCE + MOST_WAITING:
+            raise PingFailed(f"{self._asked_for} pings have not ended yet; ask again later")
+        self._asked_for += 1
+        try:
+            async with self._turns:
+                return await ping(host, body)
+        finally:
+            self._asked_for -= 1
 
 
 async def ping(host: object, body: object) -> str:
