@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -62,7 +62,9 @@ class Remote:
 class Client:
     """A sender on one connection. Use it as `async with await Client.connect(remote) as client:`."""
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Callable[[], None] = lambda: None) -> None:
+        """`ended` is called once a connection that was opened has ended."""
+        self._ended = ended
         self._pending: dict[str, _Pending] = {}
         self._used: dict[str, None] = {}
         """Control IDs of messages that wait no more: an acknowledgment of them may still come, or come again."""
@@ -77,9 +79,11 @@ class Client:
         """Whether the receiver has acknowledged what this connection has never carried: it may be out of step."""
 
     @classmethod
-    async def connect(cls, remote: Remote, timeout: float = CONNECT_TIMEOUT) -> Client:
+    async def connect(
+        cls, remote: Remote, timeout: float = CONNECT_TIMEOUT, ended: Callable[[], None] = lambda: None
+    ) -> Client:
         """Open a connection. Raises `ConnectFailed`, at the latest after `timeout` seconds."""
-        client = cls()
+        client = cls(ended)
         connection = await connect(remote.host, remote.port, client._received, client._lost, timeout, remote.tls)
         client._connection = connection
         if remote.release == 2:
@@ -230,6 +234,7 @@ class Client:
             self._release2.lost(reason)
         for pending in self._pending.values():
             pending.changed.set()
+        self._ended()
 
 
 def _got(codes: Sequence[str]) -> str:

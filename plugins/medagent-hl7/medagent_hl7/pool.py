@@ -1,9 +1,9 @@
 """Sending to devices over shared connections: a pool for each remote, with one message at a time on each connection.
 
 One at a time, because a device that works message by message may answer nothing else, and because a connection that dies then
-fails one message only. A connection on which a message failed is closed: what comes late on it can answer nothing else. So is one, after
-the message on it, whose receiver acknowledges what was never sent there. A
-control ID goes over a connection once, since a receiver may repeat its answer.
+fails one message only. A connection on which a message failed is closed: what comes late on it can answer nothing else. So is
+one, after the message on it, whose receiver acknowledges what was never sent there. A control ID goes over a connection once,
+since a receiver may repeat its answer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 from medagent_hl7.answers import Acknowledgment, Busy, ConnectionLost, Expect
 from medagent_hl7.client import CONNECT_TIMEOUT, Client, Remote
 from medagent_hl7.message import Header
+from medagent_hl7.room import Room, most_connections
 
 IDLE_SECONDS = 10.0
 """How long an unused connection stays open without `keep_alive`."""
@@ -32,12 +33,15 @@ class Pool:
         max_clients: int | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         idle_seconds: float = IDLE_SECONDS,
+        room: Room | None = None,
     ) -> None:
-        """`keep_alive`: unused connections stay open. `max_clients`: most connections; None for 5, or 1 with `keep_alive`."""
+        """`keep_alive`: unused connections stay open. `max_clients`: most connections; None for 5, or 1 with `keep_alive`.
+        `room`: shared with other pools, None for no other limit."""
         self._remote = remote
         self._keep_alive = keep_alive
         self._connect_timeout = connect_timeout
         self._idle_seconds = idle_seconds
+        self._room = room if room is not None else Room(most_connections(), lambda: None)
         default = MAX_CLIENTS_KEPT_ALIVE if keep_alive else MAX_CLIENTS
         self._free = asyncio.Semaphore(default if max_clients is None else max_clients)
         self._idle: dict[Client, asyncio.TimerHandle | None] = {}
@@ -68,9 +72,10 @@ class Pool:
         the receiver may have the message nevertheless; and `medagent_hl7.message.Hl7Error` without a usable MSH segment.
         """
         header = Header.parse(body)
+        waits_until = asyncio.get_running_loop().time() + wait
         await self._turn(wait)
         try:
-            client = self._reuse(header.control_id) or await self._open()
+            client = self._reuse(header.control_id) or await self._open(waits_until, wait)
             try:
                 answers = await client.send(body, Expect.due(header) if expect is None else expect, timeout)
             except BaseException:
@@ -121,9 +126,29 @@ class Pool:
             client.begin_close()
         return None
 
-    async def _open(self) -> Client:
+    def close_idle(self) -> bool:
+        """Close the connection that has been idle the longest; False if there is none."""
+        for client, timer in self._idle.items():
+            if client.usable:
+                del self._idle[client]
+                if timer is not None:
+                    timer.cancel()
+                client.begin_close()
+                return True
+        return False
+
+    async def _open(self, waits_until: float, wait: float) -> Client:
         self._refuse_if_closed()
-        client = await Client.connect(self._remote, self._connect_timeout)
+        try:
+            async with asyncio.timeout_at(waits_until):
+                leave = await self._room.enter()
+        except TimeoutError:
+            raise Busy(f"as many connections as this process may open to devices were in use for {wait:g} s") from None
+        try:
+            client = await Client.connect(self._remote, self._connect_timeout, leave)
+        except BaseException:
+            leave()
+            raise
         try:
             self._refuse_if_closed()
         except ConnectionLost:
@@ -137,7 +162,7 @@ class Pool:
             raise ConnectionLost("the sender has been closed")
 
     def _keep(self, client: Client) -> None:
-        if self._closed or self._retired or not client.usable or client.worn or client.strayed:
+        if self._closed or self._retired or not client.usable or client.worn or client.strayed or self._room.wanted:
             client.begin_close()
             return
         timer = None
@@ -154,8 +179,10 @@ class Pool:
 class Pools:
     """A pool for each remote, made when it is first used."""
 
-    def __init__(self, *, keep_alive: bool = False, max_clients: int | None = None) -> None:
-        """As for `Pool`: the Agent settings `keepAlive` and `maxClientsPerRemote`."""
+    def __init__(self, *, keep_alive: bool = False, max_clients: int | None = None, most: int | None = None) -> None:
+        """As for `Pool`: the Agent settings `keepAlive` and `maxClientsPerRemote`. `most`: connections in all; None for what
+        the process's limit of open files allows."""
+        self._room = Room(most_connections() if most is None else most, self._make_room)
         self._keep_alive = keep_alive
         self._max_clients = max_clients
         self._pools: dict[Remote, Pool] = {}
@@ -165,8 +192,15 @@ class Pools:
     def to(self, remote: Remote) -> Pool:
         pool = self._pools.get(remote)
         if pool is None:
-            pool = self._pools[remote] = Pool(remote, keep_alive=self._keep_alive, max_clients=self._max_clients)
+            pool = self._pools[remote] = Pool(
+                remote, keep_alive=self._keep_alive, max_clients=self._max_clients, room=self._room
+            )
         return pool
+
+    def _make_room(self) -> None:
+        for pool in [*self._retired, *self._pools.values()]:
+            if pool.close_idle():
+                return
 
     def reconfigure(self, *, keep_alive: bool, max_clients: int | None) -> None:
         """Work with these settings from now on; what is in flight goes on, and pools whose settings stay are left alone."""
