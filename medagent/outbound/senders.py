@@ -61,6 +61,8 @@ class Senders:
                 return await self._of(remote).send(remote, body, seconds)
         except DeviceError:
             raise
+        except Unsendable as error:  # of a push that an earlier version has taken
+            raise DeviceError(str(error)) from None
         except TimeoutError:
             raise DeviceError(f"there was no answer within {seconds:g} s", may_have_it=True) from None
         except PLUGIN_FAULTS as error:

@@ -147,7 +147,7 @@ async def connect(
         raise ConnectFailed(f"cannot connect to {where}: no answer within {timeout:g} s") from None
     except OSError as error:
         raise ConnectFailed(f"cannot connect to {where}: {_reason(error, tls is not None)}") from None
-    except UnicodeError:  # from the encoding of host names
+    except ValueError:  # from the encoding of host names, or a NUL in one
         raise ConnectFailed(f"cannot connect to {where}: that is no host name") from None
     return connection
 
