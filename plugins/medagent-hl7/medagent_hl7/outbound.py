@@ -7,11 +7,13 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import cast
 
 from medagent_hl7.answers import ConnectFailed
 from medagent_hl7.framing import Frame, FrameDecoder, Oversize, encode_frame
 from medagent_hl7.listening import format_address
+from medagent_hl7.resolving import addresses
 
 MAX_ANSWER_BYTES = 1_048_576
 MAX_OUTSIDE_BYTES = 65_536
@@ -132,23 +134,38 @@ async def connect(
     tls: ssl.SSLContext | None = None,
 ) -> Connection:
     """Open a connection, over TLS if a context is given. Raises `ConnectFailed`, at the latest after `timeout` seconds."""
-    loop = asyncio.get_running_loop()
     where = format_address((host, port))
     try:
         async with asyncio.timeout(timeout):
-            _, connection = await loop.create_connection(
-                lambda: Connection(received, lost),
-                host,
-                port,
-                ssl=tls,
-                ssl_shutdown_timeout=CLOSE_TIMEOUT if tls is not None else None,
-            )
+            *others, last = await addresses(host)
+            for address in others:
+                with suppress(OSError):
+                    return await _connect(host, address, port, received, lost, tls)
+            return await _connect(host, last, port, received, lost, tls)
     except TimeoutError:
         raise ConnectFailed(f"cannot connect to {where}: no answer within {timeout:g} s") from None
     except OSError as error:
         raise ConnectFailed(f"cannot connect to {where}: {_reason(error, tls is not None)}") from None
     except ValueError:  # from the encoding of host names, or a NUL in one
         raise ConnectFailed(f"cannot connect to {where}: that is no host name") from None
+
+
+async def _connect(
+    host: str,
+    address: str,
+    port: int,
+    received: Callable[[list[bytes]], None],
+    lost: Callable[[str], None],
+    tls: ssl.SSLContext | None,
+) -> Connection:
+    _, connection = await asyncio.get_running_loop().create_connection(
+        lambda: Connection(received, lost),
+        address,
+        port,
+        ssl=tls,
+        server_hostname=host if tls is not None else None,
+        ssl_shutdown_timeout=CLOSE_TIMEOUT if tls is not None else None,
+    )
     return connection
 
 
