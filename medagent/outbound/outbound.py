@@ -15,7 +15,7 @@ from medagent.config.model import AgentConfig
 from medagent.errors import DeviceError, Unsendable
 from medagent.outbound.lines import Lines
 from medagent.outbound.outcomes import Outcomes, Reply
-from medagent.outbound.push import ANSWER_SECONDS, OFF, RESTARTED, read_push
+from medagent.outbound.push import ANSWER_SECONDS, OFF, RESTARTED, name_of, read_push
 from medagent.outbound.recovery import read_waiting
 from medagent.outbound.senders import Senders
 from medagent.queue.backlog import FULL_REFUSAL, Backlog
@@ -138,8 +138,7 @@ class Outbound:
         except Unsendable as error:
             self._refuse(callback, remote, str(error))
             return
-        # the callback stands for the push: one that comes twice is stored, and sent, once
-        message = InboundMessage(body, callback or "", push.remote, callback or "")
+        message = InboundMessage(body, name_of(callback, push.remote), push.remote, callback or "")
         if self._backlog.reason:  # also when channels are to pause: the server cannot be made to wait
             self._backlog.refused += 1
             self._refuse(callback, remote, FULL_REFUSAL.reason, passing=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from medagent.errors import Unsendable
@@ -37,3 +38,11 @@ def read_push(request: ServerRequest) -> Push:
     if content_type is not None and not isinstance(content_type, str):
         raise Unsendable("the push has a contentType that is no text")
     return Push(values["remote"], values["body"], content_type)
+
+
+def name_of(callback: str | None, remote: str) -> str:
+    """What the queue knows a push by: the same callback, device and bytes are one push, stored and sent once.
+
+    "" without a callback: each is a push of its own.
+    """
+    return f"{callback} {hashlib.blake2b(remote.encode(), digest_size=8).hexdigest()}" if callback else ""

@@ -270,6 +270,18 @@ async def test_what_cannot_be_read_is_refused(
     assert CANARY not in caplog.text
 
 
+async def test_only_the_same_push_to_the_same_device_is_one_that_comes_twice(tmp_path: Path) -> None:
+    async with life(tmp_path) as world:
+        for remote in ("test://a", "test://b", "test://a"):
+            world.push("m1", "c1", remote)
+        await world.sender.until(lambda: len(world.sender.waiting) == 2)
+        assert sorted(world.sender.sent) == [("test://a", b"m1"), ("test://b", b"m1")]
+        await world.sender.answer(b"m1", "thanks")
+        await world.sender.answer(b"m1", "thanks")
+        assert sorted(frame["remote"] for frame in await world.answered(2)) == ["test://a", "test://b"]
+    assert left(tmp_path) == [(b"m1", State.RESPONSE_SENT)] * 2
+
+
 async def test_who_waits_hears_of_a_failure_at_once(tmp_path: Path) -> None:
     async with life(tmp_path) as world:
         world.sender.automatic = DOWN
