@@ -20,6 +20,8 @@ IDLE_SECONDS = 10.0
 ANSWER_TIMEOUT = 30.0
 MAX_CLIENTS = 5
 MAX_CLIENTS_KEPT_ALIVE = 1
+MOST_POOLS = 1000
+"""Kept although they are not in use."""
 
 
 class Pool:
@@ -47,8 +49,15 @@ class Pool:
         self._idle: dict[Client, asyncio.TimerHandle | None] = {}
         """Open and unused, the last used one last, with what will close it."""
         self._in_use: set[Client] = set()
+        self._senders = 0
+        """Messages that are being sent, or wait for that."""
         self._closed = False
         self._retired = False
+
+    @property
+    def used(self) -> bool:
+        """Whether it has connections, or messages."""
+        return bool(self._senders or self.connections)
 
     @property
     def connections(self) -> int:
@@ -72,6 +81,15 @@ class Pool:
         the receiver may have the message nevertheless; and `medagent_hl7.message.Hl7Error` without a usable MSH segment.
         """
         header = Header.parse(body)
+        self._senders += 1
+        try:
+            return await self._send(header, body, expect, timeout, wait)
+        finally:
+            self._senders -= 1
+
+    async def _send(
+        self, header: Header, body: bytes, expect: Expect | None, timeout: float, wait: float
+    ) -> list[Acknowledgment]:
         waits_until = asyncio.get_running_loop().time() + wait
         await self._turn(wait)
         try:
@@ -177,7 +195,7 @@ class Pool:
 
 
 class Pools:
-    """A pool for each remote, made when it is first used."""
+    """A pool for each remote, made when it is first used; of those that are not in use so many are kept."""
 
     def __init__(self, *, keep_alive: bool = False, max_clients: int | None = None, most: int | None = None) -> None:
         """As for `Pool`: the Agent settings `keepAlive` and `maxClientsPerRemote`. `most`: connections in all; None for what
@@ -192,6 +210,8 @@ class Pools:
     def to(self, remote: Remote) -> Pool:
         pool = self._pools.get(remote)
         if pool is None:
+            if len(self._pools) >= MOST_POOLS:
+                self._pools = {known: pool for known, pool in self._pools.items() if pool.used}
             pool = self._pools[remote] = Pool(
                 remote, keep_alive=self._keep_alive, max_clients=self._max_clients, room=self._room
             )

@@ -10,7 +10,7 @@ import pytest
 from medagent.testing.mllp_server import MllpServer, acknowledge
 from medagent_hl7.answers import Busy, ConnectFailed
 from medagent_hl7.client import Remote
-from medagent_hl7.pool import Pools
+from medagent_hl7.pool import MOST_POOLS, Pools
 from medagent_hl7.room import most_connections
 
 
@@ -51,4 +51,17 @@ async def test_idle_connections_make_room_and_failed_ones_take_none() -> None:
             with pytest.raises(ConnectFailed):
                 await pools.to(Remote("127.0.0.1", 1)).send(message("M"))
         assert (len(first.connections), len(second.connections)) == (3, 3)
+        await pools.close()
+
+
+async def test_of_pools_that_are_not_in_use_so_many_are_kept() -> None:
+    async with MllpServer() as server:
+        pools = Pools(keep_alive=True)
+        used = pools.to(remote(server))
+        await used.send(message("M1"))
+        unused = pools.to(Remote("10.0.0.7", 1))
+        for port in range(2, MOST_POOLS + 1):
+            pools.to(Remote("10.0.0.7", port))
+        assert pools.to(remote(server)) is used
+        assert pools.to(Remote("10.0.0.7", 1)) is not unused
         await pools.close()
