@@ -180,7 +180,7 @@ class FrameDecoder:
     def _append(self, data: bytes, offset: int, events: list[FrameEvent]) -> None:
         """Add data without a trailer to the unfinished frame, which a start block in it ends; `offset`: of it in the read."""
         # run by run, so that thousands of start blocks in a row cost nothing each
-        for found in _BETWEEN_STARTS.finditer(data):
+        for found in _BETWEEN_STARTS.finditer(data, len(data) - len(data.lstrip(START))):
             if found.start():
                 self._cut_short(events)
                 self._begin(offset + found.start() - 1)
