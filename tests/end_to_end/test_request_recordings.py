@@ -27,13 +27,15 @@ Frame = dict[str, Any]  # as decoded JSON
 AGENT = "3a3ca02e-9d73-423c-b23c-a2003556a4c6"
 PEER, DOWN = "127.0.0.1:56100", "127.0.0.1:56199"
 """The devices of the recordings; nobody listens on the second."""
-NO_ANSWER = {"CONLY001", *(f"MUTE{number}" for number in ("0001", *range(101, 108), "201"))}
-"""Pushes that a device never answers: neither agent has said anything when the recording ends."""
+NO_ANSWER = {"CONLY001", "WRONG001", *(f"MUTE{number}" for number in ("0001", *range(101, 108), "201"))}
+"""Pushes that a device never answers, so that this agent has said nothing when the recording ends.
+
+The reference agent fails WRONG001 at once: the device acknowledges something else; here its own answer is waited for.
+"""
 BETTER = {
     # (recording, what is asked): what this agent says instead
     ("12", "DOWN0001"): "cannot connect to 127.0.0.1:{down}: Connection refused",
     ("13", "ASYNC003"): "cannot connect to 127.0.0.1:{down}: Connection refused",
-    ("11", "WRONG001"): "127.0.0.1:{peer}: the receiver has acknowledged another control ID",
     # without MSH-10 the reference agent also fails the other pushes on the connection
     ("12", "MSH without MSH-10"): "the message has no control ID (MSH-10), so no acknowledgment could be told to be its own",
     # to these it does not answer at all
