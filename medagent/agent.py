@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Coroutine, Mapping
 from functools import partial
@@ -16,7 +17,6 @@ from medagent.channel import Resynchronizable
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.in_force import describe_agent, describe_start
 from medagent.config.model import AgentConfig
-from medagent.config.wording import printable
 from medagent.configuration import Configuration
 from medagent.errors import ChannelError, MedagentError, PluginError, QueueError
 from medagent.fhir.access import FhirAccess
@@ -43,6 +43,8 @@ WATCH_SECONDS = 2.0
 """Between two looks at the files of the configuration."""
 PLUGIN_SECONDS = 3.0
 """What a plugin may take at start and stop."""
+_TYPE = re.compile(r"[a-z:-]{1,40}")
+"""Of a request; what else stands there is never shown: it may be anything."""
 
 
 class Agent:
@@ -257,13 +259,15 @@ class Agent:
                 self.reload_soon("a file has changed")
 
     def _requested(self, frame: ServerRequest) -> None:
-        self._tasks.spawn(self._serve(frame), f"request {frame.type}")
+        self._tasks.spawn(self._serve(frame), "request of the server")
 
     async def _serve(self, frame: ServerRequest) -> None:
         """Let a plugin answer a request of the server, or say that nobody does."""
         if await self.plugins.served("medagent_handle_frame", agent=self, frame=frame) or self.pipeline is None:
             return
-        text = f"medagent {__version__} does not serve {printable(frame.type)}"
+        text = (
+            f"medagent {__version__} does not serve {frame.type if _TYPE.fullmatch(frame.type) else 'a request of such a type'}"
+        )
         log.warning("a request of the server is refused: %s", text)
         if frame.callback is not None:
             self.pipeline.reply(agent_error(frame.callback, text))

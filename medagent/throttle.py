@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+MOST_KINDS = 1000
+"""Remembered, the latest: kinds may come from outside, and be others each time."""
+
 
 class Throttle:
     """Lets one thing of a kind pass, and the next one when some time is over."""
@@ -17,5 +20,8 @@ class Throttle:
         """Whether one of this kind may pass now, monotonic seconds; then it does."""
         if now < self._silent_until.get(kind, float("-inf")):
             return False
+        self._silent_until.pop(kind, None)
         self._silent_until[kind] = now + self._seconds
+        if len(self._silent_until) > MOST_KINDS:
+            del self._silent_until[next(iter(self._silent_until))]
         return True

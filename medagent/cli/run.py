@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import typer
 
@@ -85,8 +87,17 @@ def run(
         log.warning("%s", warning)
     failpoints.arm(os.environ)
     os.umask(0o077)
+    raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(bootstrap))
+
+
+def raise_file_limit() -> None:
+    """Let the process open as many files as the system's hard limit allows: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # some systems have no limit, and do not take it as one
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

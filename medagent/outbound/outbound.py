@@ -15,7 +15,7 @@ from medagent.config.model import AgentConfig
 from medagent.errors import DeviceError, Unsendable
 from medagent.outbound.lines import Lines
 from medagent.outbound.outcomes import Outcomes, Reply
-from medagent.outbound.push import ANSWER_SECONDS, OFF, RESTARTED, read_push
+from medagent.outbound.push import ANSWER_SECONDS, OFF, RESTARTED, name_of, read_push
 from medagent.outbound.recovery import read_waiting
 from medagent.outbound.senders import Senders
 from medagent.queue.backlog import FULL_REFUSAL, Backlog
@@ -32,11 +32,16 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH = 500
 """Messages a commit."""
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""Of pushes that the disk has not begun to take; more are refused."""
+OVERHEAD_BYTES = 1000
+"""What a push takes in memory beside its body."""
 COMMIT_SECONDS = 5.0
 """What the disk is given at the end to take what has come."""
 STOP_SECONDS = 1.0
 """What devices are given at the end to answer what somebody waits for."""
 SECONDS_BETWEEN_NOTES = 10.0
+SLOW_DISK = "the agent's disk does not take earlier pushes; nothing was sent"
 STOPPING = "the agent is stopping; nothing was sent"
 
 
@@ -81,6 +86,7 @@ class Outbound:
         )
         self._waiting: list[InboundMessage] = []
         """Not handed to the committer yet."""
+        self._waiting_bytes = 0
         self._commits: asyncio.Task[None] | None = None
         self._restored = asyncio.Event()
         self._newer: list[InboundMessage] = []
@@ -132,22 +138,28 @@ class Outbound:
         except Unsendable as error:
             self._refuse(callback, remote, str(error))
             return
-        # the callback stands for the push: one that comes twice is stored, and sent, once
-        message = InboundMessage(body, callback or "", push.remote, callback or "")
-        if not self._backlog.admit([message])[0]:
+        message = InboundMessage(body, name_of(callback, push.remote), push.remote, callback or "")
+        if self._backlog.reason:  # also when channels are to pause: the server cannot be made to wait
+            self._backlog.refused += 1
             self._refuse(callback, remote, FULL_REFUSAL.reason, passing=True)
             return
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            self._refuse(callback, remote, SLOW_DISK, passing=True)
+            return
+        self._backlog.admit([message])
         message.seq = self._next_seq()
         message.channel = PUSH_CHANNEL
         message.callback = callback or ""
         message.accepted_at, message.received_at = self._clock.time(), self._clock.monotonic()
         self._waiting.append(message)
+        self._waiting_bytes += message.size + OVERHEAD_BYTES
         if self._commits is None or self._commits.done():
             self._commits = self._tasks.spawn(self._commit(), "commits of pushes")
 
     async def _commit(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            self._waiting_bytes -= sum(message.size + OVERHEAD_BYTES for message in batch)
             await self._committer.commit(batch)
 
     def _refuse(self, callback: str | None, remote: object, reason: str, *, passing: bool = False) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
-from medagent.config.wording import show
 from medagent.errors import Unsendable
 from medagent.uplink.base import ServerRequest
 
@@ -36,5 +36,13 @@ def read_push(request: ServerRequest) -> Push:
         values[name] = value
     content_type = request.fields.get("contentType")
     if content_type is not None and not isinstance(content_type, str):
-        raise Unsendable(f"the push has a contentType that is no text: {show(content_type)}")
+        raise Unsendable("the push has a contentType that is no text")
     return Push(values["remote"], values["body"], content_type)
+
+
+def name_of(callback: str | None, remote: str) -> str:
+    """What the queue knows a push by: the same callback, device and bytes are one push, stored and sent once.
+
+    "" without a callback: each is a push of its own.
+    """
+    return f"{callback} {hashlib.blake2b(remote.encode(), digest_size=8).hexdigest()}" if callback else ""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 
-from medagent.config.wording import show
 from medagent.errors import PLUGIN_FAULTS, DeviceError, Unsendable
 from medagent.outbound.push import Push
+from medagent.outbound.remote import show_remote
 from medagent.sender import Sender, SenderContext, SenderFactory
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0
 """What a sender may take beyond the time that it was given."""
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9.+-]{1,40}/[A-Za-z0-9.+-]{1,60}")
 
 
 class Senders:
@@ -30,7 +32,7 @@ class Senders:
         scheme = scheme.lower()
         if not separator or scheme not in self._factories:
             known = ", ".join(f"{known}://" for known in sorted(self._factories)) or "none"
-            raise Unsendable(f"{show(remote)} begins with no scheme that this agent can send to; it knows {known}")
+            raise Unsendable(f"{show_remote(remote)} begins with no scheme that this agent can send to; it knows {known}")
         if scheme not in self._senders:
             self._senders[scheme] = self._factories[scheme](self._context)
         return self._senders[scheme]
@@ -44,7 +46,8 @@ class Senders:
         try:
             sender = self._of(push.remote)
             if push.content_type not in (None, sender.content_type):
-                raise Unsendable(f"content of type {show(push.content_type)} cannot be sent, only {sender.content_type}")
+                found = f'"{push.content_type}"' if _MEDIA_TYPE.fullmatch(push.content_type or "") else "(no media type)"
+                raise Unsendable(f"content of type {found} cannot be sent, only {sender.content_type}")
             return sender.prepare(push.remote, push.text)
         except Unsendable:
             raise
@@ -58,6 +61,8 @@ class Senders:
                 return await self._of(remote).send(remote, body, seconds)
         except DeviceError:
             raise
+        except Unsendable as error:  # of a push that an earlier version has taken
+            raise DeviceError(str(error)) from None
         except TimeoutError:
             raise DeviceError(f"there was no answer within {seconds:g} s", may_have_it=True) from None
         except PLUGIN_FAULTS as error:

@@ -6,14 +6,17 @@ import asyncio
 import ipaddress
 import re
 
-from medagent.config.wording import show
 from medagent.errors import MedagentError
+from medagent.outbound.remote import show_remote
 
 CONTENT_TYPE = "x-application/ping"
 MAX_COUNT = 10
 REPLY_SECONDS = 2
 """How long each reply is waited for."""
 SPARE_SECONDS = 3.0
+MOST_AT_ONCE = 5
+MOST_WAITING = 20
+"""Pings beside these; each is a process, and more are refused."""
 MAX_OUTPUT = 10_000
 """Characters of its output that are told."""
 _BODY = re.compile(r"PING(?:\s+(\d{1,9}))?\s*", re.IGNORECASE)
@@ -22,6 +25,25 @@ _NAME = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-
 
 class PingFailed(MedagentError):
     """The host was not pinged, or does not answer."""
+
+
+class Pings:
+    """Those of one agent: a few at once, some more wait."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self._asked_for = 0
+
+    async def ping(self, host: object, body: object) -> str:
+        """As `ping`, when it is its turn; `PingFailed` also if too many wait."""
+        if self._asked_for >= MOST_AT_ONCE + MOST_WAITING:
+            raise PingFailed(f"{self._asked_for} pings have not ended yet; ask again later")
+        self._asked_for += 1
+        try:
+            async with self._turns:
+                return await ping(host, body)
+        finally:
+            self._asked_for -= 1
 
 
 async def ping(host: object, body: object) -> str:
@@ -57,7 +79,9 @@ def _count(body: object) -> int:
     found = _BODY.fullmatch(body) if isinstance(body, str) else None
     count = int(found[1] or 1) if found else 0
     if not 1 <= count <= MAX_COUNT:
-        raise PingFailed(f"the body of a ping is PING, or PING and a number from 1 to {MAX_COUNT}; found {show(body)}")
+        # its length alone: what is sent as a ping by mistake may be a message
+        found_instead = f"{len(body)} characters" if isinstance(body, str) else "no text"
+        raise PingFailed(f"the body of a ping is PING, or PING and a number from 1 to {MAX_COUNT}; found {found_instead}")
     return count
 
 
@@ -69,7 +93,8 @@ def _checked(host: object) -> str:
         except ValueError:
             if _NAME.fullmatch(host):
                 return host
-    raise PingFailed(f"{show(host)} is no IP address and no host name")
+    shown = show_remote(host) if isinstance(host, str) else "what is no text"
+    raise PingFailed(f"{shown} is no IP address and no host name")
 
 
 def _zone(host: str) -> str:

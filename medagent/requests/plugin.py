@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from medagent import hookimpl
 from medagent.outbound.push import OFF
 from medagent.requests.logs import answer_logs
-from medagent.requests.ping import CONTENT_TYPE, PingFailed, ping
+from medagent.requests.ping import CONTENT_TYPE, PingFailed, Pings
 from medagent.uplink.answers import agent_error, transmit_failed, transmit_response, with_callback
 from medagent.uplink.base import ServerRequest
 
@@ -24,6 +25,8 @@ NO_UPGRADE = (
     "and restart the service"
 )
 
+_pings: WeakKeyDictionary[Agent, Pings] = WeakKeyDictionary()
+
 
 @hookimpl
 def medagent_handle_frame(agent: Agent, frame: ServerRequest) -> Awaitable[bool] | bool | None:
@@ -36,7 +39,7 @@ def medagent_handle_frame(agent: Agent, frame: ServerRequest) -> Awaitable[bool]
                 log.warning("a push or ping is refused: %s", OFF)
                 pipeline.reply(agent_error(frame.callback, OFF))
             elif frame.fields.get("contentType") == CONTENT_TYPE:
-                return _ping(pipeline, frame)
+                return _ping(_pings.setdefault(agent, Pings()), pipeline, frame)
             else:
                 pipeline.outbound.push(frame)
         case "agent:reloadconfig:request":
@@ -51,10 +54,10 @@ def medagent_handle_frame(agent: Agent, frame: ServerRequest) -> Awaitable[bool]
     return True
 
 
-async def _ping(pipeline: Pipeline, frame: ServerRequest) -> bool:
+async def _ping(pings: Pings, pipeline: Pipeline, frame: ServerRequest) -> bool:
     remote = frame.fields.get("remote")
     try:
-        output = await ping(remote, frame.fields.get("body"))
+        output = await pings.ping(remote, frame.fields.get("body"))
     except PingFailed as error:
         log.warning("a ping failed: %s", error)
         pipeline.reply(transmit_failed(frame.callback, remote, str(error)))

@@ -27,13 +27,15 @@ Frame = dict[str, Any]  # as decoded JSON
 AGENT = "3a3ca02e-9d73-423c-b23c-a2003556a4c6"
 PEER, DOWN = "127.0.0.1:56100", "127.0.0.1:56199"
 """The devices of the recordings; nobody listens on the second."""
-NO_ANSWER = {"CONLY001", *(f"MUTE{number}" for number in ("0001", *range(101, 108), "201"))}
-"""Pushes that a device never answers: neither agent has said anything when the recording ends."""
+NO_ANSWER = {"CONLY001", "WRONG001", *(f"MUTE{number}" for number in ("0001", *range(101, 108), "201"))}
+"""Pushes that a device never answers, so that this agent has said nothing when the recording ends.
+
+The reference agent fails WRONG001 at once: the device acknowledges something else; here its own answer is waited for.
+"""
 BETTER = {
     # (recording, what is asked): what this agent says instead
     ("12", "DOWN0001"): "cannot connect to 127.0.0.1:{down}: Connection refused",
     ("13", "ASYNC003"): "cannot connect to 127.0.0.1:{down}: Connection refused",
-    ("11", "WRONG001"): "127.0.0.1:{peer}: the receiver has acknowledged another control ID",
     # without MSH-10 the reference agent also fails the other pushes on the connection
     ("12", "MSH without MSH-10"): "the message has no control ID (MSH-10), so no acknowledgment could be told to be its own",
     # to these it does not answer at all
@@ -41,9 +43,9 @@ BETTER = {
     ("12", "not hl7"): "the message is no HL7 v2: The message does not begin with MSH",
     ("12", "free text"): 'content of type "text/plain" cannot be sent, only x-application/hl7-v2+er7',
     ("14", "PING 127.0.0.1"): "the program ping cannot be run on the agent's machine: No such file or directory",
-    ("14", "PING x 127.0.0.1"): 'the body of a ping is PING, or PING and a number from 1 to 10; found "PING x"',
+    ("14", "PING x 127.0.0.1"): "the body of a ping is PING, or PING and a number from 1 to 10; found 6 characters",
     ("14", "PING mllp"): '"mllp://127.0.0.1:{peer}" is no IP address and no host name',
-    ("14", "hello localhost"): 'the body of a ping is PING, or PING and a number from 1 to 10; found "hello"',
+    ("14", "hello localhost"): "the body of a ping is PING, or PING and a number from 1 to 10; found 5 characters",
     ("16", "PING 127.0.0.1"): "the program ping cannot be run on the agent's machine: No such file or directory",
     ("15", "limit 0"): "the limit must be a whole number from 1 to 1000, found 0",
     ("15", "limit 5000"): "the limit must be a whole number from 1 to 1000, found 5000",

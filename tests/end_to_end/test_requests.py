@@ -135,3 +135,24 @@ async def test_other_plugins_are_asked_first_and_their_faults_are_their_own(serv
             assert (await ask(server, "agent:logs:request", limit=limit))["type"] == "agent:logs:response"
         with pytest.raises(TimeoutError):
             await server.hub.request(AGENT_ID, {"type": "agent:logs:request", "limit": 2}, 0.1)
+
+
+async def test_no_refusal_repeats_what_may_be_content_or_a_password(
+    server: FhirServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    canary = "PID|1||8000001||CANARY^JANE"
+    requests: list[Frame] = [
+        {"remote": "10.0.0.1", "body": canary, "contentType": "x-application/ping"},
+        {"remote": canary, "body": "PING", "contentType": "x-application/ping"},
+        {"remote": canary, "body": "x"},
+        {"remote": "mllp://h:1", "body": "x", "contentType": canary},
+        {"remote": "mllp://user:CANARY@host", "body": "x"},
+        {"remote": "tcp://user:CANARY@host:99", "body": "x"},
+    ]
+    async with connected(server, tmp_path):
+        for fields in requests:
+            frame = await ask(server, "agent:transmit:request", **fields)
+            assert frame["statusCode"] == 400
+            assert "CANARY" not in frame["body"]
+        assert "CANARY" not in (await ask(server, f"{canary}:request"))["body"]
+    assert "CANARY" not in caplog.text

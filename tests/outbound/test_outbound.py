@@ -15,7 +15,7 @@ import pytest
 from medagent.config.model import AgentConfig, BacklogConfig, RetryConfig
 from medagent.errors import DeviceError, Unsendable
 from medagent.outbound import outbound as outbound_module
-from medagent.outbound.outbound import Outbound
+from medagent.outbound.outbound import SLOW_DISK, Outbound
 from medagent.outbound.push import OFF, RESTARTED
 from medagent.queue.backlog import Backlog
 from medagent.queue.brake import Brake
@@ -213,17 +213,36 @@ async def test_a_disk_that_takes_nothing_refuses_and_nothing_is_sent(tmp_path: P
         assert (await world.answered(2))[-1]["statusCode"] == 200
 
 
-async def test_a_full_queue_refuses(tmp_path: Path) -> None:
-    async with life(tmp_path, backlog=BacklogConfig(max_messages=1)) as world:
+@pytest.mark.parametrize("behavior", ["refuse", "pause"])
+async def test_a_full_queue_refuses(tmp_path: Path, behavior: str) -> None:
+    async with life(tmp_path, backlog=BacklogConfig(max_messages=1, full_behavior=behavior)) as world:
         world.push("m1")
         world.push("m2", "c2")
         assert world.replies[-1]["body"].startswith("the queue is full")
+        assert world.backlog.refused == 1
         await world.sender.answer(b"m1", "thanks")
         await world.answered(2)
         assert world.backlog.messages == 0
         world.push("m3", "c3")
         await world.sender.answer(b"m3", "thanks")
         await world.until(lambda: world.replies[-1].get("callback") == "c3")
+
+
+async def test_a_disk_that_hangs_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound_module, "MAX_WAITING_BYTES", 50_000)
+    async with life(tmp_path) as world:
+        world.sender.automatic = "thanks"
+        world.store.gate.clear()
+        for number in range(100):
+            world.push(f"m{number}", f"c{number}")
+        refused = [frame["callback"] for frame in world.replies]
+        assert 40 < len(refused) < 60
+        assert {frame["body"] for frame in world.replies} == {SLOW_DISK}
+        world.store.gate.set()
+        await world.answered(100)
+        world.push("later", "later")  # there is room again
+        assert (await world.answered(101))[-1]["statusCode"] == 200
+        assert sum(frame["statusCode"] == 200 for frame in world.replies) == 101 - len(refused)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +268,18 @@ async def test_what_cannot_be_read_is_refused(
             assert world.replies[-1].get("callback") == callback
     assert why in caplog.text
     assert CANARY not in caplog.text
+
+
+async def test_only_the_same_push_to_the_same_device_is_one_that_comes_twice(tmp_path: Path) -> None:
+    async with life(tmp_path) as world:
+        for remote in ("test://a", "test://b", "test://a"):
+            world.push("m1", "c1", remote)
+        await world.sender.until(lambda: len(world.sender.waiting) == 2)
+        assert sorted(world.sender.sent) == [("test://a", b"m1"), ("test://b", b"m1")]
+        await world.sender.answer(b"m1", "thanks")
+        await world.sender.answer(b"m1", "thanks")
+        assert sorted(frame["remote"] for frame in await world.answered(2)) == ["test://a", "test://b"]
+    assert left(tmp_path) == [(b"m1", State.RESPONSE_SENT)] * 2
 
 
 async def test_who_waits_hears_of_a_failure_at_once(tmp_path: Path) -> None:

@@ -56,6 +56,12 @@ async def test_whatever_a_sender_raises_is_an_error_without_content(senders: Sen
         senders.prepare(Push("test://a", "exit", None))
 
 
+async def test_what_turns_out_to_be_unsendable_is_not_in_doubt(senders: Senders) -> None:
+    with pytest.raises(DeviceError, match="begins with no scheme") as caught:
+        await senders.send("what://a", b"m", 1.0)
+    assert not caught.value.may_have_it
+
+
 async def test_a_sender_that_forgets_the_time_is_ended(senders: Senders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(senders_module, "GRACE_SECONDS", 0.0)
     with pytest.raises(DeviceError, match=r"no answer within 0\.01 s") as caught:

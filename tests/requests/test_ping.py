@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medagent.requests import ping as ping_module
-from medagent.requests.ping import PingFailed, ping
+from medagent.requests.ping import MOST_AT_ONCE, MOST_WAITING, PingFailed, Pings, ping
 
 ECHO = 'echo "args: $@"'
 
@@ -89,3 +89,21 @@ async def test_a_program_that_hangs_is_ended(program: Path, tmp_path: Path, monk
         await ping("127.0.0.1", "PING")
     pid = (await asyncio.to_thread((tmp_path / "pid").read_text)).strip()
     assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_few_run_at_once_and_too_many_are_refused(program: Path, tmp_path: Path) -> None:
+    program.write_text(
+        f"#!/bin/sh\necho x >> {tmp_path}/started\nwhile [ ! -e {tmp_path}/go ]; do sleep 0.05; done\necho done\n"
+    )
+    started = tmp_path / "started"
+    started.touch()
+    pings = Pings()
+    asked = [asyncio.ensure_future(pings.ping("10.0.0.7", "PING")) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
+    while started.stat().st_size < 2 * MOST_AT_ONCE:
+        await asyncio.sleep(0)
+    with pytest.raises(PingFailed, match="25 pings have not ended yet"):
+        await pings.ping("10.0.0.7", "PING")
+    assert started.stat().st_size == 2 * MOST_AT_ONCE
+    (tmp_path / "go").touch()
+    assert await asyncio.gather(*asked) == ["done"] * 25
+    assert await pings.ping("10.0.0.7", "PING") == "done"

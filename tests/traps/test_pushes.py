@@ -112,7 +112,10 @@ async def test_a_device_that_nobody_answers_for_is_an_error_at_once(tmp_path: Pa
 
 async def test_an_acknowledgment_of_something_else_harms_no_push(tmp_path: Path) -> None:
     def respond(body: bytes) -> list[bytes]:
-        return [*acknowledge(adt("NOBODY"), "AA"), *acknowledge(body, "AA")]
+        assert receiver.sender is not None
+        # in a read of its own, well after the other one
+        asyncio.get_running_loop().call_later(0.05, receiver.sender.send, *acknowledge(body, "AA"))
+        return acknowledge(adt("NOBODY"), "AA")
 
     async with MllpServer(respond) as receiver, Site(tmp_path, {}, devices=[device(receiver.port)]) as site:
         await site.start()

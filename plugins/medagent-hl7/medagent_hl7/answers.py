@@ -75,7 +75,7 @@ class SendFailed(MedagentError):
 
 
 class AnswerTimeout(SendFailed):
-    """The expected acknowledgment did not come in time."""
+    """The expected acknowledgment did not come in time, or the message was not taken in time."""
 
 
 class ConnectionLost(SendFailed):
@@ -84,10 +84,6 @@ class ConnectionLost(SendFailed):
 
 class NotCommitted(SendFailed):
     """The receiver did not acknowledge the block (MLLP release 2)."""
-
-
-class OutOfStep(SendFailed):
-    """The receiver has acknowledged what was never sent to it on this connection."""
 
 
 class Busy(SendFailed):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-from medagent_hl7.answers import Acknowledgment, AnswerTimeout, ConnectionLost, Expect, NotCommitted, OutOfStep, SendFailed
+from medagent_hl7.answers import Acknowledgment, AnswerTimeout, ConnectionLost, Expect, NotCommitted, SendFailed
 from medagent_hl7.listening import format_address
 from medagent_hl7.message import Header, msa
 from medagent_hl7.outbound import Connection, connect
@@ -22,6 +22,8 @@ MOST_REMEMBERED = 10_000
 """Control IDs that a connection remembers, the newest."""
 MOST_ANSWERS = 8
 """Acknowledgments kept of one message, one of each code; more only of codes that HL7 has."""
+MOST_USELESS = 100
+"""Frames in a row that answer nothing, since a message was sent, before the receiver is given up."""
 
 
 class _Pending:
@@ -31,8 +33,6 @@ class _Pending:
         self.sent_at = time.monotonic()
         self.answers: list[Acknowledgment] = []
         self.changed = asyncio.Event()
-        self.strayed = False
-        """The receiver has acknowledged what this connection has never carried."""
 
     @property
     def codes(self) -> list[str]:
@@ -62,9 +62,9 @@ class Remote:
 class Client:
     """A sender on one connection. Use it as `async with await Client.connect(remote) as client:`."""
 
-    def __init__(self, *, strict: bool = False) -> None:
-        """`strict`: an acknowledgment of what was never sent here fails what waits, since the receiver is out of step."""
-        self._strict = strict
+    def __init__(self, ended: Callable[[], None] = lambda: None) -> None:
+        """`ended` is called once a connection that was opened has ended."""
+        self._ended = ended
         self._pending: dict[str, _Pending] = {}
         self._used: dict[str, None] = {}
         """Control IDs of messages that wait no more: an acknowledgment of them may still come, or come again."""
@@ -73,11 +73,17 @@ class Client:
         self._lost_because = ""
         self.unmatched = 0
         """Answers that came again, whose MSA-2 named no message that was waiting, or that had no MSA segment."""
+        self._useless = 0
+        """Frames in a row that answered nothing."""
+        self.strayed = False
+        """Whether the receiver has acknowledged what this connection has never carried: it may be out of step."""
 
     @classmethod
-    async def connect(cls, remote: Remote, timeout: float = CONNECT_TIMEOUT, *, strict: bool = False) -> Client:
+    async def connect(
+        cls, remote: Remote, timeout: float = CONNECT_TIMEOUT, ended: Callable[[], None] = lambda: None
+    ) -> Client:
         """Open a connection. Raises `ConnectFailed`, at the latest after `timeout` seconds."""
-        client = cls(strict=strict)
+        client = cls(ended)
         connection = await connect(remote.host, remote.port, client._received, client._lost, timeout, remote.tls)
         client._connection = connection
         if remote.release == 2:
@@ -111,7 +117,7 @@ class Client:
         `timeout`: seconds to wait for what is expected, and in MLLP release 2 for the block after each of three attempts.
         `linger`: seconds to wait on for an application acknowledgment that may follow a CA, and whose absence is no failure.
 
-        Raises `AnswerTimeout`, `ConnectionLost`, `NotCommitted`, `OutOfStep`; `SendFailed` if the connection has carried this
+        Raises `AnswerTimeout`, `ConnectionLost`, `NotCommitted`; `SendFailed` if the connection has carried this
         control ID before, whose answer may come late or twice; and `medagent_hl7.message.Hl7Error` if `body` has no usable MSH
         segment.
         """
@@ -121,8 +127,11 @@ class Client:
         if not self.can_send(control_id):
             raise SendFailed("the acknowledgment of a message with the same control ID may still come on this connection")
         pending = self._pending[control_id] = _Pending()
+        self._useless = 0
         try:
             await self._write(body, pending, timeout)
+            if expect is Expect.NONE:
+                await self._written(timeout)
             await self._wait(pending, expect, timeout)
             if linger and pending.codes == ["CA"]:
                 with suppress(SendFailed):
@@ -143,14 +152,23 @@ class Client:
         elif self._connection is not None:
             self._connection.write((body,))
 
+    async def _written(self, timeout: float) -> None:
+        """No answer will show that the receiver has the message: it must at least be on its way."""
+        if (connection := self._connection) is not None:
+            try:
+                async with asyncio.timeout(timeout):
+                    await connection.written()
+            except TimeoutError:
+                raise AnswerTimeout(f"the receiver has not taken all of the message within {timeout:g} s") from None
+        if self._connection is None:
+            raise ConnectionLost(f"{self._lost_because} before all of the message was written")
+
     async def _wait(self, pending: _Pending, expect: Expect, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
                 while not expect.is_met(pending.codes):
                     if self._connection is None:
                         raise ConnectionLost(f"{self._lost_because}, {_got(pending.codes)}", pending.answers)
-                    if pending.strayed:
-                        raise OutOfStep("the receiver has acknowledged another control ID", pending.answers)
                     pending.changed.clear()
                     await pending.changed.wait()
         except TimeoutError:
@@ -183,26 +201,31 @@ class Client:
     def _received(self, bodies: list[bytes]) -> None:
         now = time.monotonic()
         for body in bodies:
-            if is_transport_block(body):
-                if self._release2 is not None:
-                    self._release2.received(body)
+            if self._answers(body, now):
+                self._useless = 0
                 continue
-            found = msa(body)
-            if self._release2 is not None and self._connection is not None:
-                self._connection.write((COMMITTED if found else NOT_COMMITTED,))
-            pending = self._pending.get(found[1]) if found else None
-            if found is None or pending is None or not pending.keeps(found[0]):
-                self.unmatched += 1
-                if self._strict and found is not None and pending is None and found[1] not in self._used:
-                    self._fail_waiting()
-            else:
-                pending.answers.append(Acknowledgment(found[0], body, now - pending.sent_at))
-                pending.changed.set()
+            self._useless += 1
+            if self._useless > MOST_USELESS and self._connection is not None:
+                self._connection.give_up(f"the receiver sent more than {MOST_USELESS} answers to nothing that waits")
+                return
 
-    def _fail_waiting(self) -> None:
-        for pending in self._pending.values():
-            pending.strayed = True
-            pending.changed.set()
+    def _answers(self, body: bytes, now: float) -> bool:
+        """Take what has come in; whether it answers a message that waits."""
+        if is_transport_block(body):
+            if self._release2 is not None:
+                self._release2.received(body)
+            return False
+        found = msa(body)
+        if self._release2 is not None and self._connection is not None:
+            self._connection.write((COMMITTED if found else NOT_COMMITTED,))
+        pending = self._pending.get(found[1]) if found else None
+        if found is None or pending is None or not pending.keeps(found[0]):
+            self.unmatched += 1
+            self.strayed |= found is not None and pending is None and found[1] not in self._used
+            return False
+        pending.answers.append(Acknowledgment(found[0], body, now - pending.sent_at))
+        pending.changed.set()
+        return True
 
     def _lost(self, reason: str) -> None:
         self._connection = None
@@ -211,6 +234,7 @@ class Client:
             self._release2.lost(reason)
         for pending in self._pending.values():
             pending.changed.set()
+        self._ended()
 
 
 def _got(codes: Sequence[str]) -> str:

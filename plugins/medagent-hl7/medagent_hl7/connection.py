@@ -86,6 +86,8 @@ class Connection(asyncio.Protocol):
         """Bytes kept: of an unfinished frame, and of what was read too early."""
         self.junk_bytes = 0
         """Bytes outside frames since the last frame; the owner counts them."""
+        self.useless_frames = 0
+        """Frames in a row that held no message; the owner counts them."""
         self.order = Order()
 
     @property

@@ -8,9 +8,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from medagent.config.wording import printable, show
 from medagent.errors import Unsendable
+from medagent.outbound.remote import show_remote
 from medagent_hl7 import charset
 from medagent_hl7.listening import format_address
 from medagent_hl7.schemes import MLLPS, SCHEMES
+
+MAX_HOST = 253
+"""Characters of a name (RFC 1035, section 2.3.4, without the root's dot)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,13 @@ def parse_destination(remote: str) -> Destination:
         parts = urlsplit(remote)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise Unsendable(f"{show(remote)} is no address such as mllp://10.0.0.7:2575") from None
+        raise Unsendable(f"{show_remote(remote)} is no address such as mllp://10.0.0.7:2575") from None
     if parts.scheme not in SCHEMES or not host:
-        raise Unsendable(f"{show(remote)} is no address such as mllp://10.0.0.7:2575")
+        raise Unsendable(f"{show_remote(remote)} is no address such as mllp://10.0.0.7:2575")
+    if len(host) > MAX_HOST or not host.isprintable():
+        raise Unsendable(f"{show_remote(remote)} has a host that is longer than {MAX_HOST} characters, or not printable")
     if not port:
-        raise Unsendable(f"{show(remote)} names no port")
+        raise Unsendable(f"{show_remote(remote)} names no port")
     query = parse_qs(parts.query)
     encoding = _one(query, "encoding") or charset.DEFAULT
     codec = charset.codec(encoding)

@@ -7,6 +7,8 @@ from medagent_hl7.framing import ENDLESS_FACTOR, Broken, Discarded, Empty, Endle
 from medagent_hl7.notices import Notices
 
 _MAX_JUNK_BYTES = 65_536
+MAX_USELESS_FRAMES = 1000
+"""In a row, before the connection is closed: each costs its time, also that of others."""
 _ADVICE = {
     "TLS": "; the device speaks TLS: give it an address with mllps, or turn off its TLS",
     "HTTP": "; this is an HTTP client, and no device",
@@ -28,6 +30,7 @@ def note_fault(event: FrameEvent, connection: Connection, notices: Notices, max_
         case Broken(size, position, outline):
             text = f"{size} bytes dropped that a start block cut short, begun at byte {position}, {outline}, {peer}"
             notices.add("frame without an end", text)
+            note_useless(connection, notices)
         case Oversize():
             notices.add("message too long", f"more than {max_bytes} bytes, {peer}; maxFrameBytes is the limit")
         case Endless():
@@ -35,5 +38,14 @@ def note_fault(event: FrameEvent, connection: Connection, notices: Notices, max_
             connection.abort()
         case Empty():
             notices.add("empty frame", peer)
+            note_useless(connection, notices)
         case Frame() | Discarded():  # what is discarded has been noted as too long
             pass
+
+
+def note_useless(connection: Connection, notices: Notices) -> None:
+    """Another frame was empty, without an end, or no HL7: close the connection of a peer that sends nothing else."""
+    connection.useless_frames += 1
+    if connection.useless_frames > MAX_USELESS_FRAMES and not connection.aborted:
+        notices.add("connection closed", f"{MAX_USELESS_FRAMES} frames in a row without a message, from {connection.remote}")
+        connection.abort()

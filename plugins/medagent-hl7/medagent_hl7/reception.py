@@ -11,7 +11,7 @@ from medagent.types import InboundMessage
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
 from medagent_hl7.batch import is_batch
 from medagent_hl7.connection import Connection
-from medagent_hl7.faults import note_fault
+from medagent_hl7.faults import note_fault, note_useless
 from medagent_hl7.framing import Empty, Frame, FrameEvent, Oversize
 from medagent_hl7.identity import sender_of
 from medagent_hl7.in_force import InForce
@@ -46,6 +46,7 @@ class Reception:
                 continue
             connection.junk_bytes = 0
             if is_batch(event.body):
+                connection.useless_frames = 0
                 accepted += self._prepare(connection, messages, frames)
                 messages, frames = [], []
                 batch, refusals = self._tracking.batches.receive(event.body, connection.remote, connection.link)
@@ -58,6 +59,7 @@ class Reception:
             except Hl7Error as error:
                 frames += _placed(messages, self._handle_unreadable(connection, event.body, error))
                 continue
+            connection.useless_frames = 0
             workings = self._in_force.now
             objection = workings.objection(header, event.body)
             if objection is NOT_ALLOWED:
@@ -100,6 +102,7 @@ class Reception:
             self._note_block(body, connection)
             return None
         self._notices.add("frame without an HL7 message", f"{error}, from {connection.remote}")
+        note_useless(connection, self._notices)
         return self._reject(body, str(error), error.code)
 
     def _note_block(self, block: bytes, connection: Connection) -> None:
@@ -107,6 +110,7 @@ class Reception:
         if not self._in_force.now.release2:
             text = f"from {connection.remote}; mllpRelease=2 is for such a device"
             self._notices.add("block of MLLP release 2 ignored", text)
+            note_useless(connection, self._notices)
         elif block == NOT_COMMITTED:
             self._notices.add("device did not store an acknowledgment", f"it sent 0x15, from {connection.remote}")
 

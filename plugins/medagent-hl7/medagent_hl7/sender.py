@@ -21,6 +21,8 @@ from medagent_hl7.schemes import CONTENT_TYPE
 
 GRACE_SECONDS = 0.5
 """What the whole of an attempt may take beyond its time, so that the part that was too slow says so itself."""
+MOST_SECURE = 1000
+"""Addresses with TLS whose certificates are kept loaded."""
 
 _Stamps = tuple[int, ...]
 
@@ -35,7 +37,7 @@ class Hl7Sender:
     content_type = CONTENT_TYPE
 
     def __init__(self, context: SenderContext) -> None:
-        self._pools = Pools(keep_alive=context.keep_alive, max_clients=context.max_clients, strict=True)
+        self._pools = Pools(keep_alive=context.keep_alive, max_clients=context.max_clients)
         self._secure: dict[tuple[str, int, TlsFiles], tuple[_Stamps, Remote]] = {}
 
     def prepare(self, remote: str, text: str) -> bytes:
@@ -90,6 +92,8 @@ class Hl7Sender:
             return known[1]
         remote = Remote(host, port, _context(files))
         self._secure[host, port, files] = stamps, remote
+        if known is None and len(self._secure) > MOST_SECURE:
+            known = self._secure.pop(next(iter(self._secure)))
         if known is not None:
             self._pools.retire(known[1])
         return remote

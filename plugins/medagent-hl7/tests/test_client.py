@@ -158,8 +158,23 @@ async def test_closes_although_the_receiver_reads_nothing() -> None:
             await waiting
 
 
+async def test_what_nobody_acknowledges_is_not_done_before_the_receiver_takes_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = await Client.connect(Remote("127.0.0.1", listener.getsockname()[1]))
+        big = b"ZXX|" + b"x" * 20_000_000 + b"\r"
+        assert await client.send(message("M1"), Expect.NONE) == []
+        with pytest.raises(AnswerTimeout, match=rf"has not taken all of the message within {SHORT} s"):
+            await client.send(message("M2") + big, Expect.NONE, timeout=SHORT)
+        waiting = asyncio.ensure_future(client.send(message("M3") + big, Expect.NONE))
+        await asyncio.sleep(0)  # lets it write
+        client.begin_close()  # nobody waits for it, and it ends nevertheless
+        with pytest.raises(ConnectionLost, match="before all of the message was written"):
+            await waiting
+        assert not client.usable
+
+
 async def test_a_flood_of_answers_is_not_kept_and_the_last_one_counts() -> None:
-    codes = ["CA"] * 500 + [f"X{number}" for number in range(100)]
+    codes = ["CA"] * 50 + [f"X{number}" for number in range(40)]
     async with answering(*codes) as server, await connect(server) as client:
         waiting = asyncio.ensure_future(client.send(message(), Expect.APPLICATION))
         await server.wait_for(1)
@@ -167,7 +182,45 @@ async def test_a_flood_of_answers_is_not_kept_and_the_last_one_counts() -> None:
         answers = [answer.code for answer in await waiting]
         assert (answers[0], answers[-1]) == ("CA", "AA")
         assert len(answers) <= MOST_ANSWERS + 1
-        assert client.unmatched > 500
+        assert client.unmatched > 50
+
+
+@pytest.mark.parametrize("flood", [b"\x0b\x0b", b"\x0bx", b"\x0b\x1c\r", b"junk", b"\r"])
+async def test_a_flood_outside_frames_fails_the_message_and_ends_the_connection(flood: bytes) -> None:
+    async def device(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\x1c\r")
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(flood * 8192)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(device, "127.0.0.1", 0) as server:
+        client = await Client.connect(Remote("127.0.0.1", server.sockets[0].getsockname()[1]))
+        with pytest.raises(ConnectionLost, match="more than 65536 bytes outside frames, no acknowledgment came"):
+            await client.send(message())
+        assert not client.usable
+
+
+@pytest.mark.parametrize("useless", [acknowledge(message(), "CA")[0], acknowledge(message("X"), "AA")[0], b"x", b"\x06"])
+async def test_too_many_answers_to_nothing_fail_the_message_and_end_the_connection(useless: bytes) -> None:
+    async with MllpServer(lambda body: [*acknowledge(body, "CA"), *[useless] * 100]) as server, await connect(server) as client:
+        waiting = asyncio.ensure_future(client.send(message(), Expect.APPLICATION))
+        await server.wait_for(1)
+        server.connections[0].send(*acknowledge(message(), "AA"))
+        assert [answer.code for answer in await waiting] == ["CA", "AA"]
+        server.respond = lambda body: [useless] * 101 + acknowledge(body, "AA")
+        with pytest.raises(ConnectionLost, match="more than 100 answers to nothing that waits"):
+            await client.send(message("M2"), Expect.APPLICATION)
+
+
+async def test_a_long_answer_is_no_flood() -> None:
+    async with (
+        MllpServer(lambda body: [acknowledge(body, "AA")[0] + b"Z" * 900_000]) as server,
+        await connect(server) as client,
+    ):
+        for name in ("M1", "M2", "M3"):
+            assert len((await client.send(message(name)))[0].body) > 900_000
 
 
 async def test_who_does_not_answer_the_connect_is_given_up() -> None:

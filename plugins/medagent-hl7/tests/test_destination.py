@@ -32,6 +32,9 @@ def test_what_is_understood(remote: str, destination: Destination) -> None:
     [
         ("mllp://10.0.0.7", "names no port"),
         ("mllp://10.0.0.7:0", "names no port"),
+        ("mllp://a\0b:1", "the address of 12 characters has a host that is longer than 253 characters, or not printable"),
+        ("mllp://\x1blab:1", "or not printable"),
+        ("mllp://" + "x" * 254 + ":1", "the address of 263 characters has a host"),
         ("mllp://10.0.0.7:70000", "is no address such as mllp"),
         ("mllp://:2575", "is no address such as mllp"),
         ("mllp://[::1:2575", "is no address such as mllp"),

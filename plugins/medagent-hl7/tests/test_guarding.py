@@ -226,3 +226,21 @@ async def test_batch_over_the_limit_is_told_to_come_in_several(core: RecordingCo
         refused = await device.receive()
         assert b"MSA|CR|1|The batch is longer than 20000 bytes: send its messages in several" in refused
         assert channel.notices == {"message too long": 1}
+
+
+@pytest.mark.parametrize("useless", [b"\x0b\x1c\r", b"\x0bx\x1c\r", b"\x0bx", b"\x0b\x06\x1c\r"])
+async def test_a_long_run_of_frames_without_a_message_ends_its_connection(
+    core: RecordingCore, caplog: pytest.LogCaptureFixture, useless: bytes
+) -> None:
+    async with (
+        running(channel_of(core, enhanced="true")) as address,
+        await MllpClient.connect(*address) as odd,
+        await MllpClient.connect(*address) as bad,
+    ):
+        for control_id in ("1", "2"):
+            await odd.send_raw(useless * 999 + framed(message(control_id)))
+        assert [each.control_id for each in await core.accepted(2)] == ["1", "2"]
+        await bad.send_raw(useless * 1001 + framed(message("3")))
+        await bad.closed()
+        assert len(await core.accepted(2)) == 2
+    assert "connection closed: 1000 frames in a row without a message, from 127.0.0.1" in caplog.text

@@ -14,6 +14,7 @@ from medagent.errors import DeviceError, Unsendable
 from medagent.sender import SenderContext
 from medagent.testing.certificates import Authority
 from medagent.testing.mllp_server import MllpServer, accept, acknowledge
+from medagent_hl7 import sender as sender_module
 from medagent_hl7.sender import Hl7Sender
 
 SECONDS = 10.0
@@ -127,6 +128,19 @@ async def test_tls_with_the_files_that_the_address_names_and_new_ones_when_they_
         (tmp_path / "ca.pem").write_text("nothing")
         with pytest.raises(DeviceError, match=r"the CA certificates in .* cannot be used"):
             await send(sender, remote, message("M5"))
+        await sender.close()
+
+
+async def test_so_many_addresses_with_tls_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender_module, "MOST_SECURE", 1)
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("receiver"))
+    async with MllpServer(tls=context) as first, MllpServer(tls=context) as second:
+        sender = Hl7Sender(SenderContext(keep_alive=True))
+        for number, server in enumerate((first, second, second, first)):
+            await send(sender, f"mllps://127.0.0.1:{server.port}?caFile={authority.ca_file}", message(f"M{number}"))
+        assert (len(first.connections), len(second.connections)) == (2, 1)
         await sender.close()
 
 
