@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 
 from medagent.errors import AuthenticationFailed, MedagentError, NotReady
-from medagent.fhir.http import CONNECT_TIMEOUT, READ_TIMEOUT, json_object, request
+from medagent.fhir.http import READ_TIMEOUT, json_object, request
 from medagent.fhir.secret import ClientSecret
 
 RENEW_AT = 0.8
@@ -34,6 +34,8 @@ PATIENCE_SHARE = 0.1
 MOST_PATIENCE_SHARE = 0.5
 """How long a request may go unanswered: the first share of the last lifetime, doubled by every failure up to the second, and
 `READ_TIMEOUT` at most. A token that takes longer would hardly be of use."""
+MAX_BYTES = 1024 * 1024
+"""The longest answer of the token endpoint that is read."""
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +144,8 @@ class TokenSource:
 
     async def _grant(self) -> tuple[str, float]:
         """A token and its lifetime in seconds."""
-        timeout = httpx2.Timeout(self._patience, connect=min(self._patience, CONNECT_TIMEOUT))
         form = {"grant_type": "client_credentials", "client_id": self._client_id, "client_secret": self._secret.value}
-        response = await request(self._http, "POST", self._url, data=form, timeout=timeout)
+        response = await request(self._http, "POST", self._url, patience=self._patience, max_bytes=MAX_BYTES, data=form)
         body = json_object(response) or {}
         if response.status_code == 401 or (response.status_code in (400, 403) and "error" in body):
             reason = body.get("error_description") or body.get("error") or f"HTTP {response.status_code}"

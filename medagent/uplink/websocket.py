@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -128,6 +129,8 @@ class WebSocketUplink:
 
     @property
     def status(self) -> UplinkStatus:
+        if self._status.state == "connected" and self._tokens.current is None:
+            return replace(self._status, state="waiting", detail="there is no access token: one has been asked for")
         return self._status
 
     @property

@@ -220,9 +220,27 @@ async def test_a_connection_without_a_token_is_not_called_connected(world: Uplin
     world.tokens.failures = [NotReady("the token server is away")] * 1000
     world.tokens.current = None
     async with asyncio.timeout(10):
-        while uplink.status.state == "connected":
+        while "is away" not in uplink.status.detail:
             await asyncio.sleep(0)
     assert (uplink.status.state, uplink.status.detail) == ("waiting", "there is no access token: the token server is away")
+
+
+async def test_a_token_that_ends_while_the_next_is_asked_for_is_told(
+    world: UplinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uplink = await world.connected()
+    assert uplink.status.state == "connected"
+    asked = asyncio.Event()
+
+    async def never() -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(world.tokens, "get", never)
+    world.tokens.current = None
+    await asked.wait()
+    assert (uplink.status.state, uplink.status.detail) == ("waiting", "there is no access token: one has been asked for")
 
 
 @pytest.mark.parametrize("failure", [AuthenticationFailed("the server refuses the client"), NotReady("429")])
