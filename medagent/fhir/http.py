@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 
+from medagent.config.wording import printable
 from medagent.errors import NotReady
 from medagent.fhir import tls
 from medagent.fhir.route import DIRECT, Route
@@ -21,6 +22,8 @@ READ_TIMEOUT = 20.0
 """Seconds; `READ_TIMEOUT` is for a whole exchange, however its bytes come."""
 MAX_BYTES = 16 * 1024 * 1024
 """The longest answer that is read, unless a request has a limit of its own."""
+MAX_REASON = 200
+"""Characters of what a server says that are quoted."""
 MAX_RETRY_AFTER = 3600.0
 """A longer wish of the server, seconds, is not believed."""
 
@@ -98,11 +101,15 @@ async def request(
         raise NotReady(f"{url} is not an address: {error}") from None
     except (httpx2.TimeoutException, TimeoutError) as error:
         raise NotReady(f"{url} did not answer in time {error}".rstrip()) from None
+    except httpx2.LocalProtocolError:  # its text quotes the header, with the token
+        raise NotReady(f"{url} cannot be asked: the request would not be valid HTTP") from None
     # the library passes on what TLS says after the handshake as it is, such as that a client certificate is missing
     except (httpx2.HTTPError, OSError) as error:
-        raise NotReady(f"{url} cannot be reached: {tls.fault_of(error) or str(error) or 'the connection was lost'}") from None
+        reason = tls.fault_of(error) or printable(str(error), MAX_REASON) or "the connection was lost"
+        raise NotReady(f"{url} cannot be reached: {reason}") from None
     if response.status_code == 429 or response.status_code >= 500:
-        failure = NotReady(f"{url} answered {response.status_code} {response.reason_phrase}".rstrip())
+        phrase = printable(response.reason_phrase, MAX_REASON)
+        failure = NotReady(f"{url} answered {response.status_code} {phrase}".rstrip())
         failure.retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
         raise failure
     return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import httpx2
 
+from medagent.config.wording import printable
 from medagent.errors import AuthenticationFailed, MedagentError, NotReady
-from medagent.fhir.http import READ_TIMEOUT, json_object, request
+from medagent.fhir.http import MAX_REASON, READ_TIMEOUT, json_object, request
 from medagent.fhir.secret import ClientSecret
 
 RENEW_AT = 0.8
@@ -36,6 +38,10 @@ MOST_PATIENCE_SHARE = 0.5
 `READ_TIMEOUT` at most. A token that takes longer would hardly be of use."""
 MAX_BYTES = 1024 * 1024
 """The longest answer of the token endpoint that is read."""
+MAX_TOKEN = 16 * 1024
+"""Characters of a token: each frame carries it."""
+_SENDABLE = re.compile(rf"[\x21-\x7e]{{1,{MAX_TOKEN}}}").fullmatch
+"""Narrower than RFC 6749, A.12, by the space: a token stands in a header and in JSON, and neither may change it."""
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +154,8 @@ class TokenSource:
         response = await request(self._http, "POST", self._url, patience=self._patience, max_bytes=MAX_BYTES, data=form)
         body = json_object(response) or {}
         if response.status_code == 401 or (response.status_code in (400, 403) and "error" in body):
-            reason = body.get("error_description") or body.get("error") or f"HTTP {response.status_code}"
+            said = body.get("error_description") or body.get("error")
+            reason = self._quoted(said) if isinstance(said, str) else f"HTTP {response.status_code}"
             raise AuthenticationFailed(
                 f"{self._url} refuses client {self._client_id!r}: {reason};"
                 " check --client-id and the client secret, and that the client belongs to this server's project;"
@@ -157,7 +164,16 @@ class TokenSource:
         value = body.get("access_token")
         if response.status_code != 200 or not isinstance(value, str) or not value:
             raise NotReady(f"{self._url} answered {response.status_code} without a token; check --base-url")
+        if not _SENDABLE(value):
+            raise NotReady(
+                f"{self._url} answered with a token that no request can carry: one of white space, of other characters than"
+                f" those of ASCII, or of more than {MAX_TOKEN} characters; check the server"
+            )
         expires_in = body.get("expires_in")
         if isinstance(expires_in, int | float) and 0 < expires_in < 1e9:
             return value, float(expires_in)
         return value, DEFAULT_LIFETIME
+
+    def _quoted(self, said: str) -> str:
+        """What the server says, fit for a log: it may be anything, and may hold what it was sent."""
+        return printable(said.replace(self._secret.value, "(the secret)"), MAX_REASON)

@@ -152,6 +152,16 @@ async def test_an_answer_without_an_end_is_given_up(
             writer.transport.abort()
 
     async with asyncio.timeout(5), await asyncio.start_server(serve, "127.0.0.1", 0) as server, http_client() as http:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         with pytest.raises(NotReady, match=reason):
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             await request(http, "GET", url, patience=0.2 if answer is drip else 5.0, max_bytes=100_000)
+
+
+async def test_a_header_that_cannot_be_sent_is_not_quoted() -> None:
+    async with (
+        await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0) as server,
+        http_client() as http,
+    ):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(NotReady, match=r"not be valid HTTP$"):
+            await request(http, "GET", url, headers={"Authorization": "Bearer CANARY\nx"})

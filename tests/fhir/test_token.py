@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -278,3 +279,36 @@ async def test_an_unusable_lifetime_is_an_hour(expires_in: object, clock: Clock)
         assert await tokens.get() == "t"
         clock.now += 3597
         assert tokens.current == "t"
+
+
+@pytest.mark.parametrize(
+    "token", ["eyCANARY\nabc", "eyCANARY\n", "eyCANARY abc", "eyCANARY\u20ac", "eyCANARY\ud800", "y" * 16_385]
+)
+async def test_a_token_that_cannot_be_sent_is_none_and_is_not_quoted(token: str) -> None:
+    answer = json.dumps({"access_token": token, "expires_in": 60}).encode()
+    transport = httpx2.MockTransport(lambda _request: httpx2.Response(200, content=answer))
+    async with httpx2.AsyncClient(transport=transport) as http:
+        tokens = TokenSource("http://127.0.0.1/", "c", "s", http)
+        with pytest.raises(NotReady, match="a token that no request can carry") as caught:
+            await tokens.get()
+    assert tokens.current is None
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            {"error_description": "Invalid secret: s3cret\nFAKE LINE \x1b[2J"},
+            r"Invalid secret: \(the secret\)\\nFAKE LINE \\x1b\[2J;",
+        ),
+        ({"error_description": "y" * 100_000}, "y{200}…;"),
+        ({"error": {"client_secret": "s3cret"}}, "HTTP 400;"),
+    ],
+)
+async def test_what_the_token_endpoint_says_is_quoted_with_care(error: dict[str, object], shown: str) -> None:
+    transport = httpx2.MockTransport(lambda _request: httpx2.Response(400, json={"error": "invalid_request"} | error))
+    async with httpx2.AsyncClient(transport=transport) as http:
+        with pytest.raises(AuthenticationFailed, match=f"refuses client 'c': {shown}") as caught:
+            await TokenSource("http://127.0.0.1/", "c", "s3cret", http).get()
+    assert "s3cret" not in str(caught.value)
