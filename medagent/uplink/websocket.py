@@ -162,6 +162,8 @@ class WebSocketUplink:
             if dead.renew_token:
                 self._tokens.invalidate(link.token)
             self._down(dead.reason)
+        except Exception as error:  # noqa: BLE001  nothing that goes wrong on one connection may be the last of them all
+            self._down(f"the connection failed: {type(error).__name__}")
         finally:
             self._link = None
             if link.connected_at is not None:

@@ -180,6 +180,19 @@ async def test_a_token_refused_in_a_transmit_is_replaced(world: UplinkWorld) -> 
     assert world.server.frames[-1]["accessToken"] == "token-3"
 
 
+async def test_a_token_that_no_frame_can_carry_does_not_end_the_uplink(
+    world: UplinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def odd() -> str:
+        monkeypatch.undo()
+        return "\ud800"
+
+    monkeypatch.setattr(world.tokens, "get", odd)
+    await world.connected()
+    assert [frame["accessToken"] for frame in world.server.frames] == ["token-1"]
+    assert world.delays == [0.5]
+
+
 async def test_transmits_carry_the_token_of_the_moment(world: UplinkWorld) -> None:
     uplink = await world.connected()
     world.tokens.number = 2
