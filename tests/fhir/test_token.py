@@ -12,7 +12,7 @@ import pytest
 
 from medagent.errors import AuthenticationFailed, NotReady
 from medagent.fhir.http import http_client
-from medagent.fhir.token import JITTER, MARGIN, RENEW_AT, RETRY_CAP, RETRY_SHARE, TokenSource
+from medagent.fhir.token import JITTER, LEAST_RETRY, MARGIN, RENEW_AT, RETRY_CAP, RETRY_SHARE, TokenSource
 from medagent.testing.fhir_server import FhirServer, HttpFailure
 from medagent.testing.resources import agent_resource
 
@@ -252,6 +252,39 @@ async def test_a_server_that_does_not_answer_is_given_up_before_the_old_token_en
     clock.now += 0.06
     assert await tokens.get() != token
     assert server.journal.most_token_requests == 1
+
+
+async def slow_endpoint(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Gives a token of an hour, after longer than any share of a lifetime of a second."""
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(0.6)
+    body = b'{"access_token":"slow","expires_in":3600}'
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    writer.close()
+
+
+async def test_once_a_short_token_has_ended_a_slow_endpoint_is_waited_for(
+    server: FhirServer, http: httpx2.AsyncClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.tokens.lifetime = 1.0
+    tokens = TokenSource(server.base_url, server.client_id, server.client_secret, http, clock=clock)
+    await tokens.get()
+    clock.now += 1.0
+    async with await asyncio.start_server(slow_endpoint, "127.0.0.1", 0) as slow:
+        monkeypatch.setattr(tokens, "_url", f"http://127.0.0.1:{slow.sockets[0].getsockname()[1]}/")
+        assert await tokens.get() == "slow"
+
+
+async def test_without_a_token_nobody_is_asked_more_than_once_a_second(
+    tokens: TokenSource, server: FhirServer, clock: Clock
+) -> None:
+    server.tokens.lifetime = 1.0
+    await tokens.get()
+    clock.now += 1.0
+    server.faults.token_failure = HttpFailure(503)
+    with pytest.raises(NotReady, match="503"):
+        await tokens.get()
+    assert tokens.renew_in == pytest.approx(LEAST_RETRY)
 
 
 @pytest.mark.parametrize(
