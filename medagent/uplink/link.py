@@ -58,9 +58,11 @@ class Link:
         """Work until the connection is of no more use; `tick` is how often the session looks at the clock, seconds."""
         self._connection.write(self._session.opened(self.token, self._clock()))
         self._connection.listen(self)
+        backlog = 0
         while not self._end.done():
             await asyncio.wait([self._end], timeout=tick)
-            self._apply(self._session.tick(self._clock()))
+            before, backlog = backlog, self._connection.backlog
+            self._apply(self._session.tick(self._clock(), taken=backlog < before))
         return self._end.result()
 
     def transmit(self, messages: Sequence[Transmit], token: str) -> int:
