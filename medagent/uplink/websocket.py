@@ -118,7 +118,8 @@ class WebSocketUplink:
     # as in `Uplink.reply`
     def reply(self, frame: dict[str, Any]) -> None:
         encoded = encode_frame(frame)
-        if self._link is not None and self._link.connected:
+        self._give_replies()
+        if self._link is not None and self._link.writable_now:
             self._link.write(encoded)
         else:
             self._replies.keep(encoded, self._clock())
@@ -152,6 +153,7 @@ class WebSocketUplink:
             self._context,
             token=token,
             connected=self._up,
+            writable=self._give_replies,
             clock=self._clock,
         )
         self._link = link
@@ -226,10 +228,14 @@ class WebSocketUplink:
         self._set_status("connected", self._where)
         log.info("WebSocket worker connected %s", self._where)
         self._logged = ""
-        if self._link is not None:
-            for frame in self._replies.take(self._clock()):
-                self._link.write(frame)
+        self._give_replies()
         self._context.handler.connected()
+
+    def _give_replies(self) -> None:
+        """Send what waits; the rest waits on while the server does not read, since the socket's buffer has no limit."""
+        link = self._link
+        while link is not None and link.writable_now and (frame := self._replies.take(self._clock())) is not None:
+            link.write(frame)
 
     def _down(self, reason: str) -> None:
         self._set_status("waiting", reason)

@@ -303,6 +303,29 @@ async def test_a_full_socket_takes_a_part_and_says_when_there_is_room(world: Upl
     assert [frame["callback"] for frame in world.server.frames[1:]] == [f"k{number}" for number in range(200)]
 
 
+async def test_replies_to_a_server_that_does_not_read_are_limited_and_given_when_it_reads(
+    world: UplinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_on = asyncio.Event()
+
+    async def slow(connection: ServerConnection) -> None:
+        await world.server.accept(connection)
+        await read_on.wait()
+        await world.server.listen_only(connection)
+
+    monkeypatch.setattr("medagent.uplink.replies.MAX_BYTES", 2_000_000)
+    world.server.every = slow
+    uplink = await world.connected()
+    for number in range(100):
+        uplink.reply({"type": "agent:error", "body": "x" * 500_000, "number": number})
+    read_on.set()
+    await world.server.until(lambda: world.server.frames[-1].get("number") == 99)
+    numbers = [frame["number"] for frame in world.server.frames[1:]]
+    assert numbers == sorted(numbers)
+    assert len(numbers) < 50
+    assert world.server.connects == 1
+
+
 async def test_requests_of_the_server_and_replies(world: UplinkWorld) -> None:
     uplink = await world.connected()
     await world.server.latest.send('{"type":"agent:reloadconfig:request","callback":"Agent/a-1-9"}')
