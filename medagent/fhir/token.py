@@ -175,8 +175,8 @@ class TokenSource:
             raise NotReady(f"{self._url} answered {response.status_code} without a token; check --base-url")
         if not _SENDABLE(value):
             raise NotReady(
-                f"{self._url} answered with a token that no request can carry: one of white space, of other characters than"
-                f" those of ASCII, or of more than {MAX_TOKEN} characters; check the server"
+                f"{self._url} answered with a token that no request can carry: it has white space or other characters in it"
+                f" than visible ASCII, or more than {MAX_TOKEN} of them; check the server"
             )
         expires_in = body.get("expires_in")
         if isinstance(expires_in, int | float) and 0 < expires_in < 1e9:

@@ -196,7 +196,8 @@ def _scalar(raw: msgspec.Raw) -> object:
 
 def _request(kind: str, payload: Payload, raw: _Fields) -> ServerRequest | Unknown:
     body = memoryview(raw.body)
-    if len(payload) - (len(body) if body[:1] == b'"' else 0) > MAX_BESIDES_BODY:
+    is_text = bytes(body[:1]) == b'"'
+    if len(payload) - (len(body) if is_text else 0) > MAX_BESIDES_BODY:
         return Unknown()
     fields = msgspec.json.decode(payload, type=dict[str, Any])  # Any: as `ServerRequest.fields`
     callback = fields.get("callback")
