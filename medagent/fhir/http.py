@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx2
 
-from medagent.config.wording import printable
 from medagent.errors import NotReady
 from medagent.fhir import tls
 from medagent.fhir.route import DIRECT, Route
+from medagent.printable import printable
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx2
 
-from medagent.config.wording import printable
 from medagent.errors import AuthenticationFailed, MedagentError, NotReady
 from medagent.fhir.http import MAX_REASON, READ_TIMEOUT, json_object, request
 from medagent.fhir.secret import ClientSecret
+from medagent.printable import printable
 
 RENEW_AT = 0.8
 """Share of a token's useful life after which it is renewed, whatever its lifetime is."""
