@@ -6,16 +6,9 @@ from collections.abc import Iterable
 
 from medagent.config.model import Value
 from medagent.config.problems import Problem
+from medagent.printable import printable as printable  # for whoever words a problem
 
-MAX_SHOWN = 60
-"""Characters of a found text that are shown."""
 _MAX_DIGITS = 10**30
-
-
-def printable(text: str, limit: int = MAX_SHOWN) -> str:
-    """A text without control characters, cut to `limit` characters."""
-    cut = text[:limit] + "…" if len(text) > limit else text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
 
 
 def show(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import os
 import socket
@@ -14,10 +15,15 @@ import httpx2
 from medagent.errors import NotReady
 from medagent.fhir import tls
 from medagent.fhir.route import DIRECT, Route
+from medagent.printable import printable
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
-"""Seconds."""
+"""Seconds; `READ_TIMEOUT` is for a whole exchange, however its bytes come."""
+MAX_BYTES = 16 * 1024 * 1024
+"""The longest answer that is read, unless a request has a limit of its own."""
+MAX_REASON = 200
+"""Characters of what a server says that are quoted."""
 MAX_RETRY_AFTER = 3600.0
 """A longer wish of the server, seconds, is not believed."""
 
@@ -75,22 +81,58 @@ def http_client(route: Route = DIRECT) -> httpx2.AsyncClient:
 
 
 # httpx2 documents its request arguments; repeating their types here would only narrow them
-async def request(http: httpx2.AsyncClient, method: str, url: str, **options: Any) -> httpx2.Response:
-    """The server's response. Raises `NotReady` if there is none, or it is 429 or 5xx."""
+async def request(
+    http: httpx2.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    patience: float = READ_TIMEOUT,
+    max_bytes: int = MAX_BYTES,
+    **options: Any,
+) -> httpx2.Response:
+    """The server's response. `patience`: seconds for all of it; `max_bytes`: of its body.
+
+    Raises `NotReady` if there is none, it is too long, or it is 429 or 5xx.
+    """
     try:
-        response = await http.request(method, url, **options)
+        async with asyncio.timeout(patience):
+            response = await _exchange(http, method, url, max_bytes, options)
     except httpx2.InvalidURL as error:
         raise NotReady(f"{url} is not an address: {error}") from None
-    except httpx2.TimeoutException as error:
+    except (httpx2.TimeoutException, TimeoutError) as error:
         raise NotReady(f"{url} did not answer in time {error}".rstrip()) from None
+    except httpx2.LocalProtocolError:  # its text quotes the header, with the token
+        raise NotReady(f"{url} cannot be asked: the request would not be valid HTTP") from None
     # the library passes on what TLS says after the handshake as it is, such as that a client certificate is missing
     except (httpx2.HTTPError, OSError) as error:
-        raise NotReady(f"{url} cannot be reached: {tls.fault_of(error) or str(error) or 'the connection was lost'}") from None
+        reason = tls.fault_of(error) or printable(str(error), MAX_REASON) or "the connection was lost"
+        raise NotReady(f"{url} cannot be reached: {reason}") from None
     if response.status_code == 429 or response.status_code >= 500:
-        failure = NotReady(f"{url} answered {response.status_code} {response.reason_phrase}".rstrip())
+        phrase = printable(response.reason_phrase, MAX_REASON)
+        failure = NotReady(f"{url} answered {response.status_code} {phrase}".rstrip())
         failure.retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
         raise failure
     return response
+
+
+# options: as for `request`
+async def _exchange(
+    http: httpx2.AsyncClient, method: str, url: str, max_bytes: int, options: dict[str, Any]
+) -> httpx2.Response:
+    # asked for without a content coding: the length of what a coding unpacks to would be known only when it is in memory
+    headers = {"Accept-Encoding": "identity", **options.pop("headers", {})}
+    async with http.stream(method, url, headers=headers, **options) as response:
+        coding = response.headers.get("Content-Encoding", "identity")
+        if coding.strip().lower() not in ("", "identity"):
+            raise NotReady(f"{url} answers in a content coding, though it was asked for none; check the server or its proxy")
+        body = bytearray()
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > max_bytes:
+                raise NotReady(f"{url} answers with more than {max_bytes} bytes, which are not taken; check --base-url")
+        return httpx2.Response(
+            response.status_code, headers=response.headers, content=bytes(body), extensions=response.extensions
+        )
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:

@@ -75,6 +75,11 @@ class BatchConnection(ClientConnection):
         """Open, and not more than the write limit waits in the buffer."""
         return not self.paused and self.protocol.state is State.OPEN
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the socket."""
+        return self.transport.get_write_buffer_size()
+
     def write(self, payloads: Sequence[bytes]) -> None:
         """Send each payload as a text message, all in one write; nothing when the connection is not open."""
         protocol = self.protocol

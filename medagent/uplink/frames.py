@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,8 +65,30 @@ class Unknown(msgspec.Struct, frozen=True):
 
 ServerFrame = Response | ServerRequest | ConnectResponse | HeartbeatRequest | HeartbeatResponse | AgentError | Unknown
 
+MAX_BESIDES_BODY = 1024 * 1024
+"""Bytes of a request without its body; no request needs more."""
+
+
+class _Fields(msgspec.Struct, rename="camel"):
+    """Those of all frames of the server, not yet decoded."""
+
+    type: msgspec.Raw = msgspec.Raw()
+    callback: msgspec.Raw = msgspec.Raw()
+    status_code: msgspec.Raw = msgspec.Raw()
+    content_type: msgspec.Raw = msgspec.Raw()
+    body: msgspec.Raw = msgspec.Raw()
+
+
+_HIGH, _LOW = rb"u[dD][89abAB][0-9a-fA-F]{2}", rb"u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE_SURROGATE = re.compile(
+    rb"\\(?<!\\\\)"  # the first of the backslashes here; it stands first for the speed of the search
+    rb"(?:((?:\\\\)*)" + _HIGH + rb"(?!\\" + _LOW + rb")|((?:\\\\)+)" + _LOW + rb"|(?<!\\" + _HIGH + rb"\\)" + _LOW + rb")"
+)
+"""An escape in JSON that is no half of a pair, and, as groups, the escaped backslashes before it."""
+
 _encode = msgspec.json.Encoder().encode
 _decode_response = msgspec.json.Decoder(Response).decode
+_decode_fields = msgspec.json.Decoder(_Fields).decode
 
 HEARTBEAT_REQUEST = _encode(_HeartbeatRequest())
 
@@ -124,18 +147,27 @@ def decode(payloads: Sequence[Payload]) -> list[ServerFrame]:
 
 def _decode_tolerantly(payload: Payload) -> ServerFrame:
     try:
-        fields = _load(payload)
+        return _decode_known(payload)
+    except (RecursionError, msgspec.ValidationError):  # too deep, or sound JSON that is no object
+        return Unknown()
+    except ValueError:
+        pass
+    try:
+        return _decode_known(_sound(payload))
     except (ValueError, RecursionError):
         return Unknown()
-    if not isinstance(fields, dict):
-        return Unknown()
-    match fields.get("type"):
+
+
+def _decode_known(payload: Payload) -> ServerFrame:
+    """Only what is needed becomes objects: a list of millions of nothings takes gigabytes. Raises `ValueError`."""
+    fields = _decode_fields(payload)
+    match _scalar(fields.type):
         case "agent:transmit:response":
             return Response(
-                callback=_text(fields.get("callback")),
-                status_code=_status_code(fields.get("statusCode")),
-                content_type=_text(fields.get("contentType")),
-                body=_text(fields.get("body")),
+                callback=_text(_scalar(fields.callback)),
+                status_code=_status_code(_scalar(fields.status_code)),
+                content_type=_text(_scalar(fields.content_type)),
+                body=_text(_scalar(fields.body)),
             )
         case "agent:connect:response":
             return ConnectResponse()
@@ -144,28 +176,38 @@ def _decode_tolerantly(payload: Payload) -> ServerFrame:
         case "agent:heartbeat:response":
             return HeartbeatResponse()
         case "agent:error":
-            return AgentError(_text(fields.get("body")))
+            return AgentError(_text(_scalar(fields.body)))
         case "push":  # what older servers call it
-            return _request("agent:transmit:request", fields)
+            return _request("agent:transmit:request", payload, fields)
         case str(kind) if kind.endswith(":request"):
-            return _request(kind, fields)
+            return _request(kind, payload, fields)
         case _:
             return Unknown()
 
 
-def _load(payload: Payload) -> object:
-    try:
-        loaded: object = msgspec.json.decode(payload)
-    except ValueError:
-        text = payload if isinstance(payload, str) else payload.decode(errors="replace")
-        # a lone surrogate, which JavaScript may send as an escape, becomes "?": neither a file nor a socket could take it
-        loaded = json.loads(json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace"))
-    return loaded
+def _scalar(raw: msgspec.Raw) -> object:
+    """A field's value; None if it is absent, and an empty list for any list or object."""
+    first = bytes(memoryview(raw)[:1])
+    if first in (b"", b"[", b"{"):
+        return [] if first else None
+    value: object = msgspec.json.decode(raw)
+    return value
 
 
-def _request(kind: str, fields: dict[str, Any]) -> ServerRequest:  # Any: as `ServerRequest.fields`
+def _request(kind: str, payload: Payload, raw: _Fields) -> ServerRequest | Unknown:
+    body = memoryview(raw.body)
+    is_text = bytes(body[:1]) == b'"'
+    if len(payload) - (len(body) if is_text else 0) > MAX_BESIDES_BODY:
+        return Unknown()
+    fields = msgspec.json.decode(payload, type=dict[str, Any])  # Any: as `ServerRequest.fields`
     callback = fields.get("callback")
     return ServerRequest(kind, callback if isinstance(callback, str) else None, fields)
+
+
+def _sound(payload: Payload) -> bytes:
+    """As UTF-8, without lone surrogates, which JavaScript may send as escapes: neither a file nor a socket could take them."""
+    text = payload if isinstance(payload, str) else payload.decode(errors="replace")
+    return _LONE_SURROGATE.sub(rb"\1\2?", text.encode(errors="replace"))
 
 
 def _text(value: object) -> str:

@@ -32,9 +32,11 @@ class Link:
         *,
         token: str,
         connected: Callable[[], None],
+        writable: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        """`token` is the one to connect with; `connected` is called when the server has accepted this agent."""
+        """`token` is the one to connect with; `connected` is called when the server has accepted this agent,
+        `writable` before the handler's: what else waits goes first."""
         self.token = token
         """The token last sent."""
         self.connected_at: float | None = None
@@ -45,6 +47,7 @@ class Link:
         self._session = session
         self._context = context
         self._connected = connected
+        self._writable = writable
         self._clock = clock
         self._end: asyncio.Future[Dead] = asyncio.get_running_loop().create_future()
         self._ignored = False
@@ -54,13 +57,20 @@ class Link:
         """`transmit` may take messages."""
         return self._session.connected
 
+    @property
+    def writable_now(self) -> bool:
+        """Connected, and the socket takes more."""
+        return self._session.connected and self._connection.writable
+
     async def serve(self, tick: float) -> Dead:
         """Work until the connection is of no more use; `tick` is how often the session looks at the clock, seconds."""
         self._connection.write(self._session.opened(self.token, self._clock()))
         self._connection.listen(self)
+        backlog = 0
         while not self._end.done():
             await asyncio.wait([self._end], timeout=tick)
-            self._apply(self._session.tick(self._clock()))
+            before, backlog = backlog, self._connection.backlog
+            self._apply(self._session.tick(self._clock(), taken=backlog < before))
         return self._end.result()
 
     def transmit(self, messages: Sequence[Transmit], token: str) -> int:
@@ -103,6 +113,7 @@ class Link:
     def writable(self) -> None:
         if self._session.connected:
             with self._guard():
+                self._writable()
                 self._context.handler.writable()
 
     def lost(self) -> None:

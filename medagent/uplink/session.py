@@ -21,6 +21,9 @@ HEARTBEAT_INTERVAL = 10.0
 MAX_UNANSWERED = 2
 MAX_SILENCE = 20.0
 """The server is held to be gone after so many heartbeats, and so many seconds, without any frame from it."""
+MAX_UNHEEDED = 3
+"""So many of our heartbeats in a row, each with the whole interval for its answer, to which nothing came but the server's own
+heartbeats: what we send does not reach it, though what it sends reaches us."""
 
 CONNECTION_ERRORS = frozenset({"Not connected", "Missing access token", "Invalid access token", "Missing agent ID"})
 """Texts of `agent:error` that concern the connection or its token, never a message."""
@@ -95,6 +98,9 @@ class Session:
         self._due = 0.0
         """When to act next: the time-out of the connect request, then the next heartbeat."""
         self._unanswered = 0
+        """Our heartbeats since the server was heard last."""
+        self._unheeded = 0
+        """Our heartbeats since the last sign that what we send arrives."""
         self._heard_at = 0.0
 
     @property
@@ -124,9 +130,13 @@ class Session:
         # a part counts: a long message on a slow line may take longer than any heartbeat, and none can overtake it
         self._unanswered = 0
         self._heard_at = now
+        decoded = frames.decode(payloads)
+        # its own heartbeats come by a timer; whatever else it says, even a part of it, may be what it has instead of an answer
+        if not decoded or any(not isinstance(frame, frames.HeartbeatRequest) for frame in decoded):
+            self._unheeded = 0
         responses: list[Response] = []
         others: list[frames.ServerFrame] = []
-        for frame in frames.decode(payloads):
+        for frame in decoded:
             if isinstance(frame, Response):
                 responses.append(frame)
             else:
@@ -140,16 +150,21 @@ class Session:
                 break
         return step
 
-    def tick(self, now: float) -> Step:
-        """Time has passed; to be called every second or so."""
+    def tick(self, now: float, *, taken: bool = False) -> Step:
+        """Time has passed; to be called every second or so. `taken`: the line has taken some of what waited since the last."""
         step = Step([], [])
+        if taken:
+            self._unheeded = 0  # a heartbeat waits its turn behind a long message on a slow line
         silent = self._unanswered >= MAX_UNANSWERED and now - self._heard_at >= MAX_SILENCE
         if self._state is _State.CONNECTING and now >= self._due:
             self._die(step, Dead("the server did not answer the connect request"))
         elif self._state is _State.CONNECTED and silent:
             self._die(step, Dead("the server does not answer heartbeats"))
+        elif self._state is _State.CONNECTED and now >= self._due and self._unheeded >= MAX_UNHEEDED:
+            self._die(step, Dead("what is sent does not reach the server: it sends heartbeats, and answers none"))
         elif self._state is _State.CONNECTED and now >= self._due:
             self._unanswered += 1
+            self._unheeded += 1
             self._due = now + HEARTBEAT_INTERVAL
             step.frames.append(frames.HEARTBEAT_REQUEST)
         return step

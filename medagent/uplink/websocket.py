@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -117,7 +118,8 @@ class WebSocketUplink:
     # as in `Uplink.reply`
     def reply(self, frame: dict[str, Any]) -> None:
         encoded = encode_frame(frame)
-        if self._link is not None and self._link.connected:
+        self._give_replies()
+        if self._link is not None and self._link.writable_now:
             self._link.write(encoded)
         else:
             self._replies.keep(encoded, self._clock())
@@ -128,6 +130,8 @@ class WebSocketUplink:
 
     @property
     def status(self) -> UplinkStatus:
+        if self._status.state == "connected" and self._tokens.current is None:
+            return replace(self._status, state="waiting", detail="there is no access token: one has been asked for")
         return self._status
 
     @property
@@ -149,6 +153,7 @@ class WebSocketUplink:
             self._context,
             token=token,
             connected=self._up,
+            writable=self._give_replies,
             clock=self._clock,
         )
         self._link = link
@@ -159,6 +164,8 @@ class WebSocketUplink:
             if dead.renew_token:
                 self._tokens.invalidate(link.token)
             self._down(dead.reason)
+        except Exception as error:  # noqa: BLE001  nothing that goes wrong on one connection may be the last of them all
+            self._down(f"the connection failed: {type(error).__name__}")
         finally:
             self._link = None
             if link.connected_at is not None:
@@ -221,10 +228,14 @@ class WebSocketUplink:
         self._set_status("connected", self._where)
         log.info("WebSocket worker connected %s", self._where)
         self._logged = ""
-        if self._link is not None:
-            for frame in self._replies.take(self._clock()):
-                self._link.write(frame)
+        self._give_replies()
         self._context.handler.connected()
+
+    def _give_replies(self) -> None:
+        """Send what waits; the rest waits on while the server does not read, since the socket's buffer has no limit."""
+        link = self._link
+        while link is not None and link.writable_now and (frame := self._replies.take(self._clock())) is not None:
+            link.write(frame)
 
     def _down(self, reason: str) -> None:
         self._set_status("waiting", reason)

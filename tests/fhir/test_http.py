@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import gzip
 import itertools
 import socket
+from collections.abc import Awaitable, Callable
 
 import httpx2
 import pytest
@@ -106,3 +109,59 @@ async def test_a_redirect_is_not_followed() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'"x"'])
 def test_a_body_that_is_no_object(body: bytes) -> None:
     assert json_object(httpx2.Response(200, content=body)) is None
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """A body that goes on, a byte at a time, faster than any time-out of a single read."""
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"1\r\n \r\n")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def flood(writer: asyncio.StreamWriter) -> None:
+    """A body without an end, as fast as it is read."""
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n%s\r\n" % bytes(0x10000))
+        await writer.drain()
+
+
+async def pack(writer: asyncio.StreamWriter) -> None:
+    """A short body that unpacks to a long one."""
+    body = gzip.compress(bytes(10_000_000))
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(drip, "did not answer in time$"), (flood, "more than 100000 bytes"), (pack, "content coding")],
+)
+async def test_an_answer_without_an_end_is_given_up(
+    answer: Callable[[asyncio.StreamWriter], Awaitable[None]], reason: str
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        try:
+            with contextlib.suppress(ConnectionError):
+                await answer(writer)
+            await reader.read()  # the client has closed
+        finally:
+            writer.transport.abort()
+
+    async with asyncio.timeout(5), await asyncio.start_server(serve, "127.0.0.1", 0) as server, http_client() as http:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(NotReady, match=reason):
+            await request(http, "GET", url, patience=0.2 if answer is drip else 5.0, max_bytes=100_000)
+
+
+async def test_a_header_that_cannot_be_sent_is_not_quoted() -> None:
+    async with (
+        await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0) as server,
+        http_client() as http,
+    ):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(NotReady, match=r"not be valid HTTP$"):
+            await request(http, "GET", url, headers={"Authorization": "Bearer CANARY\nx"})

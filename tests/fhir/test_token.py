@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from medagent.errors import AuthenticationFailed, NotReady
 from medagent.fhir.http import http_client
-from medagent.fhir.token import JITTER, MARGIN, RENEW_AT, RETRY_CAP, RETRY_SHARE, TokenSource
+from medagent.fhir.token import JITTER, LEAST_RETRY, MARGIN, RENEW_AT, RETRY_CAP, RETRY_SHARE, TokenSource
 from medagent.testing.fhir_server import FhirServer, HttpFailure
 from medagent.testing.resources import agent_resource
 
@@ -253,6 +254,39 @@ async def test_a_server_that_does_not_answer_is_given_up_before_the_old_token_en
     assert server.journal.most_token_requests == 1
 
 
+async def slow_endpoint(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Gives a token of an hour, after longer than any share of a lifetime of a second."""
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(0.6)
+    body = b'{"access_token":"slow","expires_in":3600}'
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    writer.close()
+
+
+async def test_once_a_short_token_has_ended_a_slow_endpoint_is_waited_for(
+    server: FhirServer, http: httpx2.AsyncClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.tokens.lifetime = 1.0
+    tokens = TokenSource(server.base_url, server.client_id, server.client_secret, http, clock=clock)
+    await tokens.get()
+    clock.now += 1.0
+    async with await asyncio.start_server(slow_endpoint, "127.0.0.1", 0) as slow:
+        monkeypatch.setattr(tokens, "_url", f"http://127.0.0.1:{slow.sockets[0].getsockname()[1]}/")
+        assert await tokens.get() == "slow"
+
+
+async def test_without_a_token_nobody_is_asked_more_than_once_a_second(
+    tokens: TokenSource, server: FhirServer, clock: Clock
+) -> None:
+    server.tokens.lifetime = 1.0
+    await tokens.get()
+    clock.now += 1.0
+    server.faults.token_failure = HttpFailure(503)
+    with pytest.raises(NotReady, match="503"):
+        await tokens.get()
+    assert tokens.renew_in == pytest.approx(LEAST_RETRY)
+
+
 @pytest.mark.parametrize(
     "response",
     [
@@ -278,3 +312,36 @@ async def test_an_unusable_lifetime_is_an_hour(expires_in: object, clock: Clock)
         assert await tokens.get() == "t"
         clock.now += 3597
         assert tokens.current == "t"
+
+
+@pytest.mark.parametrize(
+    "token", ["eyCANARY\nabc", "eyCANARY\n", "eyCANARY abc", "eyCANARY\u20ac", "eyCANARY\ud800", "y" * 16_385]
+)
+async def test_a_token_that_cannot_be_sent_is_none_and_is_not_quoted(token: str) -> None:
+    answer = json.dumps({"access_token": token, "expires_in": 60}).encode()
+    transport = httpx2.MockTransport(lambda _request: httpx2.Response(200, content=answer))
+    async with httpx2.AsyncClient(transport=transport) as http:
+        tokens = TokenSource("http://127.0.0.1/", "c", "s", http)
+        with pytest.raises(NotReady, match="a token that no request can carry") as caught:
+            await tokens.get()
+    assert tokens.current is None
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            {"error_description": "Invalid secret: s3cret\nFAKE LINE \x1b[2J"},
+            r"Invalid secret: \(the secret\)\\nFAKE LINE \\x1b\[2J;",
+        ),
+        ({"error_description": "y" * 100_000}, "y{200}…;"),
+        ({"error": {"client_secret": "s3cret"}}, "HTTP 400;"),
+    ],
+)
+async def test_what_the_token_endpoint_says_is_quoted_with_care(error: dict[str, object], shown: str) -> None:
+    transport = httpx2.MockTransport(lambda _request: httpx2.Response(400, json={"error": "invalid_request"} | error))
+    async with httpx2.AsyncClient(transport=transport) as http:
+        with pytest.raises(AuthenticationFailed, match=f"refuses client 'c': {shown}") as caught:
+            await TokenSource("http://127.0.0.1/", "c", "s3cret", http).get()
+    assert "s3cret" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -159,6 +160,52 @@ def test_a_body_that_is_not_sound_unicode_is_still_an_answer() -> None:
     broken = json.dumps(response(body="A*B")).encode().replace(b"*", b"\xff")
     bodies = [frame.body for frame in frames.decode([escaped, broken]) if isinstance(frame, Response)]
     assert bodies == ["A?B", "A\ufffdB"]
+
+
+@pytest.mark.parametrize(
+    ("escaped", "body"),
+    [
+        (r"\ud83d\ude00", "\U0001f600"),
+        (r"\ud83d\ude00\ud800", "\U0001f600?"),
+        (r"\ud800\uD83D\uDE00\ude00", "?\U0001f600?"),
+        (r"\\ud800", r"\ud800"),
+        (r"\\\ud800\\", "\\?\\"),
+        (r"\udc00\ud800", "??"),
+        (r"\ud83d\\\ude00", "?\\?"),
+    ],
+)
+def test_half_a_pair_of_escapes_becomes_a_question_mark_and_nothing_else_does(escaped: str, body: str) -> None:
+    [frame] = frames.decode([b'{"type":"agent:error","body":"%s","more":"\\udfff"}' % escaped.encode()])
+    assert frame == frames.AgentError(body)
+
+
+LENGTH = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type":"agent:bogus","more":[%s{}]}' % (b"{}," * LENGTH),
+        b'{"type":"agent:bogus","odd":"\\ud800","more":[%s{}]}' % (b"{}," * LENGTH),
+        b'{"type":[%s{}]}' % (b"{}," * LENGTH),
+        b'{"type":"agent:transmit:request","body":"MSH|","more":[%s{}]}' % (b"{}," * LENGTH),
+        b'{"type":"agent:transmit:request","body":[%s{}]}' % (b"{}," * LENGTH),
+        b"[%s{}]" % (b"{}," * LENGTH),
+    ],
+)
+def test_a_long_list_that_nobody_needs_becomes_no_objects(payload: bytes) -> None:
+    tracemalloc.start()
+    try:
+        assert frames.decode([payload]) == [frames.Unknown()]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * len(payload)
+
+
+def test_a_request_with_a_long_body_is_taken() -> None:
+    push = {"type": "agent:transmit:request", "body": "x" * 2 * frames.MAX_BESIDES_BODY, "callback": "Agent/a-9"}
+    assert decode_one(push) == ServerRequest("agent:transmit:request", "Agent/a-9", push)
 
 
 def test_requests_of_the_server() -> None:

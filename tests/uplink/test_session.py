@@ -130,11 +130,36 @@ def test_a_dead_line_is_found_within_two_heartbeats(last_heard: float, tick: flo
     assert MAX_SILENCE - tick <= silence <= MAX_SILENCE + 3 * tick
 
 
-def test_the_servers_own_heartbeats_keep_the_connection_even_if_ours_are_never_answered() -> None:
+def seconds_until_dead(session: Session, heard: dict[int, bytes], *, taken: bool = False, most: int = 200) -> int | None:
+    """One tick a second; `heard` comes at these seconds of each ten."""
+    for now in range(1, most):
+        if now % 10 in heard:
+            session.receive([heard[now % 10]], now)
+        if session.tick(now, taken=taken).events:
+            return now
+    return None
+
+
+def test_a_line_that_is_dead_in_our_direction_is_left_though_the_servers_heartbeats_come() -> None:
+    session = connected()
+    assert seconds_until_dead(session, {9: HEARTBEAT_REQUEST}) == 40
+    assert not session.connected
+
+
+@pytest.mark.parametrize("sign", [HEARTBEAT_RESPONSE, ANSWER, error("Missing body"), b"not json"])
+def test_anything_but_its_own_heartbeats_shows_that_the_server_hears_us(sign: bytes) -> None:
+    assert seconds_until_dead(connected(), {8: sign, 9: HEARTBEAT_REQUEST}) is None
+
+
+def test_while_the_line_takes_what_is_sent_no_heartbeat_need_have_arrived() -> None:
+    assert seconds_until_dead(connected(), {9: HEARTBEAT_REQUEST}, taken=True) is None
+
+
+def test_a_server_that_answers_one_heartbeat_in_three_is_kept() -> None:
     session = connected()
     for now in range(1, 200):
         if now % 10 == 9:
-            assert types(session.receive([HEARTBEAT_REQUEST], now).frames) == ["agent:heartbeat:response"]
+            session.receive([HEARTBEAT_RESPONSE if now % 30 == 29 else HEARTBEAT_REQUEST], now)
         assert session.tick(now).events == []
 
 

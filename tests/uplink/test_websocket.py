@@ -180,6 +180,19 @@ async def test_a_token_refused_in_a_transmit_is_replaced(world: UplinkWorld) -> 
     assert world.server.frames[-1]["accessToken"] == "token-3"
 
 
+async def test_a_token_that_no_frame_can_carry_does_not_end_the_uplink(
+    world: UplinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def odd() -> str:
+        monkeypatch.undo()
+        return "\ud800"
+
+    monkeypatch.setattr(world.tokens, "get", odd)
+    await world.connected()
+    assert [frame["accessToken"] for frame in world.server.frames] == ["token-1"]
+    assert world.delays == [0.5]
+
+
 async def test_transmits_carry_the_token_of_the_moment(world: UplinkWorld) -> None:
     uplink = await world.connected()
     world.tokens.number = 2
@@ -220,9 +233,27 @@ async def test_a_connection_without_a_token_is_not_called_connected(world: Uplin
     world.tokens.failures = [NotReady("the token server is away")] * 1000
     world.tokens.current = None
     async with asyncio.timeout(10):
-        while uplink.status.state == "connected":
+        while "is away" not in uplink.status.detail:
             await asyncio.sleep(0)
     assert (uplink.status.state, uplink.status.detail) == ("waiting", "there is no access token: the token server is away")
+
+
+async def test_a_token_that_ends_while_the_next_is_asked_for_is_told(
+    world: UplinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uplink = await world.connected()
+    assert uplink.status.state == "connected"
+    asked = asyncio.Event()
+
+    async def never() -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(world.tokens, "get", never)
+    world.tokens.current = None
+    await asked.wait()
+    assert (uplink.status.state, uplink.status.detail) == ("waiting", "there is no access token: one has been asked for")
 
 
 @pytest.mark.parametrize("failure", [AuthenticationFailed("the server refuses the client"), NotReady("429")])
@@ -270,6 +301,29 @@ async def test_a_full_socket_takes_a_part_and_says_when_there_is_room(world: Upl
         taken += uplink.transmit(batch[taken:])
     await world.server.until(lambda: len(world.server.frames) == 201)
     assert [frame["callback"] for frame in world.server.frames[1:]] == [f"k{number}" for number in range(200)]
+
+
+async def test_replies_to_a_server_that_does_not_read_are_limited_and_given_when_it_reads(
+    world: UplinkWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_on = asyncio.Event()
+
+    async def slow(connection: ServerConnection) -> None:
+        await world.server.accept(connection)
+        await read_on.wait()
+        await world.server.listen_only(connection)
+
+    monkeypatch.setattr("medagent.uplink.replies.MAX_BYTES", 2_000_000)
+    world.server.every = slow
+    uplink = await world.connected()
+    for number in range(100):
+        uplink.reply({"type": "agent:error", "body": "x" * 500_000, "number": number})
+    read_on.set()
+    await world.server.until(lambda: world.server.frames[-1].get("number") == 99)
+    numbers = [frame["number"] for frame in world.server.frames[1:]]
+    assert numbers == sorted(numbers)
+    assert len(numbers) < 50
+    assert world.server.connects == 1
 
 
 async def test_requests_of_the_server_and_replies(world: UplinkWorld) -> None:

@@ -46,6 +46,10 @@ class ServerConnection:
     def writable(self) -> bool:
         return self._open and not self._full
 
+    @property
+    def backlog(self) -> int:
+        return 0
+
     def write(self, payloads: Sequence[bytes]) -> None:
         if not self._open or not self._world.effect(self._process):
             return

@@ -1,0 +1,12 @@
+"""Texts of others in logs and messages: printable on any terminal, and never long."""
+
+from __future__ import annotations
+
+MAX_SHOWN = 60
+"""Characters of a found text that are shown."""
+
+
+def printable(text: str, limit: int = MAX_SHOWN) -> str:
+    """A text without control characters, cut to `limit` characters."""
+    cut = text[:limit] + "…" if len(text) > limit else text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
