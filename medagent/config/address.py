@@ -12,7 +12,8 @@ from medagent.config.model import Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Parameter, nearest
 from medagent.config.values import from_text
-from medagent.config.wording import default_used, printable, show
+from medagent.config.wording import default_used, show
+from medagent.printable import printable
 
 DEFAULT_HOST = "127.0.0.1"
 """Loopback, until the Endpoint says otherwise."""

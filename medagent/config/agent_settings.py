@@ -14,7 +14,8 @@ from medagent.config.model import Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import FIELD_OF_TYPE, Registry, Setting, nearest
 from medagent.config.values import in_bounds, is_json_type
-from medagent.config.wording import default_used, from_findings, printable, show
+from medagent.config.wording import default_used, from_findings, show
+from medagent.printable import printable
 
 TYPE_OF_FIELD = {name: kind for kind, name in FIELD_OF_TYPE.items()}
 _SHORT = {

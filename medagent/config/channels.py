@@ -9,8 +9,9 @@ from typing import Any
 from medagent.config.endpoints import EndpointRules, Listener, parse_endpoint
 from medagent.config.model import ChannelConfig
 from medagent.config.problems import Problem, Severity
-from medagent.config.wording import from_findings, printable, show
+from medagent.config.wording import from_findings, show
 from medagent.fhir.source import Source
+from medagent.printable import printable
 from medagent.types import PUSH_CHANNEL
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from medagent.config.model import Value
 from medagent.config.problems import Problem
-from medagent.printable import printable as printable  # for whoever words a problem
+from medagent.printable import printable
 
 _MAX_DIGITS = 10**30
 

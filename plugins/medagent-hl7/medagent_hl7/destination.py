@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from medagent.config.wording import printable, show
+from medagent.config.wording import show
 from medagent.errors import Unsendable
 from medagent.outbound.remote import show_remote
+from medagent.printable import printable
 from medagent_hl7 import charset
 from medagent_hl7.listening import format_address
 from medagent_hl7.schemes import MLLPS, SCHEMES

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from medagent.config.wording import printable
 from medagent.errors import ConfigError, DeviceError, Unsendable
+from medagent.printable import printable
 from medagent.sender import SenderContext
 from medagent_hl7 import charset
 from medagent_hl7.answers import Acknowledgment, Busy, ConnectFailed, SendFailed
