@@ -32,6 +32,7 @@ from medagent.reload.watch import FileWatch
 from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
 from medagent.status import status_report
 from medagent.tasks import Tasks
+from medagent.throttle import Throttle
 from medagent.uplink.answers import agent_error
 from medagent.uplink.base import ServerRequest
 
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 WATCH_SECONDS = 2.0
 """Between two looks at the files of the configuration."""
+SECONDS_BETWEEN_NOTES = 10.0
+"""Between two lines of the log about refused requests of one type."""
 PLUGIN_SECONDS = 3.0
 """What a plugin may take at start and stop."""
 _TYPE = re.compile(r"[a-z:-]{1,40}")
@@ -64,6 +67,7 @@ class Agent:
         self._tasks = Tasks()
         self._work_tasks = Tasks()
         """What goes on while there is a pipeline."""
+        self._notes = Throttle(SECONDS_BETWEEN_NOTES)
         self._works = asyncio.Event()
         """Set while a pipeline works: before and after, nothing must be changed in it."""
         self._files = FileWatch(bootstrap.agent_files)
@@ -268,7 +272,8 @@ class Agent:
         text = (
             f"medagent {__version__} does not serve {frame.type if _TYPE.fullmatch(frame.type) else 'a request of such a type'}"
         )
-        log.warning("a request of the server is refused: %s", text)
+        if self._notes.passes(text, time.monotonic()):
+            log.warning("a request of the server is refused: %s", text)
         if frame.callback is not None:
             self.pipeline.reply(agent_error(frame.callback, text))
 

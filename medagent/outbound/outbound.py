@@ -94,6 +94,7 @@ class Outbound:
         self._stopping = False
         self._ended = False
         self._refused = 0
+        self._failed = 0
         self._notes = Throttle(SECONDS_BETWEEN_NOTES)
         self._open(config)
 
@@ -227,7 +228,9 @@ class Outbound:
         try:
             answer = await self._senders.send(message.remote, message.body or b"", max(seconds, 0.0))
         except DeviceError as error:
-            log.warning("push %d failed: %s", message.seq, error)
+            self._failed += 1
+            if self._notes.passes(message.remote, self._clock.monotonic()):
+                log.warning("push %d failed (%d so far): %s", message.seq, self._failed, error)
             message.attempts += 1
             self._outcomes.failed(message, str(error), State.REJECTED)
         else:
