@@ -7,6 +7,7 @@ from functools import partial
 
 from medagent.channel import ChannelContext
 from medagent.config.model import AgentConfig, ChannelConfig
+from medagent.errors import PLUGIN_FAULTS, ChannelError
 from medagent.plugins import Plugins
 from medagent.queue.forwarding import Transforms
 from medagent.queue.intake import Intake
@@ -32,7 +33,7 @@ class Hosting:
         self._settlement = settlement
 
     def make(self, config: AgentConfig, channel: ChannelConfig) -> HostedChannel:
-        """The channel, not yet started. Raises whatever its plugin does."""
+        """The channel, not yet started. Raises `ChannelError` if its plugin fails."""
         tasks = Tasks()
         context = ChannelContext(
             config=channel,
@@ -44,7 +45,11 @@ class Hosting:
             delivered=self._settlement.delivered,
             spawn=tasks.spawn,
         )
-        made = self._plugins.channel_types.factories[channel.scheme](context)
+        try:
+            made = self._plugins.channel_types.factories[channel.scheme](context)
+        # a plugin's factory may raise anything
+        except PLUGIN_FAULTS as error:
+            raise ChannelError(f"its plugin failed: {type(error).__name__}") from error
         return HostedChannel(channel, made, off=config.off_reason(channel), context=context, tasks=tasks)
 
     def transforms(self, channel: ChannelConfig) -> Transforms:

@@ -13,7 +13,7 @@ from medagent.awaiting import awaited
 from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
-from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.errors import PLUGIN_FAULTS, ChannelError, PluginError
 from medagent.fhir.route import DIRECT, Route
 from medagent.hosting import Hosting
 from medagent.outbound.outbound import Outbound
@@ -143,10 +143,9 @@ class Pipeline:
         for channel in config.channels:
             try:
                 self.channels[channel.name] = self.hosting.make(config, channel)
-            # a plugin's factory may raise anything; the other channels run
-            except PLUGIN_FAULTS as error:
-                log.error("channel %s cannot be made: %s", channel.name, type(error).__name__)
-                self.failed_channels[channel.name] = f"its plugin failed: {type(error).__name__}"
+            except ChannelError as error:
+                log.error("channel %s cannot be made: %s", channel.name, error)
+                self.failed_channels[channel.name] = str(error)
         self._use_transforms()
 
     def _owner(self, channel: str) -> Intake | Outbound:

@@ -55,10 +55,10 @@ class HostedChannel:
         self._context = context
         self._tasks = tasks or Tasks()
 
-    async def listen(self) -> None:
-        """Try once. Raises `ChannelError` with the reason."""
+    async def listen(self, seconds: float = START_TIMEOUT) -> None:
+        """Try once, for so long. Raises `ChannelError` with the reason."""
         try:
-            await awaited(self._channel.start(), START_TIMEOUT)
+            await awaited(self._channel.start(), seconds)
         # a plugin's start can fail with anything
         except PLUGIN_FAULTS as error:
             reason = str(error) if isinstance(error, ChannelError | PluginError) else type(error).__name__

@@ -303,8 +303,7 @@ class Dispatcher:
 
     def _put_off(self, message: InboundMessage, error: BaseException) -> None:
         """A plugin fails on this message, which was about to be sent, or it is too long."""
-        self._flights.end(message.callback)
-        self._lanes[message.channel].in_flight -= 1
+        self._take_down(message)
         message.body = None
         if isinstance(error, TooLong):
             self._give_up(message, str(error))
@@ -315,8 +314,11 @@ class Dispatcher:
     def _give_up(self, message: InboundMessage, reason: str) -> None:
         """The message is too long for the server; `reason` holds no patient data."""
         log.error("channel %s: message %d ends as dead_letter: %s", message.channel, message.seq, reason)
+        self._end_refused(message, reason, State.DEAD_LETTER)
+
+    def _end_refused(self, message: InboundMessage, reason: str, state: State) -> None:
         self._end(self._lanes[message.channel], message)
-        self._settlement.settle(message.channel, [(message, Answer(False, "", reason), None)], State.DEAD_LETTER)
+        self._settlement.settle(message.channel, [(message, Answer(False, "", reason), None)], state)
 
     def _failed(self, message: InboundMessage, status_code: int | None, reason: str) -> None:
         self._caution.put_off(message.seq)
@@ -382,8 +384,7 @@ class Dispatcher:
             self._failed(message, None, text)
         else:
             log.warning("channel %s: the server refuses message %d; it ends as rejected", message.channel, message.seq)
-            self._end(self._lanes[message.channel], message)
-            self._settlement.settle(message.channel, [(message, Answer(False, "", text), None)])
+            self._end_refused(message, text, State.REJECTED)
 
     def _hold(self, channel: str, text: str) -> None:
         """The server does not serve this channel: its messages wait, in order, and the others go on."""

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable
 
 from medagent.config.model import AgentConfig, ChannelConfig
-from medagent.errors import PLUGIN_FAULTS, ChannelError, MedagentError
+from medagent.errors import ChannelError, MedagentError
 from medagent.pipeline import Pipeline
 from medagent.reload.plan import ChannelChange, Plan
 from medagent.supervisor import HostedChannel
@@ -81,9 +81,8 @@ class Reload:
     def _make_one(self, channel: ChannelConfig) -> list[str]:
         try:
             host = self._hosts[channel.name] = self._pipeline.hosting.make(self._new, channel)
-        # a plugin's factory may raise anything
-        except PLUGIN_FAULTS as error:
-            return [f"channel {channel.name}: its plugin failed: {type(error).__name__}"]
+        except ChannelError as error:
+            return [f"channel {channel.name}: {error}"]
         host.pause_reading()  # until it has its place
         return []
 
@@ -99,12 +98,9 @@ class Reload:
 
         async def problem(name: str) -> str:
             try:
-                async with asyncio.timeout(LISTEN_SECONDS):
-                    await self._hosts[name].listen()
+                await self._hosts[name].listen(LISTEN_SECONDS)
             except ChannelError as error:
                 return f"channel {name} cannot listen: {error}"
-            except TimeoutError:
-                return f"channel {name} cannot listen: its start takes more than {LISTEN_SECONDS:g} s"
             return ""
 
         found = await asyncio.gather(*(problem(name) for name in names if self._changes[name].listens))
@@ -166,7 +162,6 @@ class Reload:
         for channel in channels:
             try:
                 hosts[channel.name] = self._pipeline.hosting.make(self._old, channel)
-            # the plugin has made this channel before
-            except PLUGIN_FAULTS as error:
-                log.error("channel %s cannot be made again: %s", channel.name, type(error).__name__)
+            except ChannelError as error:
+                log.error("channel %s cannot be made again: %s", channel.name, error)
         return hosts
