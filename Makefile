@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := medagent plugins/medagent-hl7/medagent_hl7
+PACKAGES := medagent plugins/medagent-hl7/medagent_hl7 plugins/medagent-tcp/medagent_tcp plugins/medagent-astm/medagent_astm
 
 .PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog
 
@@ -10,7 +10,7 @@ help: ## Show this help
 
 install: .venv/.installed ## Install medagent, its plugins and the development tools into .venv
 
-.venv/.installed: pyproject.toml plugins/medagent-hl7/pyproject.toml requirements-dev.txt
+.venv/.installed: pyproject.toml $(wildcard plugins/*/pyproject.toml) requirements-dev.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
-PACKAGES = {"medagent": ROOT / "medagent", "medagent_hl7": ROOT / "plugins" / "medagent-hl7" / "medagent_hl7"}
+PACKAGES = {"medagent": ROOT / "medagent"} | {path.name: path for path in sorted(ROOT.glob("plugins/*/medagent_*"))}
 
 
 def module_table(package: Path) -> str:

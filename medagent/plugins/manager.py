@@ -10,9 +10,9 @@ import importlib
 import importlib.metadata
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import pluggy
 
@@ -21,11 +21,12 @@ from medagent.awaiting import awaited
 from medagent.channel import ChannelFactory
 from medagent.config.settings import Registry
 from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.plugins.discovery import entry_points_by_name
+from medagent.plugins.schemes import Schemes
 from medagent.sender import SenderFactory
 
 log = logging.getLogger(__name__)
 
-ENTRY_POINT_GROUP = "medagent"
 BUILT_IN = (
     "medagent.config.plugin",
     "medagent.queue.plugin",
@@ -48,22 +49,6 @@ class PluginInfo:
     """Why it could not be loaded."""
 
 
-Factory = TypeVar("Factory")
-
-
-@dataclass(slots=True)
-class Schemes(Generic[Factory]):
-    """Which plugin's factory makes what serves a URL scheme."""
-
-    factories: dict[str, Factory] = field(default_factory=dict)
-
-    def register(self, scheme: str, factory: Factory) -> None:
-        """Raises `PluginError` if the scheme is taken."""
-        if scheme in self.factories:
-            raise PluginError(f"the scheme {scheme} is already taken by another plugin")
-        self.factories[scheme] = factory
-
-
 class Plugins:
     """Loads plugins and holds what they registered."""
 
@@ -82,7 +67,7 @@ class Plugins:
         for module in BUILT_IN:
             self.register(importlib.import_module(module), module.split(".")[1], __version__, "built in")
         if entry_points:
-            for entry_point in _entry_points():
+            for entry_point in entry_points_by_name():
                 if entry_point.name not in blocked:
                     self._load(entry_point)
 
@@ -168,11 +153,6 @@ class Plugins:
             reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
             log.error("plugin %s (%s) is left out: %s", entry_point.name, origin, reason)
             self._infos.append(PluginInfo(entry_point.name, version, origin, error=reason))
-
-
-def _entry_points() -> Iterator[importlib.metadata.EntryPoint]:
-    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return iter(sorted(found, key=lambda entry_point: entry_point.name))
 
 
 def build_registry() -> tuple[Registry, frozenset[str]]:

@@ -1,0 +1,1 @@
+"""Messages between a start and an end character over TCP, for medagent."""
