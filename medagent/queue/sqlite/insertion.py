@@ -18,11 +18,28 @@ from medagent.queue.sqlite.registers import ChannelRegisters, Registers
 from medagent.queue.sqlite.statements import crc_of, write_batch
 from medagent.types import Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 
-INSERT_MESSAGE = """
-INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, control_id, digest, copy) DO NOTHING
-"""
+_MESSAGE_HEAD = (
+    "INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc) VALUES "
+)
+_MESSAGE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_MESSAGE_TAIL = " ON CONFLICT (channel, control_id, digest, copy) DO NOTHING"
+INSERT_MESSAGE = _MESSAGE_HEAD + _MESSAGE_ROW + _MESSAGE_TAIL
 INSERT_BODY = "INSERT INTO body (seq, data) VALUES (?, ?)"
+SIZES = (100, 32, 8)
+_M = {n: _MESSAGE_HEAD + ", ".join([_MESSAGE_ROW] * n) + _MESSAGE_TAIL for n in SIZES}
+_B = {n: "INSERT INTO body (seq, data) VALUES " + ", ".join(["(?, ?)"] * n) for n in SIZES}
+
+def many(connection, one, by_size, rows):
+    at = 0
+    left = len(rows)
+    for size in SIZES:
+        while left >= size:
+            connection.execute(by_size[size], [v for row in rows[at : at + size] for v in row])
+            at += size
+            left -= size
+    for row in rows[at:]:
+        connection.execute(one, row)
+
 SELECT_TWIN = """
 SELECT seq, state, response, accepted_at, link FROM message
 WHERE channel = ? AND control_id = ? AND digest = ? ORDER BY copy DESC LIMIT 1
@@ -100,7 +117,7 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
     used = _used_ids(connection, messages)
     rows = [_row(message, 0, _digest(message)) for message in messages]
     before = connection.total_changes
-    write_batch(connection, INSERT_MESSAGE, rows)
+    many(connection, INSERT_MESSAGE, _M, rows)
     inserted = Inserted(list(messages))
     if connection.total_changes - before != len(rows):
         seqs = [row[0] for row in rows]
@@ -121,7 +138,7 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
         inserted.reused = [
             message for message in inserted.stored if (message.channel, message.control_id, message.sender) in used
         ]
-    write_batch(connection, INSERT_BODY, [(message.seq, message.body) for message in inserted.stored])
+    many(connection, INSERT_BODY, _B, [(message.seq, message.body) for message in inserted.stored])
     return inserted
 
 

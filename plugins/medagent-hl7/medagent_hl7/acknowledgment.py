@@ -31,6 +31,8 @@ _TEXT_BY_ERROR = {
 _DEFAULT_VERSION = "2.5"
 _ISO_2022 = b"\x0e\x0f\x1b"
 _CONTROLS = bytes(each for each in range(32) if each not in _ISO_2022 + b"\r")
+_LONGEST_KEPT = 1000
+"""Characters of the fields of a header that are remembered: a field may be as long as a message."""
 _TRUNCATION = 4
 """Where MSH-2 has the truncation character, from version 2.7 on."""
 
@@ -61,36 +63,64 @@ def build(
     MSH-10, at most 20 characters; `error_code`, of table 0357, adds an ERR segment in the form of the message's version, which
     names the field MSH-`error_field`. With `short_type` MSH-9 is `ACK` alone.
     """
-    separator = header.field_separator
-    # cut short: a cache keeps it
-    version = header.version[:10] or _DEFAULT_VERSION
-    fields = [
-        "MSH",
+    wide = header.wide_codec
+    echoed = header.echoed()
+    make = _frame_of if sum(map(len, echoed)) <= _LONGEST_KEPT else _frame_of.__wrapped__
+    head, type_and_on, rest, end = make(
+        header.field_separator,
         header.encoding_characters,
+        echoed,
+        code,
+        text,
+        codec if wide is None else "utf-8",
+        short_type,
+        error_code,
+        error_field,
+    )
+    segments = "".join((head, now, type_and_on, control_id_of_ack, rest, header.control_id, end))
+    data = without_controls(segments.encode("latin-1"))
+    return data if wide is None else _widen(data.decode("utf-8", errors="replace"), wide)
+
+
+@lru_cache(maxsize=256)
+def _frame_of(
+    separator: str,
+    encoding_characters: str,
+    echoed: tuple[str, ...],
+    code: str,
+    text: str,
+    codec: str,
+    short_type: bool,
+    error_code: int | None,
+    error_field: int | None,
+) -> tuple[str, str, str, str]:
+    """What stands before MSH-7, between it and MSH-10, from there to MSA-2, and after that: the same for most of a sender's."""
+    header = Header.of_echoed(separator, encoding_characters, echoed)
+    version = header.version or _DEFAULT_VERSION
+    addresses = (
         header.receiving_application,
         header.receiving_facility,
         header.sending_application,
         header.sending_facility,
-        now,
-        "",
-        "ACK" if short_type else _message_type(header, version),
-        control_id_of_ack,
-        header.processing_id or "P",
-        header.field(12) or _DEFAULT_VERSION,
-    ]
+    )
+    message_type = "ACK" if short_type else _message_type(header, version)
+    rest = ["", header.processing_id or "P", header.field(12) or _DEFAULT_VERSION]
     # country code, character set, principal language
-    echoed = [header.field(17), header.field(18), header.field(19)]
-    while echoed and not echoed[-1]:
-        echoed.pop()
-    if echoed:
-        fields += ["", "", "", "", *echoed]
-    wide = header.wide_codec
-    written = _write(text, header, codec if wide is None else "utf-8")
-    segments = [separator.join(fields), separator.join(("MSA", code, header.control_id, written))]
+    at_the_end = [header.field(17), header.field(18), header.field(19)]
+    while at_the_end and not at_the_end[-1]:
+        at_the_end.pop()
+    if at_the_end:
+        rest += ["", "", "", "", *at_the_end]
+    written = _write(text, header, codec)
+    end = f"{separator}{written}\r"
     if error_code is not None:
-        segments.append(_error_segment(header, version, error_code, error_field, written))
-    data = without_controls(("\r".join(segments) + "\r").encode("latin-1"))
-    return data if wide is None else _widen(data.decode("utf-8", errors="replace"), wide)
+        end += f"{_error_segment(header, version, error_code, error_field, written)}\r"
+    return (
+        separator.join(("MSH", encoding_characters, *addresses, "")),
+        separator.join(("", "", message_type, "")),
+        separator.join(rest) + separator.join(("\rMSA", code, "")),
+        end,
+    )
 
 
 def without_controls(segments: bytes) -> bytes:
@@ -137,7 +167,6 @@ def _error_segment(header: Header, version: str, error_code: int, error_field: i
     return separator.join(("ERR", component.join((location or component * 2, error))))
 
 
-@lru_cache(maxsize=64)
 def _is_at_least(version: str, major: int, minor: int) -> bool:
     """Whether a version such as `2.5.1` is `major.minor` or later; one that cannot be read is not."""
     parts = version.split(".")

@@ -40,6 +40,7 @@ class Hl7Error(MedagentError):
 
 _FIELDS_OF_MSH = 25
 """The last field of any version is MSH-25 (2.8 and later); MSH-1 is the separator itself."""
+_LAST_ECHOED = 19
 _MOST_PARTS = 25
 """More components or repetitions than any field of MSH has."""
 
@@ -121,6 +122,19 @@ class Header:
                 return cls.parse(b"MSH" + separator + b"^~\\&" + separator + rest)
         except (Hl7Error, ValueError):
             return None
+
+    @classmethod
+    def of_echoed(cls, field_separator: str, encoding_characters: str, echoed: tuple[str, ...]) -> Header:
+        """A header with these fields, as of `echoed`, and no others."""
+        fields = ["MSH", encoding_characters, *echoed[:4], "", "", echoed[4], "", *echoed[5:7], "", "", "", "", *echoed[7:]]
+        return cls(fields, field_separator, encoding_characters)
+
+    def echoed(self) -> tuple[str, ...]:
+        """The fields that an acknowledgment depends on: MSH-3 to MSH-6, MSH-9, MSH-11, MSH-12 and MSH-17 to MSH-19."""
+        fields = self._fields
+        if len(fields) < _LAST_ECHOED:
+            fields = fields + [""] * (_LAST_ECHOED - len(fields))
+        return (*fields[2:6], fields[8], fields[10], fields[11], *fields[16:_LAST_ECHOED])
 
     def field(self, number: int) -> str:
         """MSH-`number` (from 3 on) as sent; "" if it is missing."""

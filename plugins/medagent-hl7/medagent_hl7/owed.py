@@ -14,7 +14,8 @@ COMMIT_CODES = ("CA", "CE", "CR")
 
 def has_acknowledgment_type(header: Header) -> bool:
     """Whether MSH-9 says ACK, in any case and padded."""
-    return header.message_type.strip().upper() == "ACK"
+    # what each message costs: most have no such letters there
+    return "ACK" in header.field(9).upper() and header.message_type.strip().upper() == "ACK"
 
 
 def is_acknowledgment(header: Header, body: bytes) -> bool:
