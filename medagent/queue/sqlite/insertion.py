@@ -15,31 +15,16 @@ from dataclasses import dataclass, field
 
 from medagent.queue.base import Duplicate
 from medagent.queue.sqlite.registers import ChannelRegisters, Registers
-from medagent.queue.sqlite.statements import crc_of, write_batch
+from medagent.queue.sqlite.rows import ManyRows
+from medagent.queue.sqlite.statements import crc_of
 from medagent.types import Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 
-_MESSAGE_HEAD = (
-    "INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc) VALUES "
+INSERT_MESSAGE = ManyRows(
+    "INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " ON CONFLICT (channel, control_id, digest, copy) DO NOTHING",
 )
-_MESSAGE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_MESSAGE_TAIL = " ON CONFLICT (channel, control_id, digest, copy) DO NOTHING"
-INSERT_MESSAGE = _MESSAGE_HEAD + _MESSAGE_ROW + _MESSAGE_TAIL
-INSERT_BODY = "INSERT INTO body (seq, data) VALUES (?, ?)"
-SIZES = (100, 32, 8)
-_M = {n: _MESSAGE_HEAD + ", ".join([_MESSAGE_ROW] * n) + _MESSAGE_TAIL for n in SIZES}
-_B = {n: "INSERT INTO body (seq, data) VALUES " + ", ".join(["(?, ?)"] * n) for n in SIZES}
-
-def many(connection, one, by_size, rows):
-    at = 0
-    left = len(rows)
-    for size in SIZES:
-        while left >= size:
-            connection.execute(by_size[size], [v for row in rows[at : at + size] for v in row])
-            at += size
-            left -= size
-    for row in rows[at:]:
-        connection.execute(one, row)
-
+INSERT_BODY = ManyRows("INSERT INTO body (seq, data) VALUES ", "(?, ?)")
 SELECT_TWIN = """
 SELECT seq, state, response, accepted_at, link FROM message
 WHERE channel = ? AND control_id = ? AND digest = ? ORDER BY copy DESC LIMIT 1
@@ -53,6 +38,8 @@ SELECT EXISTS (SELECT 1 FROM message WHERE channel = ? AND control_id = ? AND se
 """
 JOIN = "UPDATE message SET remote = ?, link = ? WHERE seq = ?"
 
+MOST_BYTES_AT_ONCE = 1024 * 1024
+"""Of bodies: SQLite copies all that a statement is given."""
 NUMBER_REGISTER = "number"
 """The register that holds a channel's next number."""
 
@@ -117,7 +104,7 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
     used = _used_ids(connection, messages)
     rows = [_row(message, 0, _digest(message)) for message in messages]
     before = connection.total_changes
-    many(connection, INSERT_MESSAGE, _M, rows)
+    INSERT_MESSAGE.write(connection, rows)
     inserted = Inserted(list(messages))
     if connection.total_changes - before != len(rows):
         seqs = [row[0] for row in rows]
@@ -131,15 +118,23 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
                     inserted.duplicates.append(duplicate)
                     continue
                 # the server refused its twin, or that is long ago: this is a message of its own
-                connection.execute(INSERT_MESSAGE, _row(message, message.seq, digest))
+                connection.execute(INSERT_MESSAGE.one, _row(message, message.seq, digest))
             stored.append(message)
         inserted.stored = stored
     if used:
         inserted.reused = [
             message for message in inserted.stored if (message.channel, message.control_id, message.sender) in used
         ]
-    many(connection, INSERT_BODY, _B, [(message.seq, message.body) for message in inserted.stored])
+    _write_bodies(connection, inserted.stored)
     return inserted
+
+
+def _write_bodies(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> None:
+    rows = [(message.seq, message.body) for message in messages]
+    if sum(message.size for message in messages) <= MOST_BYTES_AT_ONCE:
+        INSERT_BODY.write(connection, rows)
+    else:
+        connection.cursor().executemany(INSERT_BODY.one, rows)
 
 
 class _Turns:
@@ -212,8 +207,8 @@ class _Turns:
         if rules.numbered:
             message.number = registers.get(NUMBER_REGISTER, 0)
             inserted.registers[message.channel, NUMBER_REGISTER] = message.number + 1
-        self._connection.execute(INSERT_MESSAGE, _row(message, copy, digest))
-        self._connection.execute(INSERT_BODY, (message.seq, message.body))
+        self._connection.execute(INSERT_MESSAGE.one, _row(message, copy, digest))
+        self._connection.execute(INSERT_BODY.one, (message.seq, message.body))
         inserted.stored.append(message)
         return None
 

@@ -12,18 +12,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from medagent.queue.base import Change
+from medagent.queue.sqlite.rows import ManyRows
 from medagent.types import InboundMessage, State
 
 MARK_RECEIVED = "UPDATE message SET state = 0, attempts = ?, changed_at = ? WHERE seq = ?"
-MARK_SENT = "UPDATE message SET state = 1, attempts = ?, changed_at = ? WHERE seq = ?"
+MARK_SENT = ManyRows(
+    "UPDATE message SET state = 1, attempts = v.column1, changed_at = v.column2 FROM (VALUES ",
+    "(?, ?, ?)",
+    ") AS v WHERE seq = v.column3",
+    one="UPDATE message SET state = 1, attempts = ?, changed_at = ? WHERE seq = ?",
+)
 MARK_ERROR = """
 UPDATE message SET state = 3, attempts = ?, changed_at = ?, status_code = ?, error = ?, next_attempt_at = ? WHERE seq = ?
 """
-MARK_ANSWERED = """
-UPDATE message SET state = ?, attempts = max(attempts, ?), changed_at = ?, status_code = coalesce(?, status_code),
-    response = coalesce(?, response), error = ?
-WHERE seq = ?
-"""
+MARK_ANSWERED = ManyRows(
+    "UPDATE message SET state = v.column1, attempts = max(attempts, v.column2), changed_at = v.column3, "
+    "status_code = coalesce(v.column4, status_code), response = coalesce(v.column5, response), error = v.column6 FROM (VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?)",
+    ") AS v WHERE seq = v.column7",
+    one="UPDATE message SET state = ?, attempts = max(attempts, ?), changed_at = ?, status_code = coalesce(?, status_code), "
+    "response = coalesce(?, response), error = ? WHERE seq = ?",
+)
 SET_COUNTER = """
 INSERT INTO counter (channel, state, count) VALUES (?, ?, ?)
 ON CONFLICT (channel, state) DO UPDATE SET count = excluded.count
@@ -104,7 +113,7 @@ def mark_received_batch(connection: sqlite3.Connection, changes: Sequence[Change
 
 def mark_sent_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:
     """They were written to the uplink."""
-    write_batch(connection, MARK_SENT, [(change.attempts, now, change.message.seq) for change in changes])
+    MARK_SENT.write(connection, [(change.attempts, now, change.message.seq) for change in changes])
 
 
 def mark_error_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:
@@ -116,7 +125,7 @@ def mark_error_batch(connection: sqlite3.Connection, changes: Sequence[Change], 
 def mark_answered_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:
     """The server has spoken: `response_queued` or one of the ended states."""
     rows = [(c.state, c.attempts, now, c.status_code, storable(c.response), storable(c.error), c.message.seq) for c in changes]
-    write_batch(connection, MARK_ANSWERED, rows)
+    MARK_ANSWERED.write(connection, rows)
 
 
 def mark_batch(connection: sqlite3.Connection, changes: Sequence[Change], now: float) -> None:

@@ -272,7 +272,7 @@ class SqliteStore:
                 touched |= move(counts, channel, before, State.DEAD_LETTER)
                 sizes[seq] = size or 0
             rows = [(State.DEAD_LETTER, 0, self._clock.time(), None, None, CHANGED, seq) for seq in seqs]
-            statements.write_batch(connection, statements.MARK_ANSWERED, rows)
+            statements.MARK_ANSWERED.write(connection, rows)
             write_counters(connection, counts, touched)
             live = {channel: self._live_bytes.of(channel) - sum(sizes.values())}
             self._live_bytes.write(connection, live)
