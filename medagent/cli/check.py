@@ -11,9 +11,7 @@ from typing import Annotated
 
 import typer
 
-from medagent.cli import options
-from medagent.cli.loading import load_plugins as load
-from medagent.cli.loading import refuse_left_out
+from medagent.cli import loading, options
 from medagent.cli.output import Format, print_json
 from medagent.config.describe import describe, describe_problems
 from medagent.config.model import AgentConfig, ChannelConfig
@@ -70,8 +68,8 @@ def examine(
     from medagent.configure import configure
     from medagent.fhir.source import from_files
 
-    plugins = load(plugin_options)
-    refuse_left_out(plugin_options, plugins)
+    plugins = loading.load_plugins(plugin_options)
+    loading.refuse_left_out(plugin_options, plugins)
     try:
         source = asyncio.run(from_files(files))
     except ConfigError as error:

@@ -41,7 +41,7 @@ def make_app(arguments: Sequence[str] = ()) -> typer.Typer:
 
     for command in COMMANDS:
         command.register(app)
-    own = {_name(each) for each in (*app.registered_commands, *app.registered_groups)}
+    own = {*map(_name, app.registered_commands), *map(_name, app.registered_groups)}
     if next((argument for argument in arguments if not argument.startswith("-")), "") not in own:
         _add_commands_of_plugins(app, own)
     return app

@@ -40,17 +40,19 @@ def plugins(
     if output is Format.JSON:
         print_json([asdict(info) for info in loaded.infos])
     else:
-        rows = [
-            [info.name, info.state, info.version, _origin(info), info.error or "; ".join(_brings(info))]
-            for info in loaded.infos
-        ]
-        table("Plugins", ["name", "state", "version", "from", "brings, or why it is left out"], rows)
+        rows = [[info.name, info.state, info.version, _origin(info), _details(info)] for info in loaded.infos]
+        table("Plugins", ["name", "state", "version", "from", "details"], rows)
     loading.refuse_left_out(chosen, loaded)
 
 
 def _origin(info: PluginInfo) -> str:
     """Without the version, which has a column of its own."""
     return info.origin.removesuffix(f" {info.version}")
+
+
+def _details(info: PluginInfo) -> str:
+    """What it brings, or why it is left out."""
+    return info.error or "; ".join(_brings(info))
 
 
 def _brings(info: PluginInfo) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Bootstrap:
     """One of `LOG_FORMATS`."""
     wait: bool = True
     """False (`--no-wait`): leave at once when another agent holds the queue."""
-    plugins: PluginOptions = PluginOptions()
+    plugins: PluginOptions = field(default_factory=PluginOptions)
     """Which plugins are loaded."""
     warnings: tuple[str, ...] = ()
     """What the operator should hear about; no secrets."""

@@ -150,7 +150,7 @@ EFFECTIVE = (
         "strictPlugins",
         bool,
         _AGENT.strict_plugins,
-        "While an installed plugin cannot be loaded the agent leaves with 78 at its start, and a reload to this changes nothing.",
+        "While a plugin cannot be loaded, the agent leaves with 78 at its start, and a reload to this changes nothing.",
     ),
     Setting(
         "queueRetentionDays",

@@ -27,9 +27,11 @@ class PluginOptions:
 def plugin_options(chosen: Chosen, faults: list[str]) -> PluginOptions:
     """From the sources; what cannot be used is added to `faults`."""
     modules = chosen.names("load_plugins")
-    for module in modules:
-        if not all(part.isidentifier() for part in module.split(".")):
-            faults.append(f"{chosen.origin('load_plugins')}: {module!r} is no name of a module, such as package.module")
+    faults += [
+        f"{chosen.origin('load_plugins')}: {module!r} is no name of a module, such as package.module"
+        for module in modules
+        if not all(part.isidentifier() for part in module.split("."))
+    ]
     allowed = chosen.names("allow_plugins")
     return PluginOptions(
         blocked=chosen.names("block_plugins"),

@@ -55,8 +55,8 @@ class Plugins:
         state_dir: Path | None = None,
         mark: bool = False,
     ) -> None:
-        """`entry_points` False: only the built-in ones. `state_dir` may hold the marker of a start that an import has ended; with
-        `mark` this one leaves its own (`medagent.plugins.marker`)."""
+        """`entry_points` False: only the built-in ones. `state_dir` may hold the marker of a start that an import has ended;
+        with `mark` this one leaves its own (`medagent.plugins.marker`)."""
         self._manager = pluggy.PluginManager("medagent")
         self._manager.add_hookspecs(hookspecs)
         self.registry = Registry()
@@ -124,9 +124,7 @@ class Plugins:
             self.channel_types.factories, self.sender_types.factories = channels, senders
             raise
         callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
-        schemes = (self.channel_types.factories.keys() - channels.keys()) | (
-            self.sender_types.factories.keys() - senders.keys()
-        )
+        schemes = {*self.channel_types.factories} - channels.keys() | {*self.sender_types.factories} - senders.keys()
         self._infos.append(
             PluginInfo(
                 name,

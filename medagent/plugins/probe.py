@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -21,11 +22,9 @@ def main(value: str) -> None:
     from medagent.plugins.importing import import_object
     from medagent.plugins.manager import Plugins
 
-    try:
-        Plugins(entry_points=False).register(import_object(value), "probed")
     # that it raises is for the agent to find, and to tell
-    except BaseException:  # noqa: BLE001, S110  as said above
-        pass
+    with contextlib.suppress(BaseException):
+        Plugins(entry_points=False).register(import_object(value), "probed")
     os._exit(SURVIVED)
 
 
