@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from medagent.testing.distribution import environ_with, install
+from medagent.testing.resources import agent_resource
 
 GOOD = """
 from medagent import hookimpl
@@ -186,6 +189,72 @@ def test_of_what_is_left_out_no_module_stays(tmp_path: Path) -> None:
     modules = done.stdout.splitlines()
     assert "colorsys" in modules, "others' modules may be in use already"
     assert [name for name in modules if name.startswith(("half", "plugin_refused"))] == []
+
+
+IMPORTED = "raise AssertionError('it was imported')"
+
+
+def test_what_is_blocked_or_not_allowed_is_not_imported(tmp_path: Path) -> None:
+    install(tmp_path, "blocked", IMPORTED)
+    install(tmp_path, "other", IMPORTED)
+    install(tmp_path, "good", GOOD)
+    infos, log = plugins_in(tmp_path, "--allow-plugins", "good", MEDAGENT_BLOCK_PLUGINS="blocked, goood")
+    states = {name: infos[name]["state"] for name in ("blocked", "other", "good", "hl7", "queue")}
+    assert states == {"blocked": "blocked", "other": "not allowed", "good": "loaded", "hl7": "not allowed", "queue": "loaded"}
+    assert infos["blocked"]["origin"] == "medagent-blocked 1.5"
+    assert log == "block_plugins: no plugin goood is installed; did you mean good?\n"
+    infos, log = plugins_in(tmp_path, MEDAGENT_ALLOW_PLUGINS="none")
+    assert {info["name"] for info in infos.values() if info["state"] == "loaded"} == {"config", "queue", "requests", "uplink"}
+    assert log == ""
+
+
+def test_the_files_that_the_environment_names_count_for_every_command(tmp_path: Path) -> None:
+    install(tmp_path, "commands", COMMANDS)
+    (tmp_path / "medagent.toml").write_text("allow_plugins = ['good']")
+    done = run(tmp_path, "greet", MEDAGENT_CONFIG=str(tmp_path / "medagent.toml"))
+    assert (done.returncode, done.stdout) == (2, "")
+    (tmp_path / "medagent.toml").write_text("allow_plugin = ['commands']")
+    done = run(tmp_path, "greet", MEDAGENT_CONFIG=str(tmp_path / "medagent.toml"))
+    assert done.returncode == 2
+    assert "plugins' commands are left out" in done.stderr
+    assert "did you mean allow_plugins" in done.stderr
+    assert run(tmp_path, "plugins", MEDAGENT_CONFIG=str(tmp_path / "medagent.toml")).returncode == 78
+
+
+def test_a_module_is_loaded_by_name_and_not_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "path" / "hospital").mkdir(parents=True)
+    (tmp_path / "path" / "hospital" / "lab.py").write_text(GOOD)
+    (tmp_path / "here.py").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    infos, _ = plugins_in(tmp_path / "path", "--load-plugins", "hospital.lab", "--load-plugins", "here")
+    assert (infos["hospital.lab"]["state"], infos["hospital.lab"]["origin"]) == ("loaded", "module hospital.lab")
+    assert infos["here"]["error"] == "ModuleNotFoundError: No module named 'here'"
+    done = run(tmp_path, "plugins", "--load-plugins", "../lab.py")
+    assert done.returncode == 78
+    assert "--load-plugins: '../lab.py' is no name of a module, such as package.module" in done.stderr
+
+
+def test_strict_commands_end_with_78(tmp_path: Path) -> None:
+    install(tmp_path, "bad", "import nowhere")
+    (tmp_path / "agent.json").write_text(json.dumps(agent_resource({})))
+    done = run(tmp_path, "plugins", "--strict-plugins")
+    assert (done.returncode, "bad" in done.stdout) == (78, True)
+    assert "do without it: --block-plugins bad" in done.stderr
+    check = ("check", str(tmp_path / "agent.json"))
+    assert run(tmp_path, *check, MEDAGENT_STRICT_PLUGINS="true").returncode == 78
+    assert run(tmp_path, *check, "--block-plugins", "bad", MEDAGENT_STRICT_PLUGINS="true").returncode == 0
+    assert run(tmp_path, *check).returncode == 0
+    (tmp_path / "agent.json").write_text(json.dumps(agent_resource({}, {"strictPlugins": True})))
+    done = run(tmp_path, *check)
+    assert done.returncode == 78
+    assert "Agent.setting strictPlugins: plugin bad cannot be loaded: ModuleNotFoundError" in done.stdout
+
+
+def test_medagent_s_own_commands_load_no_plugin(tmp_path: Path) -> None:
+    install(tmp_path, "bad", IMPORTED)
+    done = run(tmp_path, "status", "--state-dir", str(tmp_path / "none"))
+    assert (done.returncode, "left out" in done.stderr) == (69, False)
+    assert "left out" in run(tmp_path, "--help").stderr
 
 
 COMMANDS = """
