@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from medagent.testing.command_line import run_main
 from medagent.testing.distribution import environ_with, install
 from medagent.testing.resources import agent_resource
 
@@ -234,20 +235,28 @@ def test_a_module_is_loaded_by_name_and_not_from_the_current_folder(tmp_path: Pa
     assert "--load-plugins: '../lab.py' is no name of a module, such as package.module" in done.stderr
 
 
-def test_strict_commands_end_with_78(tmp_path: Path) -> None:
+def test_strict_commands_end_with_78(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "bad", "import nowhere")
-    (tmp_path / "agent.json").write_text(json.dumps(agent_resource({})))
-    done = run(tmp_path, "plugins", "--strict-plugins")
-    assert (done.returncode, "bad" in done.stdout) == (78, True)
+    monkeypatch.syspath_prepend(tmp_path)
+    agent = tmp_path / "agent.json"
+    agent.write_text(json.dumps(agent_resource({})))
+    done = run_main("plugins", "--strict-plugins")
+    assert (done.exit_code, "bad" in done.stdout) == (78, True)
     assert "do without it: --block-plugins bad" in done.stderr
-    check = ("check", str(tmp_path / "agent.json"))
-    assert run(tmp_path, *check, MEDAGENT_STRICT_PLUGINS="true").returncode == 78
-    assert run(tmp_path, *check, "--block-plugins", "bad", MEDAGENT_STRICT_PLUGINS="true").returncode == 0
-    assert run(tmp_path, *check).returncode == 0
-    (tmp_path / "agent.json").write_text(json.dumps(agent_resource({}, {"strictPlugins": True})))
-    done = run(tmp_path, *check)
-    assert done.returncode == 78
+    assert run_main("check", str(agent)).exit_code == 0
+    monkeypatch.setenv("MEDAGENT_STRICT_PLUGINS", "true")
+    assert run_main("check", str(agent)).exit_code == 78
+    assert run_main("check", str(agent), "--block-plugins", "bad").exit_code == 0
+    agent.write_text(json.dumps(agent_resource({}, {"strictPlugins": True})))
+    done = run_main("check", str(agent), "--no-strict-plugins")
+    assert done.exit_code == 78
     assert "Agent.setting strictPlugins: plugin bad cannot be loaded: ModuleNotFoundError" in done.stdout
+
+
+def test_an_interrupt_of_the_operator_is_no_plugin_s_fault(tmp_path: Path) -> None:
+    install(tmp_path, "interrupted", "raise KeyboardInterrupt")
+    done = run(tmp_path, "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_medagent_s_own_commands_load_no_plugin(tmp_path: Path) -> None:

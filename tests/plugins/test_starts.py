@@ -12,7 +12,7 @@ import pytest
 
 from medagent.admin import call
 from medagent.plugins.marker import MARKER_NAME
-from medagent.testing.command import finish_command
+from medagent.testing.command import Finished, finish_command
 from medagent.testing.distribution import environ_with, install
 from medagent.testing.process import AgentProcess
 from medagent.testing.resources import agent_resource, endpoint_resource
@@ -134,15 +134,39 @@ async def test_all_plugins_may_be_wanted(tmp_path: Path, agent_file: Path) -> No
         assert await reasons(agent_file) == []
 
 
-async def test_a_command_knows_of_the_marker_too(tmp_path: Path) -> None:
-    install(tmp_path, "aa_crashes", CRASH)
-    (tmp_path / MARKER_NAME).write_text("aa_crashes")
+async def command(folder: Path, *arguments: str) -> Finished:
+    """`medagent` with the plugins that are installed in the folder, and less patience."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "medagent", "plugins", "--format", "json", "--state-dir", str(tmp_path)),
-        env=environ_with(tmp_path),
+        *(sys.executable, "-c", QUICK, *arguments),
+        env=environ_with(folder),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    done = await finish_command(process)
+    return await finish_command(process)
+
+
+async def test_a_command_knows_of_the_marker_too_and_leaves_it(tmp_path: Path) -> None:
+    install(tmp_path, "aa_crashes", CRASH)
+    (tmp_path / MARKER_NAME).write_text("aa_crashes")
+    done = await command(tmp_path, "plugins", "--format", "json", "--state-dir", str(tmp_path))
     [info] = [each for each in done.json if each["name"] == "aa_crashes"]
     assert info["error"] == "its import ends the process by signal SIGSEGV"
+    assert (tmp_path / MARKER_NAME).read_text() == "aa_crashes"
+
+
+COMMANDS_THAT_HANG = """
+from medagent import hookimpl
+
+@hookimpl
+def medagent_register_commands(app):
+    import plugin_for_good
+"""
+
+
+async def test_commands_that_hang_while_they_are_added_are_left_out(tmp_path: Path) -> None:
+    install(tmp_path, "aa_hangs", COMMANDS_THAT_HANG)
+    (tmp_path / "plugin_for_good.py").write_text(HANG)
+    done = await command(tmp_path, "--help")
+    assert done.exit_code == 0
+    assert "some plugins' commands are left out" in done.stderr
+    assert "status" in done.stdout
