@@ -48,7 +48,10 @@ BAD = {
         HOOKIMPL + "def medagent_start_up(agent): ...",
         "medagent_start_up is no hook; did you mean medagent_startup",
     ),
-    "unknown_argument": (HOOKIMPL + "def medagent_health(agent, colour): ...", "colour"),
+    "unknown_argument": (
+        HOOKIMPL + "def medagent_health(agent, colour): ...",
+        "medagent_health has no argument colour; it has agent",
+    ),
     "wraps": (
         "from medagent import hookimpl\n\n@hookimpl(wrapper=True)\ndef medagent_health(agent):\n    return (yield)",
         "medagent_health wraps",
