@@ -9,18 +9,18 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import pluggy
-
-from medagent import __version__, hookspecs
-from medagent.awaiting import awaited
+from medagent import __version__
 from medagent.channel import ChannelFactory
+from medagent.clock import Clock
 from medagent.config.settings import Registry
 from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.plugins.calls import HookCalls
 from medagent.plugins.discovery import entry_points_by_name
 from medagent.plugins.schemes import Schemes
 from medagent.sender import SenderFactory
@@ -36,6 +36,9 @@ BUILT_IN = (
 """The core's own plugins, which use the same hooks as everybody's. A third party's answer is asked for first."""
 
 
+BUILT_IN_ORIGIN = "built in"
+
+
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
     """One line of `medagent plugins`."""
@@ -49,13 +52,12 @@ class PluginInfo:
     """Why it could not be loaded."""
 
 
-class Plugins:
+class Plugins(HookCalls):
     """Loads plugins and holds what they registered."""
 
-    def __init__(self, *, entry_points: bool = True, blocked: Collection[str] = ()) -> None:
+    def __init__(self, *, entry_points: bool = True, blocked: Collection[str] = (), clock: Clock = time) -> None:
         """`blocked`: names of installed plugins that are not even imported."""
-        self._manager = pluggy.PluginManager("medagent")
-        self._manager.add_hookspecs(hookspecs)
+        super().__init__(clock)
         self.registry = Registry()
         self.channel_types: Schemes[ChannelFactory] = Schemes()
         self.sender_types: Schemes[SenderFactory] = Schemes()
@@ -65,7 +67,7 @@ class Plugins:
         self._manager.hook.medagent_register_sender_types.call_historic(kwargs={"register": self.sender_types.register})
         self._infos: list[PluginInfo] = []
         for module in BUILT_IN:
-            self.register(importlib.import_module(module), module.split(".")[1], __version__, "built in")
+            self.register(importlib.import_module(module), module.split(".")[1], __version__, BUILT_IN_ORIGIN)
         if entry_points:
             for entry_point in entry_points_by_name():
                 if entry_point.name not in blocked:
@@ -100,46 +102,15 @@ class Plugins:
             self.registry.forget(name)
             self.channel_types.factories, self.sender_types.factories = channels, senders
             raise PluginError(f"plugin {name} cannot be used: {error}") from error
+        self.channel_types.claim(name)
+        self.sender_types.claim(name)
+        if origin == BUILT_IN_ORIGIN:
+            self.guards.built_in.add(name)
+        else:
+            self.guards.owners.add(name, plugin)
         callers = self._manager.get_hookcallers(plugin) or []
         hooks = tuple(sorted(caller.name for caller in callers))
         self._infos.append(PluginInfo(name, version, origin, hooks))
-
-    # here and below: arguments and results are those of the hook, see `medagent.hookspecs`
-    def call_each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call every plugin's implementation of a hook by itself; returns (plugin name, result), faults left out and logged.
-
-        pluggy's own call ends at the first exception, which would make one plugin's fault everybody's.
-        """
-        return list(self._results(hook, arguments))
-
-    def call_first(self, hook: str, **arguments: Any) -> Any:
-        """The first result that is not None, or None; a plugin that fails is logged, and the next is asked."""
-        return next((result for _, result in self._results(hook, arguments) if result is not None), None)
-
-    async def served(self, hook: str, **arguments: Any) -> bool:
-        """Ask one plugin after the other until one returns a true value; one that fails is logged, and the next is asked."""
-        for plugin, result in self._results(hook, arguments):
-            try:
-                if await awaited(result):
-                    return True
-            # as in `_results`: only the type, since the text may quote a message
-            except Exception as error:  # noqa: BLE001  as said above
-                log.error("plugin %s failed in %s: %s", plugin, hook, type(error).__name__)
-        return False
-
-    def _results(self, hook: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
-            try:
-                result = implementation.function(*(arguments[name] for name in implementation.argnames))
-            # a plugin may raise anything, SystemExit included; the text may quote a message, so only the type is logged
-            except PLUGIN_FAULTS as error:
-                log.error("plugin %s failed in %s: %s", implementation.plugin_name, hook, type(error).__name__)
-            else:
-                yield implementation.plugin_name, result
-
-    def implements(self, hook: str) -> bool:
-        """Whether any plugin implements the hook: if none does, its call can be spared."""
-        return bool(getattr(self._manager.hook, hook).get_hookimpls())
 
     def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
         distribution = entry_point.dist
