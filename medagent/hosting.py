@@ -1,23 +1,33 @@
-"""Making the channels of a configuration: each by its plugin's factory, with what the core gives it."""
+"""Having plugins make what a configuration asks for, each under its guard: channels, transforms, strategy, store, uplink."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from medagent.channel import Channel, ChannelContext
+from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.errors import ChannelError, PluginError
 from medagent.guard import Guard
 from medagent.plugins import Plugins
 from medagent.plugins.calls import conforming
+from medagent.queue.base import QueueStore, QueueStrategy, StoreContext, StrategyContext
 from medagent.queue.forwarding import Transforms
+from medagent.queue.guarded import GuardedStrategy
+from medagent.queue.hosted_store import HostedStore
 from medagent.queue.intake import Intake
 from medagent.queue.settlement import Settlement
 from medagent.supervisor import HostedChannel, Made
 from medagent.tasks import Tasks
 from medagent.transform import Transform, made_transform
+from medagent.uplink.base import Uplink, UplinkContext
+from medagent.uplink.hosted import HostedUplink
+
+UNKNOWN = "(unknown)"
+"""What a plugin is called that has failed to make a queue strategy."""
 
 
 class Hosting:
@@ -91,3 +101,45 @@ class Hosting:
             if (transform := made_transform(guard, make)) is not None:
                 found.append(transform)
         return found
+
+
+def make_strategy(plugins: Plugins, name: str, context: StrategyContext, tasks: Tasks) -> QueueStrategy:
+    """The queue strategy of this name; one that is not built in under guard, with the built-in one behind it."""
+
+    def make(context: StrategyContext) -> tuple[str, QueueStrategy]:
+        made = plugins.make("medagent_make_queue_strategy", QueueStrategy, name=name, context=context)
+        if made is None:
+            raise PluginError(f"no plugin offers the queue strategy {name!r}")
+        return made
+
+    try:
+        plugin, strategy = make(context)
+    except PluginError:  # the configuration names none that is unknown, so it has just failed
+        plugin = UNKNOWN
+    else:
+        if plugin in plugins.guards.built_in:
+            return strategy
+    guard = plugins.guards.renew(plugin, f"queue strategy {name}")
+    return GuardedStrategy(lambda guarded: make(guarded)[1], context, guard, tasks)
+
+
+def make_store(plugins: Plugins, url: str, context: StoreContext) -> QueueStore:
+    """The queue store for this URL. Raises `PluginError` if there is none."""
+    made = plugins.make("medagent_make_queue_store", QueueStore, url=url, context=context)
+    if made is None:
+        raise PluginError(f"no plugin offers a queue store for {url}")
+    plugin, store = made
+    if plugin in plugins.guards.built_in:
+        return cast("QueueStore", store)
+    return HostedStore(store, plugins.guards.renew(plugin, "queue store", stoppable=False))
+
+
+def make_uplink(plugins: Plugins, bootstrap: Bootstrap, context: UplinkContext) -> HostedUplink | None:
+    """The connection to the FHIR server; None without one. Raises `PluginError` if nobody can make it."""
+    made = plugins.make("medagent_make_uplink", Uplink, bootstrap=bootstrap, context=context)
+    if made is None:
+        if bootstrap.base_url:
+            raise PluginError("no plugin offers an uplink to the FHIR server")
+        return None
+    plugin, uplink = made
+    return HostedUplink(uplink, plugins.guards.renew(plugin, "uplink"), context.handler)

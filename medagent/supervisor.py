@@ -1,8 +1,9 @@
 """Hosting of channels: their life cycle, under a guard.
 
 A channel is `starting`, then `listening`; when it cannot listen it is `waiting` and tried again with back-off, for ever: a
-port that is taken now is free later. One whose code fails again and again is closed, and made anew. At the end it is `stopped`. One that `ChannelConfig.barred` keeps from listening is
-`waiting` too, and not tried. One that is turned off is `off`: it only forwards what it has accepted before.
+port that is taken now is free later. One whose code fails again and again is closed, and `waiting` until it is made anew. At
+the end it is `stopped`. One that `ChannelConfig.barred` keeps from listening is `waiting` too, and not tried. One that is
+turned off is `off`: it only forwards what it has accepted before.
 """
 
 from __future__ import annotations

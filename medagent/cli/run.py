@@ -11,15 +11,18 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
 from medagent.cli import options
-from medagent.config.bootstrap import Bootstrap, resolve
+from medagent.config.bootstrap import resolve
 from medagent.config.options import Flags
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from medagent.agent import Agent
 
+log = logging.getLogger(__name__)
 
 STOP_SECONDS = 9.0
 """After a signal, the process ends in order within this, or at once when it is over."""
@@ -88,8 +91,13 @@ def run(
     failpoints.arm(os.environ)
     os.umask(0o077)
     raise_file_limit()
+
+    from medagent.agent import Agent
+    from medagent.guard import run_to_end
+
+    running = Agent(bootstrap)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(bootstrap))
+        run_to_end(runner.get_loop(), _serve(running), running.plugins.guards)
 
 
 def raise_file_limit() -> None:
@@ -109,14 +117,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(bootstrap: Bootstrap) -> None:
-    from medagent.agent import Agent
-
+async def _serve(agent: Agent) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
-    agent = Agent(bootstrap)
     loop.add_signal_handler(signal.SIGHUP, agent.reload_soon, "SIGHUP")
     await agent.run(stop)
     if stop.is_set():

@@ -51,11 +51,11 @@ class Guard:
     breaker; while it is open nothing is called, and `StoppedPlugin` is raised instead.
     """
 
-    def __init__(self, plugin: str, where: str, *, built_in: bool = False, clock: Clock = time) -> None:
-        """`where`: the hook or thing in words, such as `channel adt`. A plugin that is built in is never stopped."""
+    def __init__(self, plugin: str, where: str, *, stoppable: bool = True, clock: Clock = time) -> None:
+        """`where`: the hook or thing in words, such as `channel adt`. What is not `stoppable` is called whatever it does."""
         self.plugin = plugin
         self.where = where
-        self.built_in = built_in
+        self.stoppable = stoppable
         self.breaker = Breaker()
         self.faults = 0
         self.last_fault = ""
@@ -102,7 +102,7 @@ class Guard:
         begin = time.monotonic()
         try:
             result = function(*arguments)
-            if type(result) is CoroutineType and not may_await:
+            if isinstance(result, CoroutineType) and not may_await:
                 result.close()
                 raise PluginError("it gives a coroutine where a value is expected")
             if kinds and type(result) not in kinds:
@@ -116,17 +116,17 @@ class Guard:
                 raise PluginError("it called sys.exit") from error
             raise
         finally:
-            if time.monotonic() - begin >= BLOCKING_SECONDS and self.slow_calls is not None and not self.built_in:
+            if time.monotonic() - begin >= BLOCKING_SECONDS and self.slow_calls is not None:
                 self.slow_calls.slow(self, what)
         if breaker.troubled and not (may_await or regardless):
             breaker.succeeded(what)
         return result
 
     # as above
-    def call(self, what: str, function: Callable[..., T], *arguments: Any, otherwise: D) -> T | D:
+    def call(self, what: str, function: Callable[..., T], *arguments: Any, otherwise: D, regardless: bool = False) -> T | D:
         """The same, but never raises: gives `otherwise` instead."""
         try:
-            return self.attempt(what, function, *arguments)
+            return self.attempt(what, function, *arguments, regardless=regardless)
         except Exception:  # noqa: BLE001  `attempt` has counted and logged it
             return otherwise
 
@@ -190,14 +190,14 @@ class Guard:
         now = self._clock.monotonic()
         if self._notes.passes(what, now):
             log.error("plugin %s failed in %s: %s (%d faults)", self.plugin, place, reason, self.faults)
-        if counts and not self.built_in and self.breaker.failed(what, now, self.last_fault):
+        if counts and self.stoppable and self.breaker.failed(what, now, self.last_fault):
             self._note_opening()
 
     def block(self, what: str, place: str = "") -> None:
         """The plugin has blocked the event loop. `place`: file and line."""
         self.faults += 1
         self.last_fault = f"{what or self.where} blocked the event loop" + (f" in {place}" if place else "")
-        if not self.built_in and self.breaker.blocked(self._clock.monotonic(), self.last_fault):
+        if self.stoppable and self.breaker.blocked(self._clock.monotonic(), self.last_fault):
             self._note_opening()
 
     def _note_opening(self) -> None:

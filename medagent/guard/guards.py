@@ -12,7 +12,7 @@ from medagent.guard.owners import Owners
 
 CALLBACK = "a callback"
 """What is called that the event loop has called, and nobody knows for which thing of its plugin."""
-_FRAMES = frozenset(function.__code__ for function in (Guard.attempt, Guard._within))  # noqa: SLF001  one package
+_FRAMES = frozenset(function.__code__ for function in (Guard.attempt, Guard._within))
 
 
 class Guards:
@@ -30,9 +30,9 @@ class Guards:
         """The guard of this thing, made at the first call."""
         return self._guards.get((plugin, where)) or self.renew(plugin, where)
 
-    def renew(self, plugin: str, where: str) -> Guard:
+    def renew(self, plugin: str, where: str, *, stoppable: bool = True) -> Guard:
         """A guard for a thing that is made anew: nothing but the number of faults remains of the one before."""
-        guard = Guard(plugin, where, built_in=plugin in self.built_in, clock=self._clock)
+        guard = Guard(plugin, where, stoppable=stoppable and plugin not in self.built_in, clock=self._clock)
         guard.slow_calls = self._slow_calls
         if (before := self._guards.get((plugin, where))) is not None:
             guard.faults, guard.last_fault = before.faults, before.last_fault
@@ -54,7 +54,8 @@ class Guards:
         plugin = self.owners.of(frames[0].f_code)
         frame: FrameType | None = frames[0]
         while frame is not None:
-            if frame.f_code in _FRAMES and (guard := frame.f_locals.get("self")).plugin == plugin:
+            guard = frame.f_locals.get("self") if frame.f_code in _FRAMES else None
+            if isinstance(guard, Guard) and guard.plugin == plugin:
                 return [guard]
             frame = frame.f_back
         own = [guard for guard in self._guards.values() if guard.plugin == plugin and guard.subjects]
@@ -87,9 +88,11 @@ class Guards:
         ]
 
     def reasons(self) -> list[str]:
-        """What is stopped, and why."""
+        """What is stopped, and why; without that whose opening somebody is told of, who says it himself."""
         return [
-            f"plugin {guard.plugin}, {guard.where}: {guard.stopped}" for guard in self._guards.values() if guard.breaker.open
+            f"plugin {guard.plugin}, {guard.where}: {guard.stopped}"
+            for guard in self._guards.values()
+            if guard.breaker.open and guard.opened is None
         ]
 
 

@@ -20,10 +20,8 @@ class Owners:
         top = sys.modules.get(name.partition(".")[0])
         if top is None or top.__name__ == __name__.partition(".")[0]:
             return
-        folders = [os.path.join(folder, "") for folder in getattr(top, "__path__", ())]
-        for place in folders or [getattr(top, "__file__", None)]:
-            if place:
-                self._places[place] = plugin
+        places = [f"{folder}{os.sep}" for folder in getattr(top, "__path__", ())] or [getattr(top, "__file__", None) or ""]
+        self._places.update((place, plugin) for place in places if place)
 
     def of(self, code: CodeType) -> str:
         """The plugin that the code belongs to; "" if it is nobody's."""

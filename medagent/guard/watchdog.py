@@ -104,7 +104,7 @@ class Watchdog:
 
 def _stack(ident: int) -> Iterator[FrameType]:
     """What a thread is in, innermost frame first."""
-    frame = sys._current_frames().get(ident)  # noqa: SLF001  documented, for debuggers
+    frame = sys._current_frames().get(ident)
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -75,7 +75,7 @@ class HookCalls:
         """Call a hook of the agent's life of every plugin, one after the other."""
         for guard, implementation in self.implementations(hook, **arguments):
             try:
-                await guard.wait("", implementation, seconds=_limit(guard, LIFE_SECONDS))
+                await guard.wait("", implementation, seconds=self._limit(guard, LIFE_SECONDS))
             except Exception:  # noqa: BLE001, S112  as above
                 continue
 
@@ -83,7 +83,7 @@ class HookCalls:
         """Ask one plugin after the other until one returns a true value; after one that fails, the next is asked."""
         for guard, implementation in self.implementations(hook, **arguments):
             try:
-                if await guard.wait("", implementation, seconds=_limit(guard, REQUEST_SECONDS)):
+                if await guard.wait("", implementation, seconds=self._limit(guard, REQUEST_SECONDS)):
                     return True
             except Exception:  # noqa: BLE001, S112  as above
                 continue
@@ -92,9 +92,7 @@ class HookCalls:
     async def load(self, hook: str, kind: type, **arguments: Any) -> Any:
         """The first result that is not None, or None. Raises what a plugin raises: where it does, nobody else is asked."""
         for guard, implementation in self.implementations(hook, **arguments):
-            result = await guard.wait(
-                "", implementation, seconds=_limit(guard, LOAD_SECONDS), expected=_REFUSALS
-            )
+            result = await guard.wait("", implementation, seconds=self._limit(guard, LOAD_SECONDS), expected=_REFUSALS)
             if result is not None and not isinstance(result, kind):
                 guard.fault("", f"it gives no {kind.__name__}")
                 raise PluginError(f"plugin {guard.plugin} gives no {kind.__name__} in {hook}")
@@ -102,9 +100,8 @@ class HookCalls:
                 return result
         return None
 
-
-def _limit(guard: Guard, seconds: float) -> float | None:
-    return None if guard.built_in else seconds
+    def _limit(self, guard: Guard, seconds: float) -> float | None:
+        return None if guard.plugin in self.guards.built_in else seconds
 
 
 def _conforming_result(implementation: Callable[[], Any], protocol: type) -> Any:
