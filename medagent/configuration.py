@@ -160,7 +160,8 @@ class Configuration:
         if refusal := loaded.refusal(self._lacking):
             return self._refuse(refusal)
         plan = make_plan(old, new)
-        if plan and (problems := await Reload(pipeline, new, plan).apply()):
+        # a strategy that has been replaced is tried again
+        if (plan or pipeline.strategy_fault) and (problems := await Reload(pipeline, new, plan).apply()):
             return self._refuse(problems)
         self.refused, self.changes, self.saved_at = [], str(plan), None
         self._use(loaded)

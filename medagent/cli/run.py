@@ -17,14 +17,13 @@ import typer
 
 from medagent.cli import options
 from medagent.cli.loading import refuse_left_out
-from medagent.config.bootstrap import Bootstrap, resolve
+from medagent.config.bootstrap import resolve
 from medagent.config.options import Flags
 
 if TYPE_CHECKING:
-    from medagent.plugins import Plugins
+    from medagent.agent import Agent
 
 log = logging.getLogger(__name__)
-
 
 STOP_SECONDS = 9.0
 """After a signal, the process ends in order within this, or at once when it is over."""
@@ -100,13 +99,16 @@ def run(
     os.umask(0o077)
     raise_file_limit()
 
-    from medagent.plugins import Plugins  # not every command needs it
+    from medagent.agent import Agent
+    from medagent.guard import run_to_end
+    from medagent.plugins import Plugins
 
     # before there is a loop: a signal ends what hangs here
     plugins = Plugins(bootstrap.plugins, state_dir=bootstrap.state_dir, mark=True)
     refuse_left_out(bootstrap.plugins, plugins)
+    running = Agent(bootstrap, plugins)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(bootstrap, plugins))
+        run_to_end(runner.get_loop(), _serve(running), plugins.guards)
 
 
 def raise_file_limit() -> None:
@@ -126,14 +128,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(bootstrap: Bootstrap, plugins: Plugins) -> None:
-    from medagent.agent import Agent
-
+async def _serve(agent: Agent) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
-    agent = Agent(bootstrap, plugins)
     loop.add_signal_handler(signal.SIGHUP, agent.reload_soon, "SIGHUP")
     await agent.run(stop)
     if stop.is_set():

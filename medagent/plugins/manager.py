@@ -10,20 +10,20 @@ import contextlib
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pluggy
-
-from medagent import __version__, hookspecs
-from medagent.awaiting import awaited
+from medagent import __version__
 from medagent.channel import ChannelFactory
+from medagent.clock import Clock
 from medagent.config.plugin_options import PluginOptions
 from medagent.config.settings import Registry
 from medagent.errors import PLUGIN_FAULTS, PluginError
 from medagent.plugins import time_limit
+from medagent.plugins.calls import HookCalls
 from medagent.plugins.choice import choose
 from medagent.plugins.discovery import Candidate, find_candidates
 from medagent.plugins.implementations import check_implementations, refuse_result
@@ -43,10 +43,11 @@ BUILT_IN = (
     "medagent.uplink.plugin",
 )
 """The core's own plugins, which use the same hooks as everybody's. A third party's answer is asked for first."""
+BUILT_IN_ORIGIN = "built in"
 NO_OPTIONS = PluginOptions()
 
 
-class Plugins:
+class Plugins(HookCalls):
     """Loads plugins and holds what they registered."""
 
     def __init__(
@@ -56,11 +57,11 @@ class Plugins:
         entry_points: bool = True,
         state_dir: Path | None = None,
         mark: bool = False,
+        clock: Clock = time,
     ) -> None:
         """`entry_points` False: only the built-in ones. `state_dir` may hold the marker of a start that an import has ended;
         with `mark` this one leaves its own (`medagent.plugins.marker`)."""
-        self._manager = pluggy.PluginManager("medagent")
-        self._manager.add_hookspecs(hookspecs)
+        super().__init__(clock)
         self.registry = Registry()
         self.channel_types: Schemes[ChannelFactory] = Schemes()
         self.sender_types: Schemes[SenderFactory] = Schemes()
@@ -73,7 +74,7 @@ class Plugins:
             getattr(self._manager.hook, hook).call_historic(partial(refuse_result, hook), kwargs=arguments)
         self._infos: list[PluginInfo] = []
         for module in BUILT_IN:
-            self.register(importlib.import_module(module), module.split(".")[1], __version__, "built in")
+            self.register(importlib.import_module(module), module.split(".")[1], __version__, BUILT_IN_ORIGIN)
         if entry_points:
             self._load_installed(options, ImportMarker(state_dir), mark)
 
@@ -125,7 +126,14 @@ class Plugins:
             self.registry.forget(name)
             self.channel_types.factories, self.sender_types.factories = channels, senders
             raise
-        callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
+        self.channel_types.claim(name)
+        self.sender_types.claim(name)
+        plugin = self._manager.get_plugin(name)
+        if origin == BUILT_IN_ORIGIN:
+            self.guards.built_in.add(name)
+        else:
+            self.guards.owners.add(name, plugin)
+        callers = self._manager.get_hookcallers(plugin) or []
         schemes = {*self.channel_types.factories} - channels.keys() | {*self.sender_types.factories} - senders.keys()
         self._infos.append(
             PluginInfo(
@@ -156,43 +164,6 @@ class Plugins:
         # what a plugin prints must not get into a command's output
         with all_or_nothing(candidate.value), contextlib.redirect_stdout(sys.stderr):
             self._add(make, candidate.name, candidate.version, candidate.origin, time_limit.IMPORT_SECONDS)
-
-    # here and below: arguments and results are those of the hook, see `medagent.hookspecs`
-    def call_each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call every plugin's implementation of a hook by itself; returns (plugin name, result), faults left out and logged.
-
-        pluggy's own call ends at the first exception, which would make one plugin's fault everybody's.
-        """
-        return list(self._results(hook, arguments))
-
-    def call_first(self, hook: str, **arguments: Any) -> Any:
-        """The first result that is not None, or None; a plugin that fails is logged, and the next is asked."""
-        return next((result for _, result in self._results(hook, arguments) if result is not None), None)
-
-    async def served(self, hook: str, **arguments: Any) -> bool:
-        """Ask one plugin after the other until one returns a true value; one that fails is logged, and the next is asked."""
-        for plugin, result in self._results(hook, arguments):
-            try:
-                if await awaited(result):
-                    return True
-            # as in `_results`: only the type, since the text may quote a message
-            except Exception as error:  # noqa: BLE001  as said above
-                log.error("plugin %s failed in %s: %s", plugin, hook, type(error).__name__)
-        return False
-
-    def _results(self, hook: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
-            try:
-                result = implementation.function(*(arguments[name] for name in implementation.argnames))
-            # a plugin may raise anything, SystemExit included; the text may quote a message, so only the type is logged
-            except PLUGIN_FAULTS as error:
-                log.error("plugin %s failed in %s: %s", implementation.plugin_name, hook, type(error).__name__)
-            else:
-                yield implementation.plugin_name, result
-
-    def implements(self, hook: str) -> bool:
-        """Whether any plugin implements the hook: if none does, its call can be spared."""
-        return bool(getattr(self._manager.hook, hook).get_hookimpls())
 
 
 def _info(candidate: Candidate, state: State, error: str = "") -> PluginInfo:

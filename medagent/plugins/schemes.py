@@ -18,6 +18,8 @@ class Schemes(Generic[Factory]):
     """The factories of one kind."""
 
     factories: dict[str, Factory] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    """The plugin of each scheme's factory, by scheme."""
 
     def register(self, scheme: str, factory: Factory) -> None:
         """Raises `PluginError` if the scheme is taken or none, or the factory cannot be called."""
@@ -27,5 +29,10 @@ class Schemes(Generic[Factory]):
         if not callable(factory):
             raise PluginError(f"the factory of the scheme {scheme} is a {type(factory).__name__}, which cannot be called")
         if scheme in self.factories:
-            raise PluginError(f"the scheme {scheme} is already taken by another plugin")
+            raise PluginError(f"the scheme {scheme} is already taken by plugin {self.owners.get(scheme) or 'itself'}")
         self.factories[scheme] = factory
+
+    def claim(self, plugin: str) -> None:
+        """What nobody owns yet is this plugin's: it has just been registered."""
+        for scheme in self.factories:
+            self.owners.setdefault(scheme, plugin)

@@ -108,7 +108,7 @@ class Sending:
             if left := self._transmit(uplink, batch):
                 lane.in_flight -= len(left)
                 lane.put_back(left)
-                return False
+                return lane.held_until > now
 
     def _pump_one(self, uplink: Uplink) -> None:
         """Send one message, if no other is on its way: after an error that names none."""
@@ -135,13 +135,16 @@ class Sending:
             self.pump()
 
     def _transmit(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
-        """Write messages of one channel to the uplink; returns those that it did not take.
+        """Write messages of one channel to the uplink; returns those that it did not take, or that a plugin holds.
 
         The caller has taken their places in the window. A message that a plugin fails on gives its place back.
         """
         name = messages[0].channel
         transforms = self.transforms.get(name, ())
-        sound, frames, faults = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
+        sound, frames, faults, hold_seconds = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
+        if hold_seconds:
+            self._lanes[name].held_until = self._clock.monotonic() + hold_seconds
+        held = messages[len(sound) + len(faults) :]
         for message, fault in faults:
             self._failed(message, fault)
         try:
@@ -150,9 +153,10 @@ class Sending:
         except Exception as error:  # noqa: BLE001  as said above
             if len(sound) > 1:
                 # one by one; what is left is left from the first one that is not taken
-                return next((sound[at:] for at, message in enumerate(sound) if self._transmit(uplink, (message,))), ())
+                left = next((sound[at:] for at, message in enumerate(sound) if self._transmit(uplink, (message,))), ())
+                return [*left, *held]
             self._failed(sound[0], error)
-            return ()
+            return held
         deadline = self._clock.monotonic() + self.timeout
         for message in sound[:taken]:
             message.body = None
@@ -160,7 +164,7 @@ class Sending:
             self._committer.change(Change(message, State.SENT))
         if taken:
             reach("after_send")
-        return sound[taken:]
+        return [*sound[taken:], *held]
 
     async def _read_page(self, lane: Lane) -> None:
         try:
