@@ -43,7 +43,7 @@ def make_app(arguments: Sequence[str] = ()) -> typer.Typer:
     for command in COMMANDS:
         command.register(app)
     own = {*map(_name, app.registered_commands), *map(_name, app.registered_groups)}
-    if next((argument for argument in arguments if not argument.startswith("-")), "") not in own:
+    if not {*own, "--version"}.intersection(arguments[:1]):
         _add_commands_of_plugins(app, own)
     return app
 

@@ -266,6 +266,7 @@ def test_medagent_s_own_commands_load_no_plugin(tmp_path: Path) -> None:
     install(tmp_path, "bad", IMPORTED)
     done = run(tmp_path, "status", "--state-dir", str(tmp_path / "none"))
     assert (done.returncode, "left out" in done.stderr) == (69, False)
+    assert run(tmp_path, "--version").stderr == ""
     assert "left out" in run(tmp_path, "--help").stderr
 
 
