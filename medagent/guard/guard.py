@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -145,13 +146,18 @@ class Guard:
         `regardless` of the breaker: neither does it keep the call back, nor does it hear of how it went.
         """
         begun = self.attempt(what, function, *arguments, expected=expected, may_await=True, regardless=regardless)
+        work = self._within(begun) if inspect.isawaitable(begun) else begun
         try:
-            result = await awaited(begun if not hasattr(begun, "__await__") else self._within(begun), seconds)
+            result = await awaited(work, seconds)
         except expected:
             raise
         except Exception as error:
             self.fault(what, _describe(error), counts=not regardless)
             raise
+        finally:
+            for coroutine in (work, begun):  # cancelled before the first step, they would never have been awaited
+                if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                    coroutine.close()
         if self.breaker.troubled and not regardless:
             self.breaker.succeeded(what)
         return result
@@ -189,7 +195,8 @@ class Guard:
         self.last_fault = f"{what}: {reason}" if what else reason
         now = self._clock.monotonic()
         if self._notes.passes(what, now):
-            log.error("plugin %s failed in %s: %s (%d faults)", self.plugin, place, reason, self.faults)
+            so_far = f" ({self.faults} faults so far)" if self.faults > 1 else ""
+            log.error("plugin %s failed in %s: %s%s", self.plugin, place, reason, so_far)
         if counts and self.stoppable and self.breaker.failed(what, now, self.last_fault):
             self._note_opening()
 
