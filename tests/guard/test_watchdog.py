@@ -20,7 +20,7 @@ from medagent.guard import Guard, Guards, Watchdog, guard, watchdog
 from medagent.tasks import Tasks
 
 LOOK = 0.02
-BLOCK = 0.4
+BLOCK = 0.25
 """Seconds that code blocks here: many more looks than a fault takes, since the machine may be busy."""
 PLUGIN = """
 import asyncio, time
