@@ -103,9 +103,8 @@ class Guard:
         begin = time.monotonic()
         try:
             result = function(*arguments)
-            if isinstance(result, CoroutineType) and not may_await:
-                result.close()
-                raise PluginError("it gives a coroutine where a value is expected")
+            if not may_await:
+                a_value(result)
             if kinds and type(result) not in kinds:
                 raise TypeError(f"not a {kinds[0].__name__}")
         except expected:
@@ -211,6 +210,14 @@ class Guard:
         log.error("plugin %s, %s: %s", self.plugin, self.where, self.stopped)
         if self.opened is not None:
             self.opened()
+
+
+def a_value(result: T) -> T:
+    """What a plugin's function has given, unless it is a coroutine. Raises `PluginError`."""
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise PluginError("it gives a coroutine where a value is expected")
+    return result
 
 
 def _describe(error: BaseException) -> str:
