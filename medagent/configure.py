@@ -12,6 +12,7 @@ from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.errors import ConfigError, NotReady, PluginError
 from medagent.fhir.source import Source
+from medagent.guard import a_value
 from medagent.plugins import Plugins
 from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.types import InboundMessage
@@ -84,7 +85,7 @@ def configure(source: Source, plugins: Plugins, *, bind_any: bool, local: bool) 
 
 # what a plugin's function gives is looked at here
 def _problems(validate: Callable[[], Any]) -> Sequence[Problem]:
-    more = validate() or ()
+    more = a_value(validate()) or ()
     if not (isinstance(more, Sequence) and all(isinstance(problem, Problem) for problem in more)):
         raise PluginError("it gives no list of problems")
     return more

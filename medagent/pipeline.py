@@ -350,6 +350,9 @@ class Pipeline:
         # a strategy may be a plugin's; what it did not commit was not acknowledged, so its senders send it again
         except Exception as error:  # noqa: BLE001  as said above
             log.error("the queue strategy failed at the end: %s", type(error).__name__)
+            if isinstance(self._strategy, GuardedStrategy) and not self._strategy.failed:
+                self._strategy.give_up("it does not come to an end")
+                await self._flush_strategy()
 
     @property
     def storage_fault(self) -> str:

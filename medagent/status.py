@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medagent import __version__
+from medagent.guard import a_value
 from medagent.plugins import Plugins
 from medagent.report import Report
 from medagent.types import PUSH_CHANNEL
@@ -38,7 +39,7 @@ def _about(configuration: Configuration) -> list[str]:
 # as the plugin gives it, looked at here
 def _unwell(health: Callable[[], Any]) -> list[str]:
     """What a plugin says is not well. Raises whatever it does, and `ValueError` or `TypeError` for what is no list of it."""
-    return [f"{what}: {why}" for what, well, why in health() or () if not well]
+    return [f"{what}: {why}" for what, well, why in a_value(health()) or () if not well]
 
 
 def plugin_figures(plugins: Plugins) -> dict[str, float]:

@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 from medagent.channel import Channel, ChannelContext, Keyed, Noticing, Reconfigurable
 from medagent.config.model import ChannelConfig
 from medagent.errors import ChannelError, PluginError
-from medagent.guard import Guard, StoppedPlugin
+from medagent.guard import Guard, StoppedPlugin, a_value
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 
@@ -195,7 +195,7 @@ class HostedChannel:
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         def deliveries() -> list[Delivery]:
             # `Delivery` of each, and a ValueError unless there is one per answer
-            return [Delivery(delivery) for delivery, _ in zip(self._channel.answer(answers), answers, strict=True)]
+            return [Delivery(delivery) for delivery, _ in zip(a_value(self._channel.answer(answers)), answers, strict=True)]
 
         return self._call("answer", deliveries, otherwise=[Delivery.GONE] * len(answers))
 

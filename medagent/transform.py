@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from medagent.guard import Guard, StoppedPlugin
+from medagent.guard import Guard, StoppedPlugin, a_value
 
 MAKE_AGAIN_SECONDS = 5.0
 """Before a transform that could not be made is asked for again."""
@@ -43,7 +43,7 @@ def made_transform(guard: Guard, make: Make) -> Transform | None:
 
 def _make(guard: Guard, make: Make) -> Callable[[str], str] | None:
     def checked() -> Callable[[str], str] | None:
-        function = make()
+        function = a_value(make())
         if function is not None and not callable(function):
             raise TypeError("not a function")
         return function

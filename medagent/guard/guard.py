@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -102,9 +103,8 @@ class Guard:
         begin = time.monotonic()
         try:
             result = function(*arguments)
-            if isinstance(result, CoroutineType) and not may_await:
-                result.close()
-                raise PluginError("it gives a coroutine where a value is expected")
+            if not may_await:
+                a_value(result)
             if kinds and type(result) not in kinds:
                 raise TypeError(f"not a {kinds[0].__name__}")
         except expected:
@@ -145,13 +145,18 @@ class Guard:
         `regardless` of the breaker: neither does it keep the call back, nor does it hear of how it went.
         """
         begun = self.attempt(what, function, *arguments, expected=expected, may_await=True, regardless=regardless)
+        work = self._within(begun) if inspect.isawaitable(begun) else begun
         try:
-            result = await awaited(begun if not hasattr(begun, "__await__") else self._within(begun), seconds)
+            result = await awaited(work, seconds)
         except expected:
             raise
         except Exception as error:
             self.fault(what, _describe(error), counts=not regardless)
             raise
+        finally:
+            for coroutine in (work, begun):  # cancelled before the first step, they would never have been awaited
+                if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                    coroutine.close()
         if self.breaker.troubled and not regardless:
             self.breaker.succeeded(what)
         return result
@@ -189,7 +194,8 @@ class Guard:
         self.last_fault = f"{what}: {reason}" if what else reason
         now = self._clock.monotonic()
         if self._notes.passes(what, now):
-            log.error("plugin %s failed in %s: %s (%d faults)", self.plugin, place, reason, self.faults)
+            so_far = f" ({self.faults} faults so far)" if self.faults > 1 else ""
+            log.error("plugin %s failed in %s: %s%s", self.plugin, place, reason, so_far)
         if counts and self.stoppable and self.breaker.failed(what, now, self.last_fault):
             self._note_opening()
 
@@ -204,6 +210,14 @@ class Guard:
         log.error("plugin %s, %s: %s", self.plugin, self.where, self.stopped)
         if self.opened is not None:
             self.opened()
+
+
+def a_value(result: T) -> T:
+    """What a plugin's function has given, unless it is a coroutine. Raises `PluginError`."""
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise PluginError("it gives a coroutine where a value is expected")
+    return result
 
 
 def _describe(error: BaseException) -> str:

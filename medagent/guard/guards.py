@@ -69,7 +69,7 @@ class Guards:
         """A callback has raised something in these frames of one plugin, innermost first."""
         guards = self.responsible(frames)
         guard = guards[0] if len(guards) == 1 else self.of(guards[0].plugin, CALLBACK)
-        guard.fault(CALLBACK, reason)
+        guard.fault("" if guard.where == CALLBACK else CALLBACK, reason)
 
     # plain JSON
     def report(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import pluggy
 from medagent import hookspecs
 from medagent.clock import Clock
 from medagent.errors import AuthenticationFailed, ConfigError, NotReady, PluginError
-from medagent.guard import Guard, Guards
+from medagent.guard import Guard, Guards, a_value
 
 LIFE_SECONDS = 3.0
 """What a plugin may take in a hook of the agent's life: at start, stop and reload."""
@@ -111,7 +111,7 @@ def _conforming_result(implementation: Callable[[], Any], protocol: type) -> Any
 # the object is a plugin's
 def conforming(made: Any, protocol: type) -> Any:
     """What a plugin has made, if it is None or has all members of the protocol. Raises `PluginError`."""
-    if made is None:
+    if a_value(made) is None:
         return None
     wanted = {name for name in (*vars(protocol), *vars(protocol).get("__annotations__", ())) if not name.startswith("_")}
     missing = sorted(name for name in wanted if not hasattr(type(made), name) and name not in getattr(made, "__dict__", ()))

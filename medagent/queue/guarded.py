@@ -56,7 +56,7 @@ class GuardedStrategy:
                 "the making", make, replace(context, commit=self._commit, spawn=guard.spawner(tasks))
             )
             return
-        self._take_over(f"it cannot be made: {guard.last_fault}")
+        self.give_up(f"it cannot be made: {guard.last_fault}")
 
     def put(self, messages: Sequence[InboundMessage]) -> None:
         """Never raises."""
@@ -67,7 +67,7 @@ class GuardedStrategy:
         try:
             self._guard.attempt("put", self._strategy.put, messages)
         except Exception:  # noqa: BLE001  the guard has counted it
-            self._take_over(self._guard.last_fault)
+            self.give_up(self._guard.last_fault)
 
     async def _commit(self, messages: Sequence[InboundMessage]) -> None:
         """What the strategy is given to commit with: it passes on what it holds, and that once."""
@@ -100,10 +100,10 @@ class GuardedStrategy:
         try:
             await asyncio.wait((over, flush), return_when=asyncio.FIRST_COMPLETED)
             if flush.done() and not flush.cancelled() and flush.exception() is not None:
-                self._take_over(self._guard.last_fault)
+                self.give_up(self._guard.last_fault)
             elif flush.done() and self._held:
                 self._guard.fault("flush", "it leaves messages uncommitted")
-                self._take_over(self._guard.last_fault)
+                self.give_up(self._guard.last_fault)
         finally:
             self._flushing -= 1
             over.cancel()
@@ -119,16 +119,13 @@ class GuardedStrategy:
         self._idle += seconds
         if self._idle > PATIENCE + self._context.batch.flush_interval_ms / 1000:
             self._guard.fault("commit", f"it commits nothing for {self._idle:.0f} s")
-            self._take_over(self._guard.last_fault)
-
-    def give_up(self, reason: str) -> None:
-        """The agent cannot wait for it any longer."""
-        self._take_over(reason)
+            self.give_up(self._guard.last_fault)
 
     def _opened(self) -> None:
-        self._take_over(self._guard.last_fault)
+        self.give_up(self._guard.last_fault)
 
-    def _take_over(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """Have the built-in strategy take over."""
         if self.failed:
             return
         self.failed = reason

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 from medagent.admin import call
 from medagent.agent import Agent
 from medagent.errors import NotReady
+from medagent.plugins import Plugins
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.in_process import bootstrap
 from medagent.testing.mllp import MllpClient
@@ -56,14 +57,19 @@ class Site:
         endpoint_status: str = "active",
         client_secret: str = "secret",  # noqa: S107  the secret of a test server
         secret_file: Path | None = None,
+        plugins: Plugins | None = None,
         # as `FhirServer` takes them
         **server: Any,
     ) -> None:
-        """`channels`: what stands behind the address of each, such as `?enhanced=true`, or a whole address."""
+        """`channels`: what stands behind the address of each, such as `?enhanced=true`, or a whole address.
+
+        `plugins`: of one agent, so for a site that starts one; None for those that are installed.
+        """
         self.channels = dict(channels if channels is not None else {"adt": ""})
         self.state_dir = state_dir
         self._secret = client_secret
         self._secret_file = secret_file
+        self._plugins = plugins
         endpoints = [
             endpoint_resource(name, end if "://" in end else f"mllp://127.0.0.1:0{end}", endpoint_status)
             for name, end in self.channels.items()
@@ -90,7 +96,7 @@ class Site:
         start = replace(bootstrap(self.fhir, self.state_dir), client_secret=self._secret, client_secret_file=self._secret_file)
         if base_url:
             start = replace(start, base_url=base_url)
-        self._agent = asyncio.ensure_future(Agent(start).run(self._stop))
+        self._agent = asyncio.ensure_future(Agent(start, self._plugins).run(self._stop))
 
     async def start(self) -> Self:
         """Start the agent, and wait until its channels listen and the server has accepted it."""
