@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from medagent.testing.contracts.medplum import MedplumControl, medplum_server
 from medagent.testing.contracts.uplink import UplinkContract
+from medagent.testing.contracts.uplink.medplum import MedplumControl, medplum_server
 from medagent.uplink.backoff import Backoff
 from medagent.uplink.base import UplinkContext
 from medagent.uplink.websocket import WebSocketUplink

@@ -12,7 +12,8 @@ from typing import Any
 
 from medagent.config.model import BatchConfig
 from medagent.testing.contracts.store import QueueStoreContract, stored_message
-from medagent.testing.contracts.strategy import QueueStrategyContract, StrategyWorld
+from medagent.testing.contracts.strategy import QueueStrategyContract
+from medagent.testing.contracts.strategy.world import StrategyWorld
 from medagent.types import InboundMessage
 
 AT_A_TIME = 500

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medagent.queue.base import Change, Removal
 from medagent.testing.contracts.promise import expect, promise
-from medagent.testing.contracts.store_ground import BEGUN, PLENTY, STORE, StoreGround, counts, plainly, seqs, stored_message
+from medagent.testing.contracts.store.ground import BEGUN, PLENTY, STORE, StoreGround, counts, plainly, seqs, stored_message
 from medagent.types import State
 
 HOUR = 3600.0

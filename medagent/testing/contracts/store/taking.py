@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medagent.queue.base import Change, QueueStore
 from medagent.testing.contracts.promise import expect, promise
-from medagent.testing.contracts.store_ground import BEGUN, STORE, StoreGround, outcome, seqs, stored_message
+from medagent.testing.contracts.store.ground import BEGUN, STORE, StoreGround, outcome, seqs, stored_message
 from medagent.types import AcceptanceRules, Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 
 RECEIPT = "medagent.queue.base.Receipt"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from medagent.testing.contracts.store_crashes import Crashes
-from medagent.testing.contracts.store_ground import stored_message
-from medagent.testing.contracts.store_keeping import Keeping
-from medagent.testing.contracts.store_taking import Taking
+from medagent.testing.contracts.store.crashes import Crashes
+from medagent.testing.contracts.store.ground import stored_message
+from medagent.testing.contracts.store.keeping import Keeping
+from medagent.testing.contracts.store.taking import Taking
 
 __all__ = ["QueueStoreContract", "stored_message"]
 

@@ -20,7 +20,7 @@ NO_REPLIES = ("agent:connect:request", "agent:heartbeat:request", "agent:heartbe
 
 
 class MedplumControl:
-    """Implements `medagent.testing.contracts.uplink_site.ServerControl` and `ClosesOverSize`."""
+    """Implements `medagent.testing.contracts.uplink.site.ServerControl` and `ClosesOverSize`."""
 
     def __init__(self) -> None:
         self._server = AgentServer()

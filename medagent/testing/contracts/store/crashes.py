@@ -9,7 +9,7 @@ from pathlib import Path
 from medagent.queue.base import Change, Receipt
 from medagent.testing.contracts.killed import killed_child
 from medagent.testing.contracts.promise import expect, promise
-from medagent.testing.contracts.store_ground import (
+from medagent.testing.contracts.store.ground import (
     BEGUN,
     STORE,
     StoreGround,
