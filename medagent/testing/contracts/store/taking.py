@@ -157,7 +157,10 @@ class Taking(StoreGround):
                 name = rules.duplicates.value
                 receipt = await store.commit([stored_message(seq + n, name, b"x", rules=rules) for n in (0, 1)], [])
                 twins = [(one.message.seq, one.seq) for one in receipt.duplicates]
-                expect((seqs(receipt.committed), twins) == ([seq], [(seq + 1, seq)]), f"with {name} it says {receipt}")
+                expect(
+                    (seqs(receipt.committed), twins) == ([seq], [(seq + 1, seq)]),
+                    f"with {name} it says {seqs(receipt.committed)}, {twins}",
+                )
 
     @promise(f"{STORE}.commit")
     async def test_a_resend_finds_the_answer_of_its_own_commit(self, tmp_path: Path) -> None:
