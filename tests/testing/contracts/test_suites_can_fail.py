@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -35,16 +36,25 @@ with open(sys.argv[1], "w") as file:
 """
 
 
-def failures(file: Path, folder: Path, *options: str) -> dict[str, dict[str, str]]:
-    """Run pytest on a file, as a plugin's author would; the text of each failure ("" if it passed) by class and test."""
+def failures(file: Path, folder: Path) -> dict[str, dict[str, str]]:
+    """Run pytest on a file, with no plugins but the one that is needed; the text of each failure, "" for none, by class and
+    test."""
     report, ini = folder / "report.json", folder / "pytest.ini"
-    ini.write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    ini.write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\nasyncio_mode = strict\n")
     # what is broken needs no real disk, and many tests flush it
     memory = Path("/dev/shm")  # noqa: S108  a folder in it, and no known name
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
-        options = (*options, f"--basetemp={place}/tests")
-        command = ["-c", RUNNER, report, "-q", "-p", "no:cacheprovider", "-c", ini, "--rootdir", folder, *options, file]
-        done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+        plugins = ["-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider"]
+        command = ["-c", RUNNER, report, "-q", *plugins, "-c", ini, "--rootdir", folder, f"--basetemp={place}/tests", file]
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=folder,
+            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
     assert report.exists(), done.stdout + done.stderr
     found = json.loads(report.read_text())
     return {suite: {test: "\n".join(texts) for test, texts in tests.items()} for suite, tests in found.items()}
@@ -55,6 +65,8 @@ def test_each_broken_one_fails_where_it_should(name: str, tmp_path: Path) -> Non
     file = HERE / f"broken_{name}.py"
     suites = {name: made for name, made in runpy.run_path(str(file)).items() if name.startswith("Test")}
     found = failures(file, tmp_path)
+    texts = [text for tests in found.values() for text in tests.values() if text]
+    assert all("Promised: " in text and "Written:  " in text for text in texts)
     failed = {suite: {test for test, text in tests.items() if text} for suite, tests in found.items()}
     wrong = {
         suite: {"not found": sorted(made.fails - failed[suite]), "found besides": sorted(failed[suite] - made.fails)}

@@ -150,7 +150,7 @@ class Committing(StrategyGround):
         async with self.world(tmp_path) as world:
             world.strategy.put([])
             await self.flush(world)
-            expect(not world.committed, f"it committed {world.committed}")
+            expect(not world.batches, f"it committed {world.batches}")
             world.accept("m0")
             await self.flush(world)
             exactly_once(world)
