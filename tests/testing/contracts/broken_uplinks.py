@@ -36,7 +36,7 @@ TOKEN = {"it_goes_on_without_a_token"}
 CUT = {"it_connects_again_after_a_cut"}
 ORDER = {"messages_arrive_in_order"}
 FAULT = {"a_core_that_fails_does_not_end_it"}
-OVERHEAD = {"the_overhead_covers_the_frame"}
+OVERHEAD = {"the_overhead_is_a_number"}
 
 STUCK = {"it_ends_while_the_server_is_stuck"}
 LONGEST = SILENT | FULL | STUCK

@@ -11,5 +11,5 @@ from medagent.testing.contracts.store.taking import Taking
 __all__ = ["QueueStoreContract", "stored_message"]
 
 
-class QueueStoreContract(Keeping, Taking, Crashes, AtRandom):
+class QueueStoreContract(AtRandom, Crashes, Taking, Keeping):
     """Subclass it, and define `make`; every test is a promise of `medagent.queue.base.QueueStore`."""
