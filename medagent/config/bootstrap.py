@@ -29,6 +29,8 @@ from medagent.config.secret import CREDENTIAL, Secret, find_secret, from_credent
 from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError
 
+__all__ = ["Bootstrap"]
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 _LEVEL_ALIASES = {"warn": "warning", "none": "error"}  # as Medplum's agent spells them; errors are never silenced
@@ -42,7 +44,9 @@ class Bootstrap:
     base_url: str = ""
     """Of the FHIR server, ending in `/`; "" for none."""
     client_id: str = ""
+    """Of the OAuth2 client."""
     client_secret: str = field(default="", repr=False)
+    """Of the OAuth2 client: never show or log it."""
     client_secret_file: Path | None = None
     """Where the secret was read, and is read again after a refusal; None if it is in no file of its own."""
     ca_file: Path | None = None
