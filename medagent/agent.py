@@ -56,7 +56,7 @@ class Agent(RunningAgent):
 
     def __init__(self, bootstrap: Bootstrap, plugins: Plugins | None = None) -> None:
         self.bootstrap = bootstrap
-        self.plugins = plugins if plugins is not None else Plugins(blocked=bootstrap.blocked_plugins)
+        self.plugins = plugins if plugins is not None else Plugins(bootstrap.plugins)
         self.configuration: Configuration | None = None
         """None until there is a queue."""
         self.pipeline: Pipeline | None = None
