@@ -1,1 +1,1 @@
-"""Contract suites: a plugin's author subclasses one, names what is to be tested, and runs pytest."""
+"""Suites that check what a plugin promises the core: subclass one, give a factory, run pytest (docs/plugins/contracts.md)."""

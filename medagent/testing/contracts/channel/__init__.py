@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from medagent.testing.contracts.channel.acceptance import Acceptance
 from medagent.testing.contracts.channel.device import Device, Reply, What
 from medagent.testing.contracts.channel.life import Life
@@ -12,9 +10,8 @@ from medagent.testing.contracts.channel.reading import Reading
 __all__ = ["ChannelContract", "Device", "Reply", "What"]
 
 
-@pytest.mark.asyncio
 class ChannelContract(Acceptance, Reading, Life):
     """Subclass it as `TestMyChannel`, set `address`, write `connect`, and run pytest.
 
-    See `medagent.testing.contracts.channel.base.ChannelBase` for what else can be set.
+    `medagent.testing.contracts.channel.base.ChannelBase` lists what else can be set.
     """

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 from urllib.parse import urlsplit
-
-import pytest
 
 from medagent.channel import Channel, ChannelContext, ChannelFactory
 from medagent.config.build import build
@@ -22,8 +20,8 @@ from medagent.fhir.source import Source
 from medagent.plugins import Plugins
 from medagent.tasks import Tasks
 from medagent.testing.contracts.channel.device import Device, Reply, What
-from medagent.testing.contracts.channel.site import PATIENCE, ChannelSite, Peer, of_kind
-from medagent.testing.contracts.promise import promised
+from medagent.testing.contracts.channel.site import GONE, ChannelSite, Peer, told
+from medagent.testing.contracts.promise import Contract, expect
 from medagent.testing.queue import QueueWorld
 from medagent.testing.resources import agent_resource, endpoint_resource
 
@@ -32,12 +30,9 @@ CHANNEL = "device"
 
 _NAME = re.compile(r"M\d{6}")
 
-COMMITTED = "medagent.channel.Channel.committed"
-ANSWER = "medagent.channel.Channel.answer"
 
-
-class ChannelBase:
-    """The attributes and methods that a subclass of `ChannelContract` sets."""
+class ChannelBase(Contract):
+    """The attributes and methods that a subclass of `ChannelContract` sets, and what the suite's tests share."""
 
     address: ClassVar[str]
     """An Endpoint.address, such as `line://127.0.0.1:0?encoding=utf-8`; with port 0 the system chooses a free one."""
@@ -54,9 +49,9 @@ class ChannelBase:
     kills: ClassVar[int] = 3
     """How often an agent under load is killed."""
 
+    @abstractmethod
     async def connect(self, host: str, port: int) -> Device:
-        """Connect a device of yours. Raises `OSError`."""
-        raise NotImplementedError("a subclass of ChannelContract must have: async def connect(self, host, port) -> Device")
+        """Connect a device. Raises `OSError`."""
 
     def name_in(self, text: str) -> str:
         """The name of a message from the text that is forwarded to the server; "" if there is none."""
@@ -64,7 +59,7 @@ class ChannelBase:
         return found[0] if found else ""
 
     def answer_to(self, text: str) -> str:
-        """The server's positive answer to this forwarded text; the device must find the message's name in it, if it looks."""
+        """The server's positive answer to this forwarded text: by default the same text."""
         return text
 
     # what follows is the suite's
@@ -75,13 +70,8 @@ class ChannelBase:
         scheme = urlsplit(self.address).scheme
         if self.plugin is not None and scheme not in plugins.schemes:
             plugins.register(self.plugin, self.plugin.__name__)
-        known = ", ".join(f"{info.name} ({info.error or 'well'})" for info in plugins.infos)
-        promised(
-            scheme in plugins.schemes,
-            f"a plugin registers the scheme {scheme}",
-            "medagent.hookspecs.medagent_register_channel_types",
-            f"no plugin has it; there are {known}",
-        )
+        known = ", ".join(f"{info.name} ({info.error})" if info.error else info.name for info in plugins.infos)
+        expect(scheme in plugins.schemes, f"no plugin has registered the scheme {scheme}; there are {known}")
         return plugins
 
     def under_test(self) -> tuple[ChannelFactory, ChannelConfig]:
@@ -90,32 +80,32 @@ class ChannelBase:
         source = Source(agent_resource({CHANNEL: "1"}), {"Endpoint/1": endpoint_resource("1", self.address)})
         config, problems = build(source, plugins.registry, schemes=plugins.schemes, local=False)
         errors = [str(problem) for problem in problems if problem.severity is Severity.ERROR]
-        if config is None or errors:
-            pytest.fail(f"the address {self.address} has problems: {'; '.join(errors)}", pytrace=False)
-        (channel,) = config.channels
+        expect(not errors, f"the address {self.address} has problems: {'; '.join(errors)}")
+        channel = next(iter(config.channels)) if config is not None else None
+        assert channel is not None  # noqa: S101  there is one without problems
         return plugins.channel_types.factories[channel.scheme], channel
 
     @contextlib.asynccontextmanager
-    async def world(
+    async def silent(
         self, folder: Path, *, port: int | None = None, max_body_bytes: int = 1_000_000
-    ) -> AsyncIterator[tuple[QueueWorld, ChannelSite]]:
-        """A queue on disk behind a channel that is made, and does not listen yet; all is closed at the end."""
+    ) -> AsyncIterator[ChannelSite]:
+        """A queue on disk behind a channel that does not listen yet; all is closed at the end."""
         factory, config = self.under_test()
         if port is not None:
             config = replace(config, port=port)
+        folder.mkdir(exist_ok=True)  # noqa: ASYNC240  one folder of a test
         async with QueueWorld(folder, channels=(CHANNEL,), max_body_bytes=max_body_bytes) as queue:
-            site: ChannelSite
+            contexts: list[ChannelContext] = []
 
             def make(context: ChannelContext) -> Channel:
-                nonlocal site
-                channel = factory(context)
-                site = ChannelSite(queue, channel, self.connect)
-                site.record(context)
-                return channel
+                contexts.append(context)
+                return factory(context)
 
-            queue.make(make, config)
+            site = ChannelSite(queue, queue.make(make, config))
+            site.record(contexts[0])
+            queue.uplink.connect()
             try:
-                yield queue, site
+                yield site
             finally:
                 for peer in site.peers:
                     await peer.close()
@@ -126,67 +116,70 @@ class ChannelBase:
     ) -> AsyncIterator[ChannelSite]:
         """A channel that listens. `answered`: the server answers whatever it gets."""
         tasks = Tasks()
-        async with self.world(folder, max_body_bytes=max_body_bytes) as (queue, site):
+        async with self.silent(folder, max_body_bytes=max_body_bytes) as site:
             await site.channel.start()
             if answered:
-                tasks.spawn(self._answer_all(queue), "server")
-            queue.uplink.connect()
+                tasks.spawn(self._answer_all(site.queue), "server")
             try:
                 yield site
             finally:
                 await tasks.cancel()
 
     async def _answer_all(self, queue: QueueWorld) -> None:
-        uplink, done = queue.uplink, 0
+        answered = 0
+
+        def any_new() -> bool:
+            return len(queue.uplink.transmitted) > answered
+
         while True:
-            await uplink.until(lambda: len(uplink.transmitted) > done)
-            new, done = uplink.transmitted[done:], len(uplink.transmitted)
+            await queue.uplink.until(any_new)
+            new = queue.uplink.transmitted[answered:]
+            answered += len(new)
             for message in new:
-                uplink.answer(message, body=self.answer_to(message.body))
+                queue.uplink.answer(message, body=self.answer_to(message.body))
 
     async def peer(self, site: ChannelSite, address: tuple[str, int] | None = None) -> Peer:
         """A new device, at the channel or at another address that leads there."""
-        async with asyncio.timeout(PATIENCE):
-            peer = Peer(await self.connect(*(address or site.address)))
-        site.peers.append(peer)
-        return peer
+        device = await self.within(self.connect(*(address or site.address)), "a device could not connect")
+        site.peers.append(Peer(device, self.patience))
+        return site.peers[-1]
+
+    async def handed_over(self, site: ChannelSite, count: int = 1) -> None:
+        """Wait until the channel has handed over so many messages."""
+        await self.until(
+            lambda: len(site.accepted) >= count, f"{len(site.accepted)} messages were handed over, {count} were sent"
+        )
 
     @property
     def due(self) -> int:
         """How many replies a message gets that goes well."""
         return self.acknowledges + self.answers
 
-    async def exchange(self, site: ChannelSite, peer: Peer, *names: str) -> list[Reply]:
-        """Send these, and take the replies that are due; fails without them."""
+    async def exchange(self, site: ChannelSite, peer: Peer, *names: str) -> None:
+        """Send these, and see that each is told what is due and reaches the server."""
         if not self.sends_ahead and len(names) > 1:
-            return [reply for name in names for reply in await self.exchange(site, peer, name)]
-        replies = []
+            for name in names:
+                await self.exchange(site, peer, name)
+            return
         try:
             await peer.send(*names)
-            for _ in range(self.due * len(names)):
-                if (reply := await peer.receive()) is not None:
-                    replies.append(reply)
-        except (OSError, EOFError) as error:
-            promised(False, "a device that sends sound messages is served", COMMITTED, f"its connection broke: {error!r}")
-        self.told_in_order(names, replies)
-        await site.until(
+        except GONE as error:
+            expect(False, f"{_shown(names)} could not be sent: {error!r}")
+        self.served(names, await peer.receive(self.due * len(names)))
+        await self.until(
             lambda: {self.name_in(frame.body) for frame in site.queue.uplink.transmitted} >= set(names),
-            "what a device has sent is handed over, committed and forwarded",
-            "medagent.channel.ChannelContext.accept",
-            f"of {', '.join(names)} not all have reached the server",
+            f"of {_shown(names)} not all have reached the server",
         )
-        return replies
 
-    def told_in_order(self, names: tuple[str, ...], replies: list[Reply]) -> None:
-        """Fails unless each was told what is due, once, acknowledgments in the order of the messages."""
-        found = f"for {', '.join(names)} came {_shown(replies)}"
-        accepted, answered = of_kind(replies, What.ACCEPTED), of_kind(replies, What.ANSWERED)
-        expected = list(names) if self.acknowledges else []
-        promised(accepted == expected, "each message is acknowledged once, in this order", COMMITTED, found)
-        expected = sorted(names) if self.answers else []
-        promised(sorted(answered) == expected, "each message gets the server's answer once", ANSWER, found)
-        promised(not of_kind(replies, What.REFUSED), "what is committed is not refused", COMMITTED, found)
+    def served(self, names: tuple[str, ...], replies: list[Reply]) -> None:
+        """Expect that each was told what is due, once: acknowledgments in the order of the messages, answers in any."""
+        happened = f"for {_shown(names)} came {_shown([f'{reply.what.value} {reply.name}' for reply in replies])}"
+        expect(told(replies, What.ACCEPTED) == [*names] * self.acknowledges, happened)
+        expect(sorted(told(replies, What.ANSWERED)) == sorted(names) * self.answers, happened)
+        expect(not told(replies, What.REFUSED), happened)
 
 
-def _shown(replies: list[Reply]) -> str:
-    return ", ".join(f"{reply.what.value} {reply.name}" for reply in replies) or "nothing"
+def _shown(items: list[str] | tuple[str, ...]) -> str:
+    if len(items) > 8:
+        return f"{', '.join(items[:8])} and {len(items) - 8} more"
+    return ", ".join(items) or "nothing"

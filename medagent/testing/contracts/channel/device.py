@@ -31,10 +31,11 @@ class Device(Protocol):
     """One connection of a device. The suite never calls `send` twice at a time, nor `receive`."""
 
     async def send(self, name: str) -> None:
-        """Send one sound message with this name, a letter and six digits such as `M000017`, in its body or its ID.
+        """Send one sound message with this name, a letter and six digits such as `M000017`, in its body or ID.
 
         The same name gives the same bytes. Whatever the protocol asks of the device on the way is done here, but for the
-        acknowledgment of the message as a whole, which `receive` returns. Raises `OSError` or `EOFError` if the channel has gone.
+        acknowledgment of the message as a whole, which `receive` returns.
+        Raises `OSError` or `EOFError` if the channel has gone.
         """
 
     async def receive(self) -> Reply:

@@ -1,4 +1,4 @@
-"""What a channel promises about its life: listening, stopping, closing, and never blocking the loop."""
+"""What a channel promises of its life: listening, stopping, closing, and never blocking the loop."""
 
 from __future__ import annotations
 
@@ -8,178 +8,157 @@ import time
 from pathlib import Path
 
 from medagent.errors import BindFailed
+from medagent.supervisor import CLOSE_TIMEOUT
 from medagent.testing.contracts.channel.base import ChannelBase
-from medagent.testing.contracts.channel.device import Reply, What
-from medagent.testing.contracts.channel.site import ChannelSite, new_names, of_kind
-from medagent.testing.contracts.promise import promised
+from medagent.testing.contracts.channel.device import What
+from medagent.testing.contracts.channel.site import GONE, ChannelSite, new_names, told
+from medagent.testing.contracts.promise import expect, promise
 from medagent.testing.in_process import free_port
 
-START = "medagent.channel.Channel.start"
-STOP = "medagent.channel.Channel.stop_accepting"
-CLOSE = "medagent.channel.Channel.close"
-CLOSES_WITHIN = 3.0
-"""Seconds; what the core gives a channel (`medagent.supervisor`)."""
 MOST_BLOCKED = 0.2
-"""Seconds."""
+"""Seconds that the loop may stand still: other processes want the CPU too."""
 
 
 class Life(ChannelBase):
-    """Tests of a channel's life."""
+    """From `start` to `close`."""
 
+    @promise("medagent.channel.Channel.start")
     async def test_a_taken_port_raises_bind_failed_and_is_listened_on_later(self, tmp_path: Path) -> None:
+        """`start` raises `medagent.errors.BindFailed` while the port is taken, and works when it is called again later."""
         port = free_port()
         taken = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", port)
-        async with self.world(tmp_path, port=port) as (queue, site):
+        async with self.silent(tmp_path, port=port) as site:
+            raised: Exception | None = None
             try:
                 await site.channel.start()
-            except BindFailed:
-                pass
             # a plugin may raise anything
             except Exception as error:  # noqa: BLE001  as said above
-                promised(False, "`start` on a taken port raises `medagent.errors.BindFailed`", START, f"it raised {error!r}")
-            else:
-                promised(False, "`start` on a taken port raises `medagent.errors.BindFailed`", START, "it returned")
-            finally:
-                taken.close()
-                await taken.wait_closed()
+                raised = error
+            taken.close()
+            await taken.wait_closed()
+            expect(isinstance(raised, BindFailed), f"it raised {raised!r}" if raised else "it returned")
             await site.channel.start()
-            queue.uplink.connect()
             await (await self.peer(site)).send(*new_names(1))
-            await queue.sent(1)
+            await self.handed_over(site)
 
+    @promise("medagent.channel.Channel.address")
     async def test_its_address_is_where_it_listens(self, tmp_path: Path) -> None:
-        async with self.world(tmp_path) as (_, site):
-            where = "medagent.channel.Channel.address"
-            promised(site.channel.address == "", "`address` is empty before `start`", where, f"it is {site.channel.address!r}")
+        """`address` is host and port while the channel listens, and empty before and after."""
+        async with self.silent(tmp_path) as site:
+            expect(site.channel.address == "", f"before `start` it is {site.channel.address!r}")
             await site.channel.start()
             await self.peer(site)
-            await self._stopped(site)
-            promised(
-                site.channel.address == "",
-                "`address` is empty when it listens no more",
-                where,
-                f"it is {site.channel.address!r}",
-            )
+            await self._ends(site, "stop_accepting")
+            await self._ends(site, "close")
+            expect(site.channel.address == "", f"in the end it is {site.channel.address!r}")
 
+    @promise("medagent.channel.Channel.stop_accepting")
     async def test_after_stop_accepting_what_is_due_is_still_told(self, tmp_path: Path) -> None:
+        """`stop_accepting` closes the listener in time; connections stay open for the acknowledgments that are due."""
         async with self.listening(tmp_path) as site:
-            address = site.address
-            peer = await self.peer(site)
+            address, peer = site.address, await self.peer(site)
             (name,) = new_names(1)
             site.queue.store.gate.clear()
             await peer.send(name)
-            await site.until(
-                lambda: site.accepted,
-                "what a device has sent is handed over",
-                "medagent.channel.ChannelContext.accept",
-                "nothing was handed over",
-            )
-            await self._stopped(site)
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(*address)
-                writer.close()
-                promised(False, "the listener is closed", STOP, "another device could connect")
+            await self.handed_over(site)
+            await self._ends(site, "stop_accepting")
+            expect(not await _listens(*address), "another device could connect")
             site.queue.store.gate.set()
             if self.acknowledges:
-                reply = await self._reply(site, 0)
-                promised(
-                    of_kind(reply, What.ACCEPTED) == [name],
-                    "connections stay open for the acknowledgments that are due",
-                    STOP,
-                    f"the device was told: {reply}",
-                )
+                replies = await peer.receive()
+                expect(told(replies, What.ACCEPTED) == [name], f"the device was told: {replies}")
 
+    @promise("medagent.channel.Channel.close")
     async def test_close_writes_out_what_is_buffered_and_ends_every_connection(self, tmp_path: Path) -> None:
+        """`close` ends in time, every acknowledgment before it reaches its device, and no connection is left."""
         async with self.listening(tmp_path) as site:
-            busy = await self.peer(site)
-            idle = await self.peer(site)
+            busy, idle = await self.peer(site), await self.peer(site)
             (name,) = new_names(1)
             site.queue.store.gate.clear()
             await busy.send(name)
-            await site.until(
-                lambda: site.accepted, "what is sent is handed over", "ChannelContext.accept", "nothing was handed over"
-            )
-            await self._stopped(site)
+            await self.handed_over(site)
+            await self._ends(site, "stop_accepting")
             site.queue.store.gate.set()
-            await site.queue.sent(1)
-            await self._closed(site)
+            await self.within(site.queue.sent(1), "the message has not reached the server")
+            await self._ends(site, "close")
             if self.acknowledges:
-                told = await busy.replies()
-                promised(
-                    name in of_kind(told, What.ACCEPTED),
-                    "what is buffered is written out",
-                    CLOSE,
-                    f"the device was told: {told}",
-                )
+                replies = await busy.rest()
+                expect(name in told(replies, What.ACCEPTED), f"the device was told: {replies}")
             for peer in (busy, idle):
-                promised(await peer.hung_up(), "every connection is closed", CLOSE, "a device is still connected")
-            promised(
-                site.channel.connections == 0, "no connection is left", CLOSE, f"`connections` is {site.channel.connections}"
-            )
+                expect(await peer.hung_up(), "a device is still connected")
+            expect(site.channel.connections == 0, f"`connections` is {site.channel.connections}")
 
+    @promise("medagent.channel.Channel.close")
     async def test_close_does_not_wait_for_a_device_that_does_not_read(self, tmp_path: Path) -> None:
+        """`stop_accepting` and `close` end in time, whatever the devices do."""
         async with self.listening(tmp_path) as site:
             deaf = await self.peer(site)
-            names = new_names(2_000 if self.sends_ahead else 1)
-            with contextlib.suppress(OSError, EOFError, TimeoutError):
-                async with asyncio.timeout(1):
-                    await deaf.send(*names)
-            await self._stopped(site)
-            await self._closed(site)
+            with contextlib.suppress(*GONE):
+                async with asyncio.timeout(0.5):
+                    await deaf.send(*new_names(2_000 if self.sends_ahead else 1))
+            await self._ends(site, "stop_accepting")
+            await self._ends(site, "close")
 
+    @promise("medagent.channel")
     async def test_no_method_blocks_the_loop(self, tmp_path: Path) -> None:
-        longest = []
-        for run in range(3):  # another process may have had the CPU once
-            folder = tmp_path / str(run)
-            folder.mkdir()
-            async with self.listening(folder) as site:
-                beating = asyncio.ensure_future(_longest_stall())
-                await asyncio.sleep(0)
+        """All methods run on the event loop, and none blocks it."""
+        stalls: list[float] = []
+        while not stalls or stalls[-1] > MOST_BLOCKED:
+            expect(len(stalls) < 3, f"the loop stood still for {min(stalls or [0]):.2f} s and more, each of three times")
+            stalls.append(await self._longest_stall(tmp_path / str(len(stalls))))
+
+    async def _longest_stall(self, folder: Path) -> float:
+        async with self.listening(folder) as site:
+            async with _Heartbeat() as heart:
                 peer = await self.peer(site)
                 await self.exchange(site, peer, *new_names(3))
                 site.channel.pause_reading()
                 site.channel.resume_reading()
                 await self.exchange(site, peer, *new_names(1))
                 site.queue.store.refuse = lambda messages, changes: bool(messages)
-                await peer.send(*new_names(1))
-                await peer.replies()
-                await self._stopped(site)
-                await self._closed(site)
-                beating.cancel()
-                longest.append(await beating)
-            if longest[-1] < MOST_BLOCKED:
-                return
-        promised(
-            False,
-            "all methods run on the event loop and do not block",
-            "medagent.channel",
-            f"the loop stood still for {min(longest):.2f} s at least, each of {len(longest)} times",
-        )
+                with contextlib.suppress(*GONE):
+                    await peer.send(*new_names(1))
+                await peer.rest()
+                await self._ends(site, "stop_accepting")
+                await self._ends(site, "close")
+            return heart.longest
 
-    async def _reply(self, site: ChannelSite, number: int) -> list[Reply]:
-        reply = await site.peers[number].receive()
-        return [reply] if reply is not None else []
-
-    async def _stopped(self, site: ChannelSite) -> None:
-        await self._in_time(site, "stop_accepting", STOP)
-
-    async def _closed(self, site: ChannelSite) -> None:
-        await self._in_time(site, "close", CLOSE)
-
-    async def _in_time(self, site: ChannelSite, method: str, where: str) -> None:
+    async def _ends(self, site: ChannelSite, method: str) -> None:
         try:
-            async with asyncio.timeout(CLOSES_WITHIN):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await getattr(site.channel, method)()
         except TimeoutError:
-            promised(False, f"`{method}` ends within {CLOSES_WITHIN:g} s", where, "it did not")
+            expect(False, f"`{method}` has not ended after {CLOSE_TIMEOUT:g} s")
 
 
-async def _longest_stall() -> float:
-    """Seconds; returns when it is cancelled."""
-    longest, last = 0.0, time.monotonic()
-    with contextlib.suppress(asyncio.CancelledError):
+async def _listens(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+class _Heartbeat:
+    """Measures how long the loop stands still."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        """Seconds."""
+
+    async def __aenter__(self) -> _Heartbeat:
+        self._beating = asyncio.ensure_future(self._beat())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0.02)  # for what has come to pass last
+        self._beating.cancel()
+
+    async def _beat(self) -> None:
+        last = time.monotonic()
         while True:
             await asyncio.sleep(0.01)
             now = time.monotonic()
-            longest, last = max(longest, now - last - 0.01), now
-    return longest
+            self.longest, last = max(self.longest, now - last - 0.01), now
