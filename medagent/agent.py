@@ -55,7 +55,7 @@ class Agent:
 
     def __init__(self, bootstrap: Bootstrap, plugins: Plugins | None = None) -> None:
         self.bootstrap = bootstrap
-        self.plugins = plugins if plugins is not None else Plugins(blocked=bootstrap.blocked_plugins)
+        self.plugins = plugins if plugins is not None else Plugins(bootstrap.plugins)
         self.configuration: Configuration | None = None
         """None until there is a queue."""
         self.pipeline: Pipeline | None = None
@@ -92,8 +92,8 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then shut down in order.
 
-        Raises `QueueHeld` or `QueueError` if there is no queue to run on, and `ConfigError` for local files that cannot be
-        used; nothing else ends it.
+        Raises `QueueHeld` or `QueueError` if there is no queue to run on, `ConfigError` for local files that cannot be used, and
+        `PluginError` if the Agent's setting `strictPlugins` wants a plugin that cannot be loaded; nothing else ends it.
         """
         lock = QueueLock(self.bootstrap.state_dir)
         try:

@@ -144,6 +144,8 @@ class AgentConfig:
     """Seconds between statistics lines; -1 for none."""
     strict_validation: bool = False
     """Agent.setting `strictConfigValidation`: a reload that has any fault changes nothing."""
+    strict_plugins: bool = False
+    """Agent.setting `strictPlugins`: no agent works by this while a plugin cannot be loaded."""
     keep_alive: bool = False
     max_clients_per_remote: int = 5
     retention: RetentionConfig = field(default_factory=RetentionConfig)

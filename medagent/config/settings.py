@@ -103,7 +103,7 @@ class Registry:
         taken = self._settings.get(setting.name)
         if taken is not None:
             raise PluginError(f"setting {setting.name} is already declared by {taken.declared_by}; choose another name")
-        self._settings[setting.name] = replace(setting, declared_by=setting.declared_by or self._declarer)
+        self._settings[setting.name] = replace(setting, declared_by=self._declarer or setting.declared_by)
 
     def add_parameter(self, parameter: Parameter) -> None:
         """Declare an address parameter. Raises `PluginError` if one of its schemes has the name already."""
@@ -111,7 +111,7 @@ class Registry:
             taken = self._parameters.get((scheme, parameter.name))
             if taken is not None:
                 raise PluginError(f"parameter {parameter.name} of {scheme} is already declared by {taken.declared_by}")
-            declared = replace(parameter, declared_by=parameter.declared_by or self._declarer)
+            declared = replace(parameter, declared_by=self._declarer or parameter.declared_by)
             self._parameters[scheme, parameter.name] = declared
 
     def forget(self, plugin: str) -> None:
