@@ -10,6 +10,7 @@ from medagent.cli.state import state_dir_or_default
 from medagent.config.bootstrap import resolve_plugin_options
 from medagent.config.options import Flags
 from medagent.errors import PluginError
+from medagent.plugins.info import strict_fault
 
 if TYPE_CHECKING:
     from medagent.config.plugin_options import PluginOptions
@@ -29,11 +30,5 @@ def load_plugins(options: PluginOptions | None = None, *, state_dir: Path | None
 
 def refuse_left_out(options: PluginOptions, plugins: Plugins) -> None:
     """Raises `PluginError` if all plugins must be loaded, and one is not."""
-    left_out = plugins.left_out
-    if options.strict and left_out:
-        lines = [f"  - {info.name} ({info.origin}): {info.error}" for info in left_out]
-        block = " ".join(f"--block-plugins {info.name}" for info in left_out)
-        raise PluginError(
-            "not every plugin can be loaded, and strictPlugins wants that:\n" + "\n".join(lines) + "\n"
-            f"Mend or uninstall what is named here, or do without it: {block}"
-        )
+    if options.strict and plugins.left_out:
+        raise PluginError(strict_fault(plugins.left_out))

@@ -31,6 +31,8 @@ class Problem:
     """The channel that does not listen because of it; "" if none does not."""
     consequence: bool = False
     """It only says what comes of other problems."""
+    fatal: bool = False
+    """No agent works by a configuration that has it."""
     passing: bool = False
     """The channel looks at this again by itself, and then says in its own state how it is: `medagent status` leaves it out."""
 

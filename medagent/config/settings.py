@@ -77,6 +77,8 @@ class Parameter:
     """It says who may connect or send: a mistake in it must not open the channel, so the channel does not listen."""
     live: bool = True
     """A `medagent.channel.Reconfigurable` channel takes another value while it listens; False: it must be started again."""
+    blank: bool = False
+    """For strings: nothing but white space is a value too, such as a tab or a carriage return."""
 
     @property
     def allowed(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -16,6 +17,15 @@ class State(enum.StrEnum):
     """The options block it: it was not imported."""
     NOT_ALLOWED = "not allowed"
     """The options name those that are allowed, and not this one: it was not imported."""
+
+
+def strict_fault(left_out: Sequence[PluginInfo]) -> str:
+    """What to say where all plugins are wanted: which could not be loaded, and what to do."""
+    lines = [f"  - {info.name} ({info.origin}): {info.error}" for info in left_out]
+    block = " ".join(f"--block-plugins {info.name}" for info in left_out)
+    return "\n".join(
+        ["strictPlugins is on, and not every plugin can be loaded:", *lines, f"Mend or uninstall it, or do without it: {block}"]
+    )
 
 
 @dataclass(frozen=True, slots=True)
