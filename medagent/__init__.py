@@ -4,6 +4,7 @@ Public for plugins are `hookimpl`, the hooks in `medagent.hookspecs`, what the d
 these modules the names in `__all__`, or else all that do not begin with an underscore:
 
 - `medagent.channel`
+- `medagent.listening`
 - `medagent.sender`
 - `medagent.queue.base`
 - `medagent.uplink.base`

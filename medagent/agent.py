@@ -98,8 +98,8 @@ class Agent(RunningAgent):
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then shut down in order.
 
-        Raises `QueueHeld` or `QueueError` if there is no queue to run on, `ConfigError` for local files that cannot be used, and
-        `PluginError` if the Agent's setting `strictPlugins` wants a plugin that cannot be loaded; nothing else ends it.
+        Raises `QueueHeld` or `QueueError` if there is no queue to run on, `ConfigError` for local files that cannot be used,
+        and `PluginError` if the Agent's setting `strictPlugins` wants a plugin that cannot be loaded; nothing else ends it.
         """
         lock = QueueLock(self.bootstrap.state_dir)
         try:

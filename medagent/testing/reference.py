@@ -1,16 +1,17 @@
 """The reference pages of the documentation, made from the source: signatures as written, docstrings as they are.
 
-Only the source is read (`ast`), so annotations stand as their author wrote them, and the texts under attributes count too.
+The source is read (`ast`), so annotations stand as their author wrote them, and the texts under attributes count too.
 """
 
 from __future__ import annotations
 
 import ast
-import importlib.util
+import builtins
+import importlib
+import inspect
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 _SHORT = 60
@@ -41,18 +42,15 @@ class Module:
 
     def __init__(self, name: str) -> None:
         """Raises `ImportError` if there is no such module."""
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ImportError(f"no module {name}")
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        tree, exceptions = _read(name)
         self.name = name
         self.doc = ast.get_docstring(tree) or ""
         exported = _exported(tree)
-        self.entries = [
-            entry
-            for entry in _entries(tree.body)
-            if (entry.name in exported if exported is not None else not entry.name.startswith("_"))
-        ]
+        if exported is None:
+            self.entries = [entry for entry in _entries(tree.body, exceptions) if not entry.name.startswith("_")]
+        else:
+            known = {entry.name: entry for entry in [*_imported(tree, exported), *_entries(tree.body, exceptions)]}
+            self.entries = [known[each] for each in exported if each in known]
 
 
 def text(entries: Sequence[Entry], level: int = 3) -> str:
@@ -89,6 +87,22 @@ def _item(member: Entry) -> str:
     return f"- `{member.signature}`: {doc}" if doc else f"- `{member.signature}`"
 
 
+def _read(name: str) -> tuple[ast.Module, set[str]]:
+    """The source of a module, and the names in it that are exceptions."""
+    module = importlib.import_module(name)
+    known = vars(builtins) | vars(module)
+    exceptions = {each for each, value in known.items() if isinstance(value, type) and issubclass(value, BaseException)}
+    return ast.parse(inspect.getsource(module)), exceptions
+
+
+def _imported(tree: ast.Module, names: Sequence[str]) -> Iterator[Entry]:
+    """Of these names, those that a package takes from its modules."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None and {alias.name for alias in node.names} & {*names}:
+            source, exceptions = _read(node.module)
+            yield from _entries(source.body, exceptions)
+
+
 def _exported(tree: ast.Module) -> list[str] | None:
     for node in tree.body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
@@ -97,38 +111,43 @@ def _exported(tree: ast.Module) -> list[str] | None:
     return None
 
 
-def _entries(body: Sequence[ast.stmt]) -> Iterator[Entry]:
+def _entries(body: Sequence[ast.stmt], exceptions: Collection[str]) -> Iterator[Entry]:
     for node, following in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.ClassDef):
-            yield _class(node)
+            yield _class(node, exceptions)
         elif isinstance(node, Definition):
             yield _function(node)
         elif (value := _value(node, following)) is not None:
             yield value
 
 
-def _class(node: ast.ClassDef) -> Entry:
-    members = [member for member in _entries(node.body) if not member.name.startswith("_") or member.name == "__call__"]
+def _class(node: ast.ClassDef, exceptions: Collection[str]) -> Entry:
+    members = [
+        member for member in _entries(node.body, exceptions) if not member.name.startswith("_") or member.name == "__call__"
+    ]
     made = next((each for each in node.body if isinstance(each, Definition) and each.name == "__init__"), None)
     if made is not None:
         members = [*_set_in(made), *members]
     marks = tuple(ast.unparse(mark) for mark in node.decorator_list)
+    kind = _kind(node, marks, exceptions)
+    if kind == "class":  # what has no docstring is how it keeps a protocol, or inner workings
+        members = [member for member in members if member.doc]
     doc = ast.get_docstring(node) or ""
     if made is not None and (more := ast.get_docstring(made)):
         doc = f"{doc}\n\n{more}"
     signature = node.name + (_arguments(made) if made is not None else "")
-    return Entry(node.name, signature, _kind(node, marks), doc, marks=marks, members=members)
+    return Entry(node.name, signature, kind, doc, marks=marks, members=members)
 
 
-def _kind(node: ast.ClassDef, marks: Sequence[str]) -> str:
-    bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+def _kind(node: ast.ClassDef, marks: Sequence[str], exceptions: Collection[str]) -> str:
+    bases = [ast.unparse(base).removeprefix("typing.").removeprefix("enum.") for base in node.bases]
     if "Protocol" in bases:
         return "protocol"
-    if bases & {"Enum", "IntEnum", "StrEnum"}:
+    if {*bases} & {"Enum", "IntEnum", "StrEnum"}:
         return "enum"
-    if any(mark.startswith("dataclass") for mark in marks) or "Struct" in bases:
+    if any(mark.startswith("dataclass") for mark in marks) or "msgspec.Struct" in bases:
         return "dataclass"
-    return f"exception, a kind of `{next(iter(bases))}`" if bases else "class"
+    return f"exception, a kind of `{bases[0]}`" if bases and bases[0] in exceptions else "class"
 
 
 def _set_in(made: Definition) -> Iterator[Entry]:
@@ -149,14 +168,16 @@ def _function(node: Definition) -> Entry:
         return Entry(node.name, f"{node.name}: {returns}", "property", doc, returns=returns, marks=marks)
     prefix = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
     arguments = node.args
-    names = tuple(each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if each.arg != "self")
+    names = tuple(
+        each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if each.arg not in ("self", "cls")
+    )
     signature = f"{prefix}{node.name}{_arguments(node)}" + (f" -> {returns}" if returns not in ("", "None") else "")
     return Entry(node.name, signature, "function", doc, names, returns, marks)
 
 
 def _arguments(node: Definition) -> str:
     """In parentheses, without `self`."""
-    return f"({ast.unparse(node.args).removeprefix('self').removeprefix(', ')})"
+    return f"({ast.unparse(node.args).removeprefix('self').removeprefix('cls').removeprefix(', ')})"
 
 
 def _value(node: ast.stmt, following: ast.stmt | None) -> Entry | None:

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from medagent.config.build import build
+from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
-from medagent.configure import configure
-from medagent.fhir.source import Source
-from medagent.plugins import Plugins
+from medagent.testing.configured import configured
 from medagent.testing.resources import agent_resource, endpoint_resource
 from medagent_tcp.settings import ByteStreamSettings
 
 
-@pytest.fixture(scope="module")
-def plugins() -> Plugins:
-    return Plugins()
+def configured_by(query: str) -> tuple[AgentConfig | None, list[Problem]]:
+    return configured(agent_resource({"monitor": "monitor"}), endpoint_resource("monitor", f"tcp://127.0.0.1:4100?{query}"))
 
 
-def source_of(query: str) -> Source:
-    endpoint = endpoint_resource("monitor", f"tcp://127.0.0.1:4100?{query}")
-    return Source(agent_resource({"monitor": "monitor"}), {"Endpoint/monitor": endpoint})
-
-
-def settings_of(plugins: Plugins, query: str) -> ByteStreamSettings:
-    config, problems = build(source_of(query), plugins.registry, schemes=plugins.schemes)
+def settings_of(query: str) -> ByteStreamSettings:
+    config, problems = configured_by(query)
     assert config is not None
     assert not [problem for problem in problems if problem.severity is Severity.ERROR]
     return ByteStreamSettings.from_parameters(config.channels[0].parameters)
 
 
-def problems_of(plugins: Plugins, query: str) -> list[Problem]:
-    _, problems = configure(source_of(query), plugins, bind_any=False, local=False)
+def problems_of(query: str) -> list[Problem]:
+    _, problems = configured_by(query)
     return [problem for problem in problems if "parameter" in problem.where]
 
 
@@ -49,8 +41,8 @@ def problems_of(plugins: Plugins, query: str) -> list[Problem]:
         ("startChar=a&endChar=b&ackBytes=06&nakBytes=15 0d", ByteStreamSettings(0x61, 0x62, ack=b"\x06", nak=b"\x15\r")),
     ],
 )
-def test_what_an_address_says(plugins: Plugins, query: str, settings: ByteStreamSettings) -> None:
-    assert settings_of(plugins, query) == settings
+def test_what_an_address_says(query: str, settings: ByteStreamSettings) -> None:
+    assert settings_of(query) == settings
 
 
 @pytest.mark.parametrize(
@@ -69,21 +61,18 @@ def test_what_an_address_says(plugins: Plugins, query: str, settings: ByteStream
         ("startChar=%02&endChar=%03&nakBytes=15&ackBytes=" + "06" * 65, "ackBytes", "at most 64"),
     ],
 )
-def test_what_cannot_be_used_keeps_the_channel_from_listening(
-    plugins: Plugins, query: str, parameter: str, reason: str
-) -> None:
-    (problem,) = problems_of(plugins, query)
+def test_what_cannot_be_used_keeps_the_channel_from_listening(query: str, parameter: str, reason: str) -> None:
+    (problem,) = problems_of(query)
     assert problem.where == f"Agent.channel monitor: Endpoint.address parameter {parameter}"
     assert reason in problem.message
     assert (problem.channel, problem.severity) == ("monitor", Severity.ERROR)
 
 
-def test_more_than_one_character_is_noted(plugins: Plugins) -> None:
-    (problem,) = problems_of(plugins, "startChar=ab&endChar=c")
+def test_more_than_one_character_is_noted() -> None:
+    (problem,) = problems_of("startChar=ab&endChar=c")
     assert (problem.used, problem.severity, problem.channel) == ("the first", Severity.NOTE, "")
 
 
-def test_other_channels_are_left_alone(plugins: Plugins) -> None:
-    source = Source(agent_resource({"adt": "adt"}), {"Endpoint/adt": endpoint_resource("adt", "mllp://127.0.0.1:2575")})
-    _, problems = configure(source, plugins, bind_any=False, local=False)
+def test_other_channels_are_left_alone() -> None:
+    _, problems = configured(agent_resource({"adt": "adt"}), endpoint_resource("adt", "mllp://127.0.0.1:2575"))
     assert not [problem for problem in problems if "parameter" in problem.where]
