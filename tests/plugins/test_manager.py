@@ -17,6 +17,7 @@ from medagent.plugins import Plugins
 from medagent.sender import SenderFactory
 from medagent.uplink.base import ServerRequest
 
+
 class Observer:
     """A plugin object."""
 
