@@ -68,9 +68,7 @@ OPTIONS = {
         Option("client_key_file", Kind.PATH, "its private key, PEM, if it is not in the same file"),
         Option("proxy", Kind.TEXT, "the HTTP proxy to the server; `none` for none, whatever `HTTPS_PROXY` says"),
         Option("state_dir", Kind.PATH, "the folder of queue, lock, snapshot and admin socket"),
-        Option(
-            "queue_store", Kind.TEXT, "the URL of a plugin's queue store, instead of the file `queue.db` in the state folder"
-        ),
+        Option("queue_store", Kind.TEXT, "URL of a plugin's queue store, instead of the file `queue.db` in the state folder"),
         Option("bind", Kind.TEXT, "`any`: listen on all interfaces, whatever host an Endpoint names"),
         Option("no_wait", Kind.SWITCH, "leave at once when another agent holds the queue"),
         Option("log_level", Kind.TEXT, "`debug`, `info`, `warning` or `error`", "logLevel"),
