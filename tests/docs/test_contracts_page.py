@@ -13,7 +13,7 @@ import pytest
 from medagent.testing.contracts.promise import Contract
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "plugins" / "contracts.md"
-SUITES = re.findall(r"<!-- generated: (\S+) -->", PAGE.read_text(encoding="utf-8"))
+SUITES = re.findall(r"<!-- promises: (\S+) -->", PAGE.read_text(encoding="utf-8"))
 
 
 def table(suite: type[Contract]) -> str:
@@ -28,7 +28,7 @@ def table(suite: type[Contract]) -> str:
 def test_every_promise_is_listed(name: str) -> None:
     module, _, suite = name.rpartition(".")
     text = PAGE.read_text(encoding="utf-8")
-    start, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->"
+    start, end = f"<!-- promises: {name} -->\n", f"<!-- end: {name} -->"
     before, rest = text.split(start)
     after = rest.split(end)[1]
     expected = before + start + table(getattr(importlib.import_module(module), suite)) + end + after

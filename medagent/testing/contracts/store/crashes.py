@@ -108,6 +108,18 @@ class Crashes(StoreGround):
         receipt = await self.within(commit, "commit() after close() has not returned")
         expect(receipt is None, "commit() after close() returned a receipt")
 
+    @promise(f"{STORE}.damage")
+    async def test_a_closed_store_can_be_opened_again(self, tmp_path: Path) -> None:
+        """A store that was closed can be opened again, which is what the core does with one that says it is damaged."""
+        async with self._opened(tmp_path) as store:
+            await store.commit([stored_message(1)], [])
+            await self.within(store.close(), "close() has not returned")
+            newest = await self.within(store.open(), "the second open() has not returned")
+            expect(newest == 1, f"the second open() returned {newest}, and seq 1 is stored")
+            receipt = await self.within(store.commit([stored_message(2)], []), "commit() has not returned")
+            expect(seqs(receipt.committed) == [2], "opened again, it stores nothing")
+            expect(seqs(await self._all(store)) == [1, 2], "opened again, it does not hold what was committed")
+
     @promise(f"{STORE}.commit")
     async def test_killed_while_committing_it_has_lost_nothing_it_gave_a_receipt_for(self, tmp_path: Path) -> None:
         """After a kill (SIGKILL) all that a receipt named is there, in order, none twice, and no commit in halves."""
