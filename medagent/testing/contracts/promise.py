@@ -90,7 +90,7 @@ def promise(written: str) -> Callable[[Test], Test]:
         # as above
         @functools.wraps(test)
         async def on_the_loop(self: Contract, *arguments: Any, **fixtures: Any) -> None:
-            with told(), _alarm() as blocked:
+            with told(), _alarm(self.patience) as blocked:
                 pulse = asyncio.ensure_future(_pulse(self.patience))
                 try:
                     await test(self, *arguments, **fixtures)
@@ -114,7 +114,7 @@ async def _pulse(seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def _alarm() -> Iterator[list[str]]:
+def _alarm(seconds: float) -> Iterator[list[str]]:
     """Raise in whatever code runs when the alarm goes off; the list then says where that was."""
     places: list[str] = []
 
@@ -128,7 +128,7 @@ def _alarm() -> Iterator[list[str]]:
         return
     begun = time.monotonic()
     handler = signal.signal(signal.SIGALRM, ring)
-    left, interval = signal.getitimer(signal.ITIMER_REAL)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield places
     finally:
