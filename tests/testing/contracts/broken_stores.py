@@ -17,6 +17,7 @@ PAGES = {"pages_are_in_order_and_keep_their_limits"}
 BODIES = {"bodies_are_kept_byte_for_byte"}
 KILLED = {"killed_while_committing_it_has_lost_nothing_it_gave_a_receipt_for"}
 HIGHEST = {"reopened_it_knows_the_highest_seq"}
+REOPENED = {"a_closed_store_can_be_opened_again"}
 FAILED = {"a_failed_commit_leaves_no_trace"}
 NEXT = {"after_a_failed_commit_the_next_one_works"}
 CLOSED = {"a_closed_store_gives_no_receipt"}
@@ -100,7 +101,7 @@ class TestForgetsTheHighestSeq(Suite):
             await super().open()
             return 0
 
-    fails = HIGHEST | RANDOM | KILLED
+    fails = HIGHEST | RANDOM | KILLED | REOPENED
 
 
 class TestCommitsOneByOne(Suite):
