@@ -100,8 +100,11 @@ def medagent_messages_settled(channel: str, settled: Sequence[tuple[InboundMessa
 
 
 @hookspec
-def medagent_make_transform(channel: ChannelConfig) -> Callable[[str], str] | None:
-    """Return a function that changes the forwarded text of this channel's messages, or None. Several run in order."""
+def medagent_make_transform(channel: ChannelConfig) -> Callable[[str], str | None] | None:
+    """Return a function that changes the forwarded text of this channel's messages, or None. Several run in order.
+
+    The function returns the text for the server, or None: the message is not for it, and ends as `State.FILTERED`.
+    """
 
 
 @hookspec(firstresult=True)
