@@ -181,8 +181,9 @@ async def test_the_search_for_a_bad_message_goes_on_past_it(tmp_path: Path) -> N
         world.uplink.answer(world.uplink.transmitted[-1])
         await world.sent(5)
         assert world.uplink.bodies[3:] == bodies("a", "b")
-        world.uplink.answer(world.uplink.transmitted[-1])
         await world.accept(message("c"), message("d"))
+        assert world.uplink.bodies[3:] == bodies("a", "b")
+        world.uplink.answer(world.uplink.transmitted[-1])
         assert world.uplink.bodies[3:] == bodies("a", "b", "c", "d"), "the search is over"
         assert (await world.states())[State.FILTERED] == 1
 
