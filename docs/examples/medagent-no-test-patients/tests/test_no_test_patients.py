@@ -1,0 +1,69 @@
+"""Tests of the transform: by itself, and in an agent between a device and the FHIR server of medagent's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medagent.config.model import ChannelConfig, Value
+from medagent.plugins import Plugins
+from medagent.testing.fhir_server import FhirServer
+from medagent.testing.mllp import MllpClient
+from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
+from medagent.testing.queue_file import read_messages
+from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
+from medagent.types import State
+
+AGENT = agent_resource({"adt": "adt"})
+
+
+def message(control_id: str, processing_id: str) -> str:
+    return f"MSH|^~\\&|LAB|NORTH|AGENT|MAIN|20260102||ADT^A08|{control_id}|{processing_id}|2.5.1\rPID|1||8000001\r"
+
+
+def transformed(text: str, **parameters: Value) -> str | None:
+    """What the installed plugin makes of a text."""
+    channel = ChannelConfig("adt", "mllp", "127.0.0.1", 2575, "mllp://127.0.0.1:2575", parameters)
+    [transform] = [made for _, made in Plugins().call_each("medagent_make_transform", channel=channel) if made is not None]
+    result: str | None = transform(text)
+    return result
+
+
+@pytest.mark.parametrize(("processing_id", "kept"), [("P", False), ("T", True), ("t^I", True), ("D", True), ("", False)])
+def test_the_processing_id_decides(processing_id: str, kept: bool) -> None:
+    assert (transformed(message("1", processing_id), notForwarded="T, D") is None) is kept
+
+
+def test_only_the_receiving_facility_is_changed() -> None:
+    assert transformed(message("1", "T"), forwardedFacility="H1") == message("1", "T").replace("|MAIN|", "|H1|")
+    assert transformed("MSH#*\r", forwardedFacility="H1") == "MSH#*\r", "a short header stays as it is"
+
+
+def test_a_channel_without_the_parameters_has_no_transform() -> None:
+    channel = ChannelConfig("adt", "mllp", "127.0.0.1", 2575, "mllp://127.0.0.1:2575")
+    assert dict(Plugins().call_each("medagent_make_transform", channel=channel))["no-test-patients"] is None
+
+
+@pytest.mark.parametrize(("mode", "codes"), [("false", "AA"), ("true", "CA AA"), ("true&appLevelAck=ER", "CA")])
+async def test_the_device_is_told_that_all_is_well_and_the_server_hears_nothing(
+    tmp_path: Path, mode: str, codes: str
+) -> None:
+    address = f"mllp://127.0.0.1:0?enhanced={mode}&notForwarded=T&forwardedFacility=H1"
+    async with FhirServer(AGENT, [endpoint_resource("adt", address)]) as server:
+        arguments = server_arguments(server.base_url, AGENT_ID, tmp_path)
+        async with AgentProcess(*arguments, environ=SERVER_ENVIRON) as agent:
+            await agent.listening("adt")
+            async with await MllpClient.connect(*agent.addresses["adt"]) as device:
+                for _ in ("sent", "sent again"):
+                    await device.send(message("TEST1", "T").encode())
+                    for code in codes.split():
+                        assert f"\rMSA|{code}|TEST1" in (await device.receive()).decode()
+                await device.send(message("REAL1", "P").encode())
+                await server.wait_for(1)
+            assert await agent.stop() == 0
+    assert [transmit["body"] for transmit in server.transmits] == [message("REAL1", "P").replace("|MAIN|", "|H1|")]
+    assert {row.control_id: row.state is State.FILTERED for row in read_messages(tmp_path / "queue.db")} == {
+        "TEST1": True,
+        "REAL1": False,
+    }
