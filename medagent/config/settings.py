@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from medagent.config.declaration import check_declaration, check_schemes
 from medagent.config.model import Value
 from medagent.errors import PluginError
 
@@ -20,7 +21,7 @@ class Setting:
     name: str
     type: type[bool] | type[int] | type[float] | type[str]
     default: Value | None
-    """None: unset."""
+    """None: unset. An empty text: unset too, but the setting always has a value."""
     help: str
     """One line: what it does, with the unit."""
     minimum: int | float | None = None
@@ -81,6 +82,8 @@ def describe_allowed(item: Setting | Parameter) -> str:
         return f"{noun} from {item.minimum} to {item.maximum}"
     if item.minimum is not None:
         return f"{noun} of at least {item.minimum}"
+    if item.maximum is not None:
+        return f"{noun} of at most {item.maximum}"
     return noun
 
 
@@ -97,14 +100,17 @@ class Registry:
         self._declarer = plugin
 
     def add_setting(self, setting: Setting) -> None:
-        """Declare an Agent.setting. Raises `PluginError` if the name is taken."""
+        """Declare an Agent.setting. Raises `PluginError` if the name is taken, or the declaration makes no sense."""
+        check_declaration(setting)
         taken = self._settings.get(setting.name)
         if taken is not None:
             raise PluginError(f"setting {setting.name} is already declared by {taken.declared_by}; choose another name")
         self._settings[setting.name] = replace(setting, declared_by=setting.declared_by or self._declarer)
 
     def add_parameter(self, parameter: Parameter) -> None:
-        """Declare an address parameter. Raises `PluginError` if one of its schemes has the name already."""
+        """Declare an address parameter. Raises `PluginError` if one of its schemes has the name already, or as above."""
+        check_schemes(parameter)
+        check_declaration(parameter)
         for scheme in parameter.schemes:
             taken = self._parameters.get((scheme, parameter.name))
             if taken is not None:
