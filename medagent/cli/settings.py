@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -10,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from medagent.cli import loading, options
 from medagent.cli.output import Format, print_json
 from medagent.config.reference import default_text, help_text, parameters_of, settings_of
 from medagent.config.schema import make_schema
 from medagent.config.settings import Parameter, Setting, nearest
-from medagent.plugins import build_registry
 
 WIDEST = 100
 """Characters in a line at most: longer ones are hard to read."""
@@ -30,12 +31,19 @@ def settings(
     scheme: Annotated[str, typer.Option(help="Show the address parameters of this URL scheme only.")] = "",
     output: Annotated[Format, typer.Option("--format", help="For people or for machines.")] = Format.TEXT,
     schema: Annotated[bool, typer.Option("--schema", help="Print all of them as a JSON Schema, for editors.")] = False,
+    block_plugins: options.BlockPlugins = None,
+    allow_plugins: options.AllowPlugins = None,
+    load_plugins: options.LoadPlugins = None,
+    strict_plugins: options.StrictPlugins = None,
 ) -> None:
     """List the Agent's settings and the channels' address parameters, those of plugins included.
 
     Example: medagent settings batch
     """
-    registry, _ = build_registry()
+    chosen = options.of_plugins(block_plugins, allow_plugins, load_plugins, strict_plugins)
+    plugins = loading.load_plugins(chosen)
+    loading.refuse_left_out(chosen, plugins)
+    registry = plugins.registry
     if schema:
         if name or scheme:
             raise typer.BadParameter("it is a schema of everything: leave the name and --scheme out", param_hint="--schema")
@@ -52,8 +60,9 @@ def settings(
     if output is Format.JSON:
         print_json({"settings": list(map(_describe, found_settings)), "parameters": list(map(_describe, found_parameters))})
     elif found_settings or found_parameters:
+        color = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
         for line in _lines(found_settings, found_parameters):
-            typer.echo(line)
+            typer.echo(line, color=color)
     if not (found_settings or found_parameters):
         guess = nearest(name, [item.name for item in (*known_settings, *known_parameters)])
         typer.echo(f"medagent: nothing has {name!r} in its name" + (f"; did you mean {guess}?" if guess else ""), err=True)

@@ -1,4 +1,4 @@
-"""A third party's channel type, the one of docs/plugins.md, installed from its wheel."""
+"""A third party's channel type, the one of docs/plugins/channel.md, installed from its wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A third party's queue strategy, the one of docs/plugins.md: installed from its wheel, selected by a setting, and used."""
+"""A third party's queue strategy, the one of docs/plugins/strategy.md: installed from its wheel, chosen by a setting, used."""
 
 from __future__ import annotations
 

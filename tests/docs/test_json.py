@@ -16,8 +16,8 @@ from medagent.testing.markdown import Block, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = [
-    (path.name, block)
-    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+    (str(path.relative_to(ROOT)), block)
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
     for block in Page(path).blocks
     if block.language == "json"
 ]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 
 import pytest
+from medagent_commit_delay import medagent_make_queue_strategy, medagent_register_settings
 
 from medagent.config.model import BatchConfig
-from medagent.plugins import Plugins
+from medagent.config.settings import Registry
 from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.tasks import Tasks
+from medagent.testing.command_line import run_main
 from medagent.types import InboundMessage
 
 
 class World:
-    """A strategy, made by the installed plugin, and what it has committed."""
+    """A strategy, made by the plugin's hook, and what it has committed."""
 
     def __init__(self, batch_size: int = 100) -> None:
         self.batches: list[list[str]] = []
@@ -23,10 +26,13 @@ class World:
         self.committing = asyncio.Event()
         self.disk_works = asyncio.Event()
         self.disk_works.set()
-        plugins = Plugins()
-        settings = {setting.name: setting.default for setting in plugins.registry.settings() if setting.default is not None}
+        registry = Registry()
+        medagent_register_settings(registry)
+        settings = {setting.name: setting.default for setting in registry.settings() if setting.default is not None}
         context = StrategyContext(BatchConfig(max_batch_size=batch_size), self._commit, self.tasks.spawn, settings)
-        self.strategy: QueueStrategy = plugins.hook.medagent_make_queue_strategy(name="commitDelay", context=context)
+        strategy = medagent_make_queue_strategy("commitDelay", context)
+        assert strategy is not None
+        self.strategy: QueueStrategy = strategy
 
     async def _commit(self, messages: Sequence[InboundMessage]) -> None:
         self.batches.append([message.control_id for message in messages])
@@ -38,7 +44,8 @@ class World:
 
 
 def test_the_plugin_is_installed() -> None:
-    assert [info.error for info in Plugins().infos if info.name == "commit-delay"] == [""]
+    listed = json.loads(run_main("plugins", "--format", "json").stdout)
+    assert [plugin["error"] for plugin in listed if plugin["name"] == "commit-delay"] == [""]
 
 
 async def test_a_lone_message_is_committed_without_delay() -> None:

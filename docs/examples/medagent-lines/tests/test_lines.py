@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from medagent.config.build import build
-from medagent.fhir.source import Source
-from medagent.plugins import Plugins
+from medagent.testing.command_line import run_main
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
 from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
@@ -55,10 +54,13 @@ async def test_a_device_that_left_does_not_disturb(tmp_path: Path) -> None:
         await writer.wait_closed()
 
 
-def test_an_unknown_encoding_is_a_problem_and_the_default_is_used() -> None:
-    endpoint = endpoint_resource("monitor", "line://127.0.0.1:4001?encoding=utf-16")
-    plugins = Plugins()
-    config, problems = build(Source(AGENT, {"Endpoint/monitor": endpoint}), plugins.registry, schemes=plugins.schemes)
-    assert config is not None
-    assert config.channels[0].parameters["encoding"] == "utf-8"
-    assert [problem.where for problem in problems if problem.severity == "error"] == ["Endpoint/monitor.address?encoding"]
+def test_an_unknown_encoding_is_a_problem_and_the_default_is_used(tmp_path: Path) -> None:
+    files = [tmp_path / "agent.json", tmp_path / "endpoint.json"]
+    for file, resource in zip(
+        files, [AGENT, endpoint_resource("monitor", "line://127.0.0.1:4001?encoding=utf-16")], strict=True
+    ):
+        file.write_text(json.dumps(resource))
+    done = run_main("check", *map(str, files))
+    assert done.exit_code == 78
+    assert "Endpoint/monitor.address?encoding" in done.stdout
+    assert "using the default, utf-8" in done.stdout
