@@ -41,6 +41,8 @@ def _faults(item: Setting | Parameter) -> list[str]:
         faults.append("a name is a letter and then letters, digits, `.`, `_` or `-`")
     if not isinstance(item.help, str) or not item.help.strip() or "\n" in item.help:
         faults.append("its help must be one line that says what it does")
+    if getattr(item, "blank", False) and (item.type is not str or item.choices):
+        faults.append("only a text without choices can be blank")
     limits = [*_choice_faults(item), *_bound_faults(item)]
     # a default is compared only with limits that make sense
     return faults + (limits or _default_faults(item))

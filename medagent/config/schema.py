@@ -114,7 +114,7 @@ def _value(item: Setting | Parameter) -> Schema:
     if item.choices:
         schema["enum"] = list(item.choices)
     elif item.type is str:
-        schema["pattern"] = r"\S"
+        schema |= {"minLength": 1} if isinstance(item, Parameter) and item.blank else {"pattern": r"\S"}
     return schema | {"x-medagent-plugin": item.declared_by, "x-medagent-effective": item.effective}
 
 

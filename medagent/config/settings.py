@@ -157,8 +157,8 @@ class Registry:
         return {name: parameter for (owner, name), parameter in self._parameters.items() if owner == scheme}
 
     def all_parameters(self) -> list[Parameter]:
-        """Every declared parameter once, by name."""
-        return sorted(set(self._parameters.values()), key=lambda parameter: parameter.name)
+        """Every declared parameter once, by name, then by schemes: several plugins may use a name."""
+        return sorted(set(self._parameters.values()), key=lambda parameter: (parameter.name, parameter.schemes))
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

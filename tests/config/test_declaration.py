@@ -78,6 +78,7 @@ def test_a_faulty_setting_is_refused(sound: Setting, changes: dict[str, Any], re
     ("changes", "reason"),
     [
         ({"default": "c"}, "parameter 'mode' is not declared as it should be: its default is 'c'"),
+        ({"blank": True}, "only a text without choices can be blank"),
         ({"schemes": ()}, "needs its schemes"),
         ({"schemes": "acme"}, "needs its schemes"),
         ({"schemes": ("Acme",)}, "'Acme' is no URL scheme in lower case"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,16 @@ BLOCKS = [
 
 def plugins_with_examples() -> Plugins:
     plugins = Plugins()
-    for path in (ROOT / "docs" / "examples").glob("*/*.py"):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        plugins.register(module, path.stem)
+    for project in sorted((ROOT / "docs" / "examples").glob("*/pyproject.toml")):
+        entry_points = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]["medagent"]
+        for name, value in entry_points.items():
+            module_name, _, attribute = value.partition(":")
+            spec = importlib.util.spec_from_file_location(module_name, project.parent / f"{module_name}.py")
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            plugins.register(getattr(module, attribute) if attribute else module, name)
     return plugins
 
 

@@ -11,14 +11,11 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from medagent import hookimpl
 from medagent.config.settings import Registry, Setting
+from medagent.running import RunningAgent
 from medagent.types import InboundMessage, State
-
-if TYPE_CHECKING:
-    from medagent.agent import Agent
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +44,11 @@ class Audit:
         )
 
     @hookimpl
-    def medagent_startup(self, agent: Agent) -> None:
+    def medagent_startup(self, agent: RunningAgent) -> None:
         self.begin(_path(agent))
 
     @hookimpl
-    async def medagent_reloaded(self, agent: Agent) -> None:
+    async def medagent_reloaded(self, agent: RunningAgent) -> None:
         if _path(agent) != self.path:
             await asyncio.to_thread(self.end)
             self.begin(_path(agent))
@@ -120,7 +117,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _path(agent: Agent) -> str:
+def _path(agent: RunningAgent) -> str:
     return str(agent.config.settings.get("auditFile", "")) if agent.config is not None else ""
 
 

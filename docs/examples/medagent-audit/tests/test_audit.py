@@ -12,7 +12,7 @@ import medagent_audit
 import pytest
 from medagent_audit import Audit
 
-from medagent.plugins import Plugins
+from medagent.testing.command_line import run_main
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.mllp import MllpClient
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
@@ -41,7 +41,8 @@ def audit() -> Iterator[Audit]:
 
 
 def test_the_plugin_is_installed() -> None:
-    assert [info.error for info in Plugins().infos if info.name == "audit"] == [""]
+    listed = json.loads(run_main("plugins", "--format", "json").stdout)
+    assert [plugin["error"] for plugin in listed if plugin["name"] == "audit"] == [""]
 
 
 async def test_every_message_of_an_agent_is_in_the_counts_and_nothing_else_of_it(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from medagent_no_test_patients import medagent_make_transform
 
 from medagent.config.model import ChannelConfig, Value
-from medagent.plugins import Plugins
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.mllp import MllpClient
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
@@ -23,11 +23,10 @@ def message(control_id: str, processing_id: str) -> str:
 
 
 def transformed(text: str, **parameters: Value) -> str | None:
-    """What the installed plugin makes of a text."""
-    channel = ChannelConfig("adt", "mllp", "127.0.0.1", 2575, "mllp://127.0.0.1:2575", parameters)
-    [transform] = [made for _, made in Plugins().call_each("medagent_make_transform", channel=channel) if made is not None]
-    result: str | None = transform(text)
-    return result
+    """What the plugin makes of a text."""
+    transform = medagent_make_transform(ChannelConfig("adt", "mllp", "127.0.0.1", 2575, "mllp://127.0.0.1:2575", parameters))
+    assert transform is not None
+    return transform(text)
 
 
 @pytest.mark.parametrize(("processing_id", "kept"), [("P", False), ("T", True), ("t^I", True), ("D", True), ("", False)])
@@ -41,8 +40,7 @@ def test_only_the_receiving_facility_is_changed() -> None:
 
 
 def test_a_channel_without_the_parameters_has_no_transform() -> None:
-    channel = ChannelConfig("adt", "mllp", "127.0.0.1", 2575, "mllp://127.0.0.1:2575")
-    assert dict(Plugins().call_each("medagent_make_transform", channel=channel))["no-test-patients"] is None
+    assert medagent_make_transform(ChannelConfig("adt", "mllp", "127.0.0.1", 2575, "mllp://127.0.0.1:2575")) is None
 
 
 @pytest.mark.parametrize(("mode", "codes"), [("false", "AA"), ("true", "CA AA"), ("true&appLevelAck=ER", "CA")])
