@@ -52,7 +52,9 @@ def settings(
     all_parameters = parameters_of(registry)
     schemes = sorted({each for item in all_parameters for each in item.schemes})
     if scheme and scheme not in schemes:
-        raise typer.BadParameter(f"no parameter is declared for {scheme!r} (there is: {', '.join(schemes)})", param_hint="--scheme")
+        raise typer.BadParameter(
+            f"no parameter is declared for {scheme!r} (there is: {', '.join(schemes)})", param_hint="--scheme"
+        )
     known_settings = [] if scheme else settings_of(registry)
     known_parameters = [item for item in all_parameters if not scheme or scheme in item.schemes]
     found_settings = [item for item in known_settings if name.lower() in item.name.lower()]
@@ -64,7 +66,7 @@ def settings(
         for line in _lines(found_settings, found_parameters):
             typer.echo(line, color=color)
     if not (found_settings or found_parameters):
-        guess = nearest(name, [item.name for item in (*known_settings, *known_parameters)])
+        guess = nearest(name, [*(item.name for item in known_settings), *(item.name for item in known_parameters)])
         typer.echo(f"medagent: nothing has {name!r} in its name" + (f"; did you mean {guess}?" if guess else ""), err=True)
         sys.exit(1)
 

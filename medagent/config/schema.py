@@ -1,7 +1,7 @@
-"""A JSON Schema (2020-12) of what is declared, for editors of settings: forms from it, and an Agent checked by it as it stands.
+"""A JSON Schema (2020-12) of what is declared, for editors of settings: forms, and an Agent checked by it as it stands.
 
-What it refuses is what `medagent check` finds wrong with a setting's name, type, bounds or number of values. What concerns several
-settings at once, or must be looked up, is left to `medagent check`; and JSON Schema takes 1.0 for a whole number.
+What it refuses is what `medagent check` finds wrong with a setting's name, type, bounds or number of values. What concerns
+several settings at once is left to `medagent check`; and JSON Schema takes 1.0 for a whole number.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def make_schema(registry: Registry) -> Schema:
                 "Parameters of Endpoint.address by URL scheme",
                 {
                     scheme: _object(
-                        f"Parameters of {scheme}", {item.name: _of_parameter(item) for item in parameters if scheme in item.schemes}
+                        f"Parameters of {scheme}",
+                        {item.name: _of_parameter(item) for item in parameters if scheme in item.schemes},
                     )
                     for scheme in schemes
                 },

@@ -20,7 +20,9 @@ SWITCH = Setting("acmeOn", bool, True, "Whether.")
 PARAMETER = Parameter("mode", ("acme",), str, "a", "How.", choices=("a", "b"))
 
 
-@pytest.mark.parametrize("setting", [INTEGER, DECIMAL, TEXT, SWITCH, replace(DECIMAL, default=1), Setting("x", str, "", "An x.")])
+@pytest.mark.parametrize(
+    "setting", [INTEGER, DECIMAL, TEXT, SWITCH, replace(DECIMAL, default=1), Setting("x", str, "", "An x.")]
+)
 def test_sound_ones_are_taken(setting: Setting) -> None:
     registry = Registry()
     registry.add_setting(setting)

@@ -67,7 +67,7 @@ async def test_it_refuses_of_a_fixture_what_check_does(folder: Path) -> None:
 
 
 def test_the_fixtures_have_faulty_settings() -> None:
-    assert len([path for path in FIXTURES.glob("setting-*/agent.json")]) > 10
+    assert len(list(FIXTURES.glob("setting-*/agent.json"))) > 10
 
 
 VALUES = (True, False, 0, -1, 2**31 - 1, 2**31, -(2**31), 1.5, 0.5, -0.5, "", " ", "x", "true", "1", None, [], {})

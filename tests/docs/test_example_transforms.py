@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,36 +15,50 @@ from jsonschema import Draft202012Validator
 
 from medagent.testing.resources import agent_resource
 
+Install = Callable[[str], Any]  # gives a conftest.InstalledExample
+
 
 @pytest.mark.parametrize("name", ["no-test-patients", "audit"])
-def test_it_is_listed_and_its_own_tests_pass(install_example: Callable[[str], Any], name: str) -> None:
-    example = install_example(f"medagent-{name}")  # see conftest.InstalledExample
+def test_it_is_listed_and_its_own_tests_pass(install_example: Install, name: str) -> None:
+    example = install_example(f"medagent-{name}")
     listed = json.loads(example.run("-m", "medagent", "plugins", "--format", "json"))
     assert [plugin["error"] for plugin in listed if plugin["name"] == name] == [""]
     assert "passed" in example.run("-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
-def test_its_settings_are_listed_and_checked_like_built_in_ones(install_example: Callable[[str], Any], tmp_path: Path) -> None:
-    """Of a distribution that is installed: in `settings`, the schema, `check` and the tables of the documentation."""
-    audit, transform = install_example("medagent-audit"), install_example("medagent-no-test-patients")
+def test_parameters_of_a_distribution_are_listed_like_built_in_ones(install_example: Install) -> None:
+    transform = install_example("medagent-no-test-patients")
+    listed = json.loads(transform.run("-m", "medagent", "settings", "notForw", "--scheme", "mllps", "--format", "json"))
+    assert [(item["name"], item["declared_by"]) for item in listed["parameters"]] == [("notForwarded", "no-test-patients")]
+    schema = json.loads(transform.run("-m", "medagent", "settings", "--schema"))
+    assert "notForwarded" in schema["$defs"]["parameters"]["properties"]["mllp"]["properties"]
+
+
+def test_settings_of_a_distribution_are_listed_checked_and_documented_like_built_in_ones(
+    install_example: Install, tmp_path: Path
+) -> None:
+    audit = install_example("medagent-audit")
     listed = json.loads(audit.run("-m", "medagent", "settings", "auditFile", "--format", "json"))
     assert [(item["name"], item["element"], item["declared_by"]) for item in listed["settings"]] == [
         ("auditFile", "valueString", "audit")
     ]
     assert "auditFile  (unset)" in audit.run("-m", "medagent", "settings", "audit")
-    listed = json.loads(transform.run("-m", "medagent", "settings", "--scheme", "mllps", "notForwarded", "--format", "json"))
-    assert [item["declared_by"] for item in listed["parameters"]] == ["no-test-patients"]
 
-    schema = json.loads(audit.run("-m", "medagent", "settings", "--schema"))
-    assert schema["$defs"]["settings"]["properties"]["auditFile"]["x-medagent-plugin"] == "audit"
-    assert "notForwarded" not in schema["$defs"]["parameters"]["properties"]["mllp"]["properties"], "it is not installed there"
+    validator = Draft202012Validator(json.loads(audit.run("-m", "medagent", "settings", "--schema")))
     for value, sound in ({"valueString": "/var/log/audit"}, True), ({"valueInteger": 5}, False), ({"valueString": " "}, False):
         agent = agent_resource(settings=[{"name": "auditFile", **value}])
-        assert Draft202012Validator(schema).is_valid(agent) is sound
-        (tmp_path / "agent.json").write_text(json.dumps(agent))
-        command = f"import sys, medagent.cli.main as m; sys.argv[1:] = ['check', '--format', 'json', {str(tmp_path / 'agent.json')!r}]"
-        checked = json.loads(audit.run("-c", f"{command}\ntry: m.main()\nexcept SystemExit: pass"))
-        assert checked["well"] is sound
+        assert validator.is_valid(agent) is sound
+        assert _is_well(audit, agent, tmp_path / "agent.json") is sound
 
-    tables = audit.run("-c", "import medagent.config.reference as r, medagent.plugins as p; print(r.settings_table(p.build_registry()[0]))")
-    assert "| `auditFile` | `valueString` | unset |" in tables
+    table = "from medagent.plugins import build_registry; from medagent.config.reference import settings_table"
+    assert "| `auditFile` | `valueString` | unset |" in audit.run("-c", f"{table}; print(settings_table(build_registry()[0]))")
+
+
+# the example is an InstalledExample
+def _is_well(example: Any, agent: dict[str, Any], path: Path) -> bool:
+    """What `medagent check` says of an Agent."""
+    path.write_text(json.dumps(agent))
+    command = [sys.executable, "-m", "medagent", "check", "--format", "json", str(path)]
+    checked = subprocess.run(command, env=os.environ | example.environ, stdout=subprocess.PIPE, timeout=60, check=False)
+    well: bool = json.loads(checked.stdout)["well"]
+    return well

@@ -124,9 +124,7 @@ class Ledger:
             self._violate("I6", f"{key} is acknowledged with {code}, and no commit of it has returned")
         self._promised.setdefault(key, code)
 
-    def answered(
-        self, message: InboundMessage, answer: Answered | None, sent: Mapping[str, Sent], *, accepted: bool
-    ) -> None:
+    def answered(self, message: InboundMessage, answer: Answered | None, sent: Mapping[str, Sent], *, accepted: bool) -> None:
         """The server's word leaves over a connection; `sent` is what has come over it, by control ID.
 
         One that is `accepted` without an answer of the server has been filtered.

@@ -15,8 +15,6 @@ from medagent.testing.queue_file import read_messages
 from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
 from medagent.types import State
 
-AGENT = agent_resource({"adt": "adt"})
-
 
 def message(control_id: str, processing_id: str) -> str:
     return f"MSH|^~\\&|LAB|NORTH|AGENT|MAIN|20260102||ADT^A08|{control_id}|{processing_id}|2.5.1\rPID|1||8000001\r"
@@ -43,25 +41,30 @@ def test_a_channel_without_the_parameters_has_no_transform() -> None:
     assert medagent_make_transform(ChannelConfig("adt", "mllp", "127.0.0.1", 2575, "mllp://127.0.0.1:2575")) is None
 
 
-@pytest.mark.parametrize(("mode", "codes"), [("false", "AA"), ("true", "CA AA"), ("true&appLevelAck=ER", "CA")])
-async def test_the_device_is_told_that_all_is_well_and_the_server_hears_nothing(
-    tmp_path: Path, mode: str, codes: str
-) -> None:
-    address = f"mllp://127.0.0.1:0?enhanced={mode}&notForwarded=T&forwardedFacility=H1"
-    async with FhirServer(AGENT, [endpoint_resource("adt", address)]) as server:
+MODES = {"original": ("enhanced=false", ["AA"]), "enhanced": ("enhanced=true", ["CA", "AA"]), "aa": ("enhanced=aa", ["AA"])}
+
+
+async def test_the_device_is_told_that_all_is_well_and_the_server_hears_nothing(tmp_path: Path) -> None:
+    endpoints = [
+        endpoint_resource(name, f"mllp://127.0.0.1:0?{mode}&notForwarded=T&forwardedFacility=H1")
+        for name, (mode, _) in MODES.items()
+    ]
+    async with FhirServer(agent_resource({name: name for name in MODES}), endpoints) as server:
         arguments = server_arguments(server.base_url, AGENT_ID, tmp_path)
         async with AgentProcess(*arguments, environ=SERVER_ENVIRON) as agent:
-            await agent.listening("adt")
-            async with await MllpClient.connect(*agent.addresses["adt"]) as device:
-                for _ in ("sent", "sent again"):
-                    await device.send(message("TEST1", "T").encode())
-                    for code in codes.split():
-                        assert f"\rMSA|{code}|TEST1" in (await device.receive()).decode()
-                await device.send(message("REAL1", "P").encode())
-                await server.wait_for(1)
+            await agent.listening(*MODES)
+            for name, (_, codes) in MODES.items():
+                async with await MllpClient.connect(*agent.addresses[name]) as device:
+                    for _ in ("sent", "sent again"):
+                        await device.send(message("TEST1", "T").encode())
+                        for code in codes:
+                            assert f"\rMSA|{code}|TEST1" in (await device.receive()).decode()
+                    await device.send(message("REAL1", "P").encode())
+                    for _ in codes:
+                        await device.receive()
+            await server.wait_for(len(MODES))
             assert await agent.stop() == 0
-    assert [transmit["body"] for transmit in server.transmits] == [message("REAL1", "P").replace("|MAIN|", "|H1|")]
-    assert {row.control_id: row.state is State.FILTERED for row in read_messages(tmp_path / "queue.db")} == {
-        "TEST1": True,
-        "REAL1": False,
-    }
+    assert {transmit["body"] for transmit in server.transmits} == {message("REAL1", "P").replace("|MAIN|", "|H1|")}
+    rows = read_messages(tmp_path / "queue.db")
+    assert [row.control_id for row in rows if row.state is State.FILTERED] == ["TEST1"] * len(MODES)
+    assert len(rows) == 2 * len(MODES)
