@@ -135,7 +135,7 @@ class QueueStore(Protocol):
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
         """Write `messages`, all of them new, and `changes` of others in one transaction, or raise and write none of it.
 
-        None of it is written either if the caller is cancelled meanwhile.
+        So it is too if the caller is cancelled meanwhile: all is written, or nothing.
 
         Changes take effect first, so a resend finds the answer that is written with it. Each message is treated in its turn,
         with the registers as the ones before it have left them. One with an `InboundMessage.admission` is stored, taken for a
