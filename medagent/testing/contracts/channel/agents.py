@@ -14,7 +14,7 @@ from medagent.testing.bots import BotRequest, BotResult
 from medagent.testing.contracts.channel.base import CHANNEL, ChannelBase
 from medagent.testing.contracts.channel.installed import environ_with
 from medagent.testing.contracts.channel.sender import Sender
-from medagent.testing.contracts.channel.site import Peer, new_names
+from medagent.testing.contracts.channel.site import Peer, new_names, together
 from medagent.testing.contracts.promise import Broken, expect, promise
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.in_process import connected
@@ -59,9 +59,7 @@ class Agents(ChannelBase):
             address = await self._address(agent)
             sent = {await self._at(address): tuple(new_names(20)) for _ in range(SENDERS)}
             try:
-                async with asyncio.TaskGroup() as group:
-                    for peer, names in sent.items():
-                        group.create_task(self._exchange(peer, names))
+                await together(*(self._exchange(peer, names) for peer, names in sent.items()))
                 every = [name for names in sent.values() for name in names]
                 await self.until(
                     lambda: len(arrivals.names) >= len(every),

@@ -95,7 +95,7 @@ class Life(ChannelBase):
             deaf = await self.peer(site)
             with contextlib.suppress(*GONE):
                 async with asyncio.timeout(0.5):
-                    await deaf.send(*new_names(2_000 if self.sends_ahead else 1))
+                    await deaf.send(*new_names(500 if self.sends_ahead else 1))
             await self._ends(site, "stop_accepting")
             await self._ends(site, "close")
 
