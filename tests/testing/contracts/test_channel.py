@@ -15,7 +15,7 @@ import pytest
 
 from medagent.channel import Channel
 from medagent.testing.contracts.channel import ChannelContract, Device, Reply, What
-from medagent.types import Answer, Delivery, InboundMessage
+from medagent.types import Answer, Delivery, InboundMessage, Refusal
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "docs/examples/medagent-lines/medagent_lines.py"
 KILLED = "test_what_a_device_was_told_is_safe_survives_a_kill"
@@ -34,10 +34,11 @@ def load() -> Any:
 lines = load()
 
 
+WORDS = {"stored": What.ACCEPTED, "done": What.ANSWERED}
+
+
 class LineDevice:
     """A device that speaks `line`."""
-
-    WORDS = {"stored": What.ACCEPTED, "done": What.ANSWERED}
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -48,7 +49,7 @@ class LineDevice:
 
     async def receive(self) -> Reply:
         word, name = (await self._reader.readuntil(b"\n")).decode().split()
-        return Reply(name, self.WORDS.get(word, What.REFUSED))
+        return Reply(name, WORDS.get(word, What.REFUSED))
 
     async def close(self) -> None:
         self._writer.close()
@@ -59,76 +60,77 @@ class LineContract(ChannelContract):
     address = "line://127.0.0.1:0?encoding=utf-8"
     message_start = b"17 "
     patience = 1.0
+    closes_within = 0.5
 
     async def connect(self, host: str, port: int) -> Device:
         return LineDevice(*await asyncio.open_connection(host, port))
 
 
-class TellsEarly(lines.LineConnection):  # type: ignore[misc]  # here and below: the example's module is loaded by its path
+class TellsEarly(lines.LineConnection):
     def _message(self, line: bytes) -> InboundMessage:
         message: InboundMessage = super()._message(line)
         self.transport.write(f"stored {message.control_id}\n".encode())
         return message
 
 
-class TellsEarlyChannel(lines.LineChannel):  # type: ignore[misc]
+class TellsEarlyChannel(lines.LineChannel):
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         pass
 
 
-class AnswersTheYoungest(lines.LineChannel):  # type: ignore[misc]
+class AnswersTheYoungest(lines.LineChannel):
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         for message, _ in answers:
             if message.link in self._connections:
                 message.link = list(self._connections)[-1]
-        return super().answer(answers)  # type: ignore[no-any-return]
+        return super().answer(answers)
 
 
-class TellsBackwards(lines.LineChannel):  # type: ignore[misc]
+class TellsBackwards(lines.LineChannel):
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         super().committed(messages[::-1])
 
 
-class NobodyIsGone(lines.LineChannel):  # type: ignore[misc]
+class NobodyIsGone(lines.LineChannel):
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         super().answer(answers)
         return [Delivery.SENT] * len(answers)
 
 
-class AcceptsDespiteRefusal(lines.LineChannel):  # type: ignore[misc]
-    def refused(self, messages: Sequence[InboundMessage], refusal: object) -> None:
+class AcceptsDespiteRefusal(lines.LineChannel):
+    def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
         super().committed(messages)
 
 
-class AnswersWellDespiteRefusal(lines.LineChannel):  # type: ignore[misc]
+class AnswersWellDespiteRefusal(lines.LineChannel):
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        return super().answer([(message, Answer(accepted=True, body="")) for message, _ in answers])  # type: ignore[no-any-return]
+        return super().answer([(message, Answer(accepted=True, body="")) for message, _ in answers])
 
 
-class NumbersItsLinks(lines.LineConnection):  # type: ignore[misc]
+class NumbersItsLinks(lines.LineConnection):
     def __init__(self, channel: Any) -> None:
         super().__init__(channel)
         channel.count = getattr(channel, "count", 0) + 1
         self.link = str(channel.count)
 
 
-class ForwardsByOrigin(lines.LineChannel):  # type: ignore[misc]
+class ForwardsByOrigin(lines.LineChannel):
     def forward(self, message: InboundMessage) -> str:
         text: str = super().forward(message)
         return text if message.seq and message.accepted_at and message.received_at else f"old {text}"
 
 
-class DecodesStrictly(lines.LineChannel):  # type: ignore[misc]
+class DecodesStrictly(lines.LineChannel):
     def forward(self, message: InboundMessage) -> str:
         return (message.body or b"").decode("ascii", "strict")
 
 
-class IgnoresPauses(lines.LineChannel):  # type: ignore[misc]
+class IgnoresPauses(lines.LineChannel):
     def pause_reading(self) -> None:
         pass
 
 
-class DropsWhilePaused(lines.LineConnection):  # type: ignore[misc]
+class DropsWhilePaused(lines.LineConnection):
     def data_received(self, data: bytes) -> None:
         if self._channel.may_read:
             super().data_received(data)
@@ -137,19 +139,19 @@ class DropsWhilePaused(lines.LineConnection):  # type: ignore[misc]
         pass
 
 
-class TakesReadsForMessages(lines.LineConnection):  # type: ignore[misc]
+class TakesReadsForMessages(lines.LineConnection):
     def data_received(self, data: bytes) -> None:
         super().data_received(data if data.endswith(b"\n") else data + b"\n")
 
 
-class HandsOverHalfMessages(lines.LineConnection):  # type: ignore[misc]
+class HandsOverHalfMessages(lines.LineConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._rest:
             self._channel.context.accept([self._message(self._rest)])
         super().connection_lost(exc)
 
 
-class KeepsAll(lines.LineConnection):  # type: ignore[misc]
+class KeepsAll(lines.LineConnection):
     def data_received(self, data: bytes) -> None:
         self.all = getattr(self, "all", bytearray())
         if len(self._rest) + len(data) > self._channel.context.max_body_bytes:
@@ -158,13 +160,13 @@ class KeepsAll(lines.LineConnection):  # type: ignore[misc]
             super().data_received(data)
 
 
-class Blocks(lines.LineChannel):  # type: ignore[misc]
-    def committed(self, messages: Sequence[InboundMessage]) -> None:
+class Blocks(lines.LineChannel):
+    def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
         time.sleep(0.25)
-        super().committed(messages)
+        super().refused(messages, refusal)
 
 
-class RaisesOsError(lines.LineChannel):  # type: ignore[misc]
+class RaisesOsError(lines.LineChannel):
     async def start(self) -> None:
         try:
             await super().start()
@@ -172,26 +174,26 @@ class RaisesOsError(lines.LineChannel):  # type: ignore[misc]
             raise OSError("taken") from error
 
 
-class HangsInClose(lines.LineChannel):  # type: ignore[misc]
+class HangsInClose(lines.LineChannel):
     async def close(self) -> None:
         await self.stop_accepting()
         self.resume_reading()
         await self._no_connections.wait()
 
 
-class LeavesConnectionsOpen(lines.LineChannel):  # type: ignore[misc]
+class LeavesConnectionsOpen(lines.LineChannel):
     async def close(self) -> None:
         await self.stop_accepting()
 
 
-class HangsUpTooEarly(lines.LineChannel):  # type: ignore[misc]
+class HangsUpTooEarly(lines.LineChannel):
     async def stop_accepting(self) -> None:
         await super().stop_accepting()
         for connection in self._connections.values():
             connection.transport.close()
 
 
-class ListensOn(lines.LineChannel):  # type: ignore[misc]
+class ListensOn(lines.LineChannel):
     async def stop_accepting(self) -> None:
         self.pause_reading()
 
@@ -202,7 +204,7 @@ class ListensOn(lines.LineChannel):  # type: ignore[misc]
             self._server = None
 
 
-class MiscountsConnections(lines.LineChannel):  # type: ignore[misc]
+class MiscountsConnections(lines.LineChannel):
     count = 0
 
     def opened(self, connection: Any) -> None:
@@ -243,7 +245,7 @@ FAULTS: dict[type, set[str]] = {
     AcceptsDespiteRefusal: {REFUSED, TOO_LONG},
     AnswersTheYoungest: {OWN, MANY, DEAF, GARBAGE, PAUSE, AGENT},
     AnswersWellDespiteRefusal: {SERVER_REFUSES},
-    Blocks: {BLOCKS, DEAF},
+    Blocks: {BLOCKS},
     DecodesStrictly: {GARBAGE},
     DropsWhilePaused: {PAUSE},
     ForwardsByOrigin: {READ_BACK},
@@ -272,13 +274,13 @@ def contract(monkeypatch: pytest.MonkeyPatch, fault: type) -> ChannelContract:
     if issubclass(fault, lines.LineConnection):
         monkeypatch.setattr(lines, "LineConnection", fault)
     plugin = types.ModuleType("broken_lines")
-    plugin.medagent_register_settings = lines.medagent_register_settings  # type: ignore[attr-defined]  # as a module has it
+    plugin.medagent_register_settings = lines.medagent_register_settings
 
-    @lines.hookimpl  # type: ignore[untyped-decorator]
+    @lines.hookimpl
     def medagent_register_channel_types(register: Any) -> None:
         register("line", made)
 
-    plugin.medagent_register_channel_types = medagent_register_channel_types  # type: ignore[attr-defined]  # as above
+    plugin.medagent_register_channel_types = medagent_register_channel_types
     return type("TestBroken", (LineContract,), {"plugin": plugin})()
 
 

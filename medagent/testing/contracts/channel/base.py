@@ -18,6 +18,7 @@ from medagent.config.model import ChannelConfig
 from medagent.config.problems import Severity
 from medagent.fhir.source import Source
 from medagent.plugins import Plugins
+from medagent.supervisor import CLOSE_TIMEOUT
 from medagent.tasks import Tasks
 from medagent.testing.contracts.channel.device import Device, Reply, What
 from medagent.testing.contracts.channel.site import GONE, ChannelSite, Peer, told
@@ -46,6 +47,8 @@ class ChannelBase(Contract):
     """Whether a device may send the next message before it has the last one's acknowledgment."""
     message_start: ClassVar[bytes] = b""
     """Bytes that a message may begin with; the suite goes on with `x` without an end, to see that nothing grows."""
+    closes_within: ClassVar[float] = CLOSE_TIMEOUT
+    """Seconds that `stop_accepting` and `close` may take; by default what the core gives them."""
     kills: ClassVar[int] = 3
     """How often an agent under load is killed."""
 
