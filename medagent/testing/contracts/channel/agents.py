@@ -12,12 +12,12 @@ from medagent.agent import Agent
 from medagent.errors import NotReady
 from medagent.testing.bots import BotRequest, BotResult
 from medagent.testing.contracts.channel.base import CHANNEL, ChannelBase
-from medagent.testing.contracts.channel.installed import environ_with
 from medagent.testing.contracts.channel.sender import Sender
 from medagent.testing.contracts.channel.site import Peer, new_names, together
 from medagent.testing.contracts.promise import Broken, expect, promise
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.in_process import connected
+from medagent.testing.installed import environ_with
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
 from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
 
@@ -79,7 +79,7 @@ class Agents(ChannelBase):
         arrivals = Arrivals()
         window = WINDOW if self.sends_ahead else 1
         senders = [Sender(self.connect, window=window, told_of=self.due > 0, patience=self.patience) for _ in range(SENDERS)]
-        environ = SERVER_ENVIRON | environ_with(self.plugin, tmp_path / "installed")
+        environ = SERVER_ENVIRON | environ_with(self.plugins, tmp_path / "installed")
         async with self._server(arrivals) as server:
             arguments = server_arguments(server.base_url, AGENT_ID, tmp_path / "state")
             for life in range(1, self.kills + 1):

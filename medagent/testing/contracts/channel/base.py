@@ -23,6 +23,7 @@ from medagent.tasks import Tasks
 from medagent.testing.contracts.channel.device import Device, Reply, What
 from medagent.testing.contracts.channel.site import GONE, ChannelSite, Peer, told
 from medagent.testing.contracts.promise import Contract, expect
+from medagent.testing.installed import plugins_with
 from medagent.testing.queue import QueueWorld
 from medagent.testing.resources import agent_resource, endpoint_resource
 
@@ -67,12 +68,15 @@ class ChannelBase(Contract):
 
     # what follows is the suite's
 
+    @property
+    def plugins(self) -> tuple[ModuleType, ...]:
+        """Those that need not be installed."""
+        return (self.plugin,) if self.plugin is not None else ()
+
     def loaded(self) -> Plugins:
         """The installed plugins, and the one under test."""
-        plugins = Plugins()
+        plugins = plugins_with(*self.plugins)
         scheme = urlsplit(self.address).scheme
-        if self.plugin is not None and scheme not in plugins.schemes:
-            plugins.register(self.plugin, self.plugin.__name__)
         known = ", ".join(f"{info.name} ({info.error})" if info.error else info.name for info in plugins.infos)
         expect(scheme in plugins.schemes, f"no plugin has registered the scheme {scheme}; there are {known}")
         return plugins
