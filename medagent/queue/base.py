@@ -135,12 +135,14 @@ class QueueStore(Protocol):
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
         """Write `messages`, all of them new, and `changes` of others in one transaction, or raise and write none of it.
 
-        All or none holds too if the caller is cancelled meanwhile. Changes take effect first, so a resend finds the answer
-        that is written with it. Each message is treated in its turn, with the registers as the ones before it have left them.
-        One with an `InboundMessage.admission` is stored, taken for a duplicate or refused as that decides; a duplicate and a
-        rejected one move no register of their own. Parts with the same `InboundMessage.whole` of which one has an admission
-        are stored all or not at all: if one of them is refused, or rejected for its control ID, all are in `Receipt.refused`
-        (that one in `Receipt.rejected`), and of their registers only those are kept that came with the refusal.
+        So it is too if the caller is cancelled meanwhile: all is written, or nothing.
+
+        Changes take effect first, so a resend finds the answer that is written with it. Each message is treated in its turn,
+        with the registers as the ones before it have left them. One with an `InboundMessage.admission` is stored, taken for a
+        duplicate or refused as that decides; a duplicate and a rejected one move no register of their own. Parts with the same
+        `InboundMessage.whole` of which one has an admission are stored all or not at all: if one of them is refused, or
+        rejected for its control ID, all are in `Receipt.refused` (that one in `Receipt.rejected`), and of their registers only
+        those are kept that came with the refusal.
         """
 
     async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
@@ -183,7 +185,7 @@ class QueueStore(Protocol):
         """Why the queue is not well, in words that hold no patient data; empty if it is."""
 
     async def close(self) -> None:
-        """Let go of the file, or whatever it is. Only `open` and `close` are called after it, and a commit raises."""
+        """Close; a commit after it raises. More than once does no harm."""
 
 
 class QueueStrategy(Protocol):
