@@ -46,17 +46,20 @@ class Contract(ABC):  # noqa: B024  what is abstract is what each suite asks its
         give_up = time.monotonic() + self.patience
         while not condition():
             if time.monotonic() > give_up:
-                text = otherwise if isinstance(otherwise, str) else otherwise()
-                raise Broken(f"after {self.patience:g} s: {text}")
+                raise self._too_late(otherwise)
             await asyncio.sleep(0.001)
 
-    async def within(self, awaitable: Awaitable[T], otherwise: str) -> T:
+    async def within(self, awaitable: Awaitable[T], otherwise: str | Callable[[], str]) -> T:
         """Await something. Raises `Broken` with the text `otherwise`, if that takes longer than `patience`."""
         try:
             async with asyncio.timeout(self.patience):
                 return await awaitable
         except TimeoutError:
-            raise Broken(f"after {self.patience:g} s: {otherwise}") from None
+            raise self._too_late(otherwise) from None
+
+    def _too_late(self, otherwise: str | Callable[[], str]) -> Broken:
+        text = otherwise if isinstance(otherwise, str) else otherwise()
+        return Broken(f"after {self.patience:g} s: {text}")
 
 
 def promise(written: str) -> Callable[[Test], Test]:

@@ -92,7 +92,9 @@ class StrategyGround(Contract):
             yield world
 
     async def flush(self, world: StrategyWorld) -> None:
-        await self.within(world.strategy.flush(), f"flush() has not returned; not committed: {missing(world)}")
+        await self.within(
+            world.strategy.flush(), lambda: f"flush() has not returned; not acknowledged or refused: {missing(world) or 'none'}"
+        )
 
 
 @functools.cache
