@@ -24,7 +24,7 @@ class Flushing(StrategyGround):
             await asyncio.sleep(0.01)
             expect(not flush.done(), f"flush() returned while these were not committed: {missing(world)}")
             world.store.gate.set()
-            await self.within(flush, f"flush() has not returned; not committed: {missing(world)}")
+            await self.within(flush, lambda: f"flush() has not returned; not committed: {missing(world)}")
             expect(not missing(world), f"flush() returned while these were not committed: {missing(world)}")
 
     @promise(f"{STRATEGY}.flush")
