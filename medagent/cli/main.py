@@ -10,11 +10,11 @@ import typer
 from typer.models import CommandInfo, TyperInfo
 
 from medagent import __version__
-from medagent.cli import channel, check, config, plugins, queue, reload, run, status
+from medagent.cli import channel, check, config, plugins, queue, reload, run, settings, status
 from medagent.cli.loading import load_plugins
 from medagent.errors import ConfigError, MedagentError, PluginTimeout
 
-COMMANDS = (run, config, check, reload, status, queue, channel, plugins)
+COMMANDS = (run, config, check, reload, status, queue, channel, settings, plugins)
 
 
 def _version(wanted: bool) -> None:

@@ -30,6 +30,8 @@ from medagent.config.secret import CREDENTIAL, Secret, find_secret, from_credent
 from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError
 
+__all__ = ["Bootstrap"]
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 _LEVEL_ALIASES = {"warn": "warning", "none": "error"}  # as Medplum's agent spells them; errors are never silenced
@@ -43,7 +45,9 @@ class Bootstrap:
     base_url: str = ""
     """Of the FHIR server, ending in `/`; "" for none."""
     client_id: str = ""
+    """Of the OAuth2 client."""
     client_secret: str = field(default="", repr=False)
+    """Of the OAuth2 client: never show or log it."""
     client_secret_file: Path | None = None
     """Where the secret was read, and is read again after a refusal; None if it is in no file of its own."""
     ca_file: Path | None = None
@@ -60,6 +64,8 @@ class Bootstrap:
     """Files with an Agent, Endpoints or a Bundle of them; empty if the server has them."""
     state_dir: Path = Path()
     """Folder of queue, lock, snapshot and admin socket."""
+    queue_store: str = field(default="", repr=False)
+    """URL of a plugin's queue store, perhaps with a password; "" for the file in `state_dir`."""
     bind_any: bool = False
     """`--bind any`: listen on all interfaces, whatever host an Endpoint names."""
     log_level: str = "info"
@@ -111,6 +117,7 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
         client_key_file=chosen.path("client_key_file"),
         proxy=str(proxy.value) if proxy is not None else "",
         state_dir=chosen.path("state_dir") or default_state_dir(environ),
+        queue_store=chosen.text("queue_store"),
         bind_any=_choice(chosen.origin("bind"), chosen.text("bind"), ("", "any"), faults) == "any",
         log_level=_choice(chosen.origin("log_level"), _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
         log_format=_choice(chosen.origin("log_format"), chosen.text("log_format").lower() or "text", LOG_FORMATS, faults),

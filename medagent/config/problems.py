@@ -26,6 +26,7 @@ class Problem:
     used: str = ""
     """What is used instead, such as `the default, 100`; "" if nothing is."""
     severity: Severity = Severity.ERROR
+    """Whether it is a fault."""
     channel: str = ""
     """The channel that does not listen because of it; "" if none does not."""
     consequence: bool = False

@@ -25,6 +25,7 @@ from medagent.errors import PLUGIN_FAULTS, PluginError
 from medagent.plugins import time_limit
 from medagent.plugins.calls import HookCalls
 from medagent.plugins.choice import choose
+from medagent.plugins.deprecation import deprecations_logged
 from medagent.plugins.discovery import Candidate, find_candidates
 from medagent.plugins.implementations import check_implementations, refuse_result
 from medagent.plugins.importing import all_or_nothing, import_object
@@ -149,7 +150,8 @@ class Plugins(HookCalls):
 
     def _register(self, plugin: object, name: str) -> None:
         check_implementations(self._manager, plugin)
-        self._manager.register(plugin, name=name)
+        with deprecations_logged(name):
+            self._manager.register(plugin, name=name)
 
     def _load_installed(self, options: PluginOptions, marker: ImportMarker, mark: bool) -> None:
         choice = choose(find_candidates(), options, [info.name for info in self._infos])
