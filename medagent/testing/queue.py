@@ -56,8 +56,10 @@ class QueueWorld:
         # transforms are plugins', so tests give wrong ones too
         transforms: Sequence[Callable[[str], Any]] = (),
         change_delay: float = 0.005,
+        clock: Clock | None = None,
     ) -> None:
-        """`max_workers` above 0 makes keyed channels: see `medagent.testing.doubles.RecordingChannel.key`."""
+        """`max_workers` above 0 makes keyed channels: see `medagent.testing.doubles.RecordingChannel.key`. The clock stands
+        still unless another is given."""
         self.config = AgentConfig(
             "a-1",
             "Test",
@@ -67,7 +69,7 @@ class QueueWorld:
             max_in_flight=max_in_flight,
             max_frame_bytes=max_frame_bytes,
         )
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.store = UnreliableStore(SqliteStore(folder / "queue.db", clock=self.clock))
         self.statistics = Statistics()
         self.tasks = Tasks()
