@@ -15,22 +15,10 @@ RECEIVING_FACILITY, PROCESSING_ID = 6, 11
 @hookimpl
 def medagent_register_settings(registry: Registry) -> None:
     registry.add_parameter(
-        Parameter(
-            "notForwarded",
-            SCHEMES,
-            str,
-            None,
-            "Processing IDs (MSH-11) that are not forwarded, such as `T,D`.",
-        )
+        Parameter("notForwarded", SCHEMES, str, None, "Processing IDs (MSH-11) that are not forwarded, such as `T,D`.")
     )
     registry.add_parameter(
-        Parameter(
-            "forwardedFacility",
-            SCHEMES,
-            str,
-            None,
-            "Receiving facility (MSH-6) of what is forwarded.",
-        )
+        Parameter("forwardedFacility", SCHEMES, str, None, "Receiving facility (MSH-6) of what is forwarded.")
     )
 
 
@@ -49,10 +37,7 @@ def medagent_make_transform(channel: ChannelConfig) -> Callable[[str], str | Non
         fields = header.split(separator)
         if len(fields) >= PROCESSING_ID:
             component_separator = fields[1][:1] or "^"
-            if (
-                fields[PROCESSING_ID - 1].split(component_separator)[0].strip().upper()
-                in unwanted
-            ):
+            if fields[PROCESSING_ID - 1].split(component_separator)[0].strip().upper() in unwanted:
                 return None
         if facility and len(fields) >= RECEIVING_FACILITY:
             fields[RECEIVING_FACILITY - 1] = facility
