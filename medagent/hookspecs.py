@@ -207,18 +207,20 @@ def medagent_messages_settled(channel: str, settled: Sequence[tuple[InboundMessa
 
 
 @hookspec
-def medagent_make_transform(channel: ChannelConfig) -> Callable[[str], str] | None:
-    """Change the text of a channel's messages on its way to the server. What is stored stays as the device sent it.
+def medagent_make_transform(channel: ChannelConfig) -> Callable[[str], str | None] | None:
+    """Change the text of a channel's messages on its way to the server, or keep messages from it.
 
-    Transforms of several plugins run one after the other, in reverse alphabetical order of their entry points' names, unless
-    `medagent.hookimpl(tryfirst=True)` or `trylast=True` says otherwise.
+    What is stored stays as the device sent it. Transforms of several plugins run one after the other, in reverse alphabetical
+    order of their entry points' names, unless `medagent.hookimpl(tryfirst=True)` or `trylast=True` says otherwise.
 
     - `channel`: the channel, as configured
 
     Called: for each channel at start, and at a reload.
-    Returns: a function from the text to another text, or None. It is called for every attempt, on the event loop.
-    Fault: logged by type; the channel has no such transform. If the function raises, that message is in `error` and tried
-    again, as the channel's retry settings say; the others go.
+    Returns: a function from the text to another text, or None. It is called for every attempt, on the event loop. If the
+    function returns None, the message is not for the server: it ends as `filtered`, no later transform is asked, and the device
+    is told as if the server had taken it.
+    Fault: logged by type; the channel has no such transform. If the function raises, or returns something else, that message is
+    in `error` and tried again, as the channel's retry settings say; the others go.
     Since: 0.1.
     """
 

@@ -165,6 +165,8 @@ class State(enum.IntEnum):
     """The server will never take it."""
     DEAD_LETTER = 14
     """The retry settings of its channel gave it up, or it is too long for the server."""
+    FILTERED = 15
+    """A transform kept it from the server, and the device was told as if that had taken it."""
 
     @property
     def ended(self) -> bool:
@@ -215,6 +217,6 @@ class Answer:
     accepted: bool
     """False when the server will never take the message, or the channel's retry settings have given it up."""
     body: str
-    """The server's acknowledgment if `accepted` (it need not be HL7), else "" ."""
+    """The server's acknowledgment if `accepted` (it need not be HL7; "" if a transform kept the message from it), else ""."""
     reason: str = ""
     """Why the server refused; may hold patient data, so it goes to the queue, never to the device or a log."""

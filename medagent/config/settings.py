@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from medagent.config.declaration import check_declaration, check_schemes
 from medagent.config.model import Value
 from medagent.errors import PluginError
 
@@ -24,7 +25,7 @@ class Setting:
     type: type[bool] | type[int] | type[float] | type[str]
     """Chooses the FHIR element: `bool` is valueBoolean, `int` valueInteger, `float` valueDecimal, `str` valueString."""
     default: Value | None
-    """None: unset."""
+    """None: unset. An empty text: unset too, but the setting always has a value."""
     help: str
     """One line: what it does, with the unit."""
     minimum: int | float | None = None
@@ -99,6 +100,8 @@ def describe_allowed(item: Setting | Parameter) -> str:
         return f"{noun} from {item.minimum} to {item.maximum}"
     if item.minimum is not None:
         return f"{noun} of at least {item.minimum}"
+    if item.maximum is not None:
+        return f"{noun} of at most {item.maximum}"
     return noun
 
 
@@ -115,14 +118,20 @@ class Registry:
         self._declarer = plugin
 
     def add_setting(self, setting: Setting) -> None:
-        """Declare `setting` as one of Agent.setting. Raises `PluginError` if the name is taken."""
+        """Declare `setting` as one of Agent.setting. Raises `PluginError` if the name is taken, or it makes no sense."""
+        check_declaration(setting)
         taken = self._settings.get(setting.name)
         if taken is not None:
             raise PluginError(f"setting {setting.name} is already declared by {taken.declared_by}; choose another name")
         self._settings[setting.name] = replace(setting, declared_by=self._declarer or setting.declared_by)
 
     def add_parameter(self, parameter: Parameter) -> None:
-        """Declare `parameter` as one of addresses. Raises `PluginError` if one of its schemes has the name already."""
+        """Declare `parameter` as one of addresses.
+
+        Raises `PluginError` if one of its schemes has the name already, or the declaration makes no sense.
+        """
+        check_schemes(parameter)
+        check_declaration(parameter)
         for scheme in parameter.schemes:
             taken = self._parameters.get((scheme, parameter.name))
             if taken is not None:
@@ -148,7 +157,7 @@ class Registry:
         return {name: parameter for (owner, name), parameter in self._parameters.items() if owner == scheme}
 
     def all_parameters(self) -> list[Parameter]:
-        """Every declared parameter once, by name and schemes."""
+        """Every declared parameter once, by name, then by schemes: several plugins may use a name."""
         return sorted(set(self._parameters.values()), key=lambda parameter: (parameter.name, parameter.schemes))
 
 

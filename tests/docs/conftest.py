@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -57,4 +58,4 @@ def install_example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         pip_install(example.target, example.source)
         return example
 
-    return install
+    return functools.cache(install)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -28,9 +27,7 @@ def expect(name: str, made: str, *, update: bool) -> None:
     if update:
         PAGE.write_text(before + start + made + end + after, encoding="utf-8")
         found = made
-    assert re.sub("[ ─]+", " ", found) == re.sub("[ ─]+", " ", made), (
-        "run: pytest tests/docs/test_configuration.py --update"
-    )
+    assert re.sub("[ ─]+", " ", found) == re.sub("[ ─]+", " ", made), "run: pytest tests/docs/test_configuration.py --update"
 
 
 def test_every_option_is_listed(medagent_update: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from medagent.scaffold import Kind, Names, write
 from medagent.testing.markdown import Page
 from medagent.testing.process import AgentProcess
 
@@ -39,6 +41,26 @@ def test_the_one_of_the_tutorial_is_listed_and_its_own_tests_pass(ward_monitor: 
     )
     # kills of whole agents take seconds; every other channel of the repository is put through them
     assert "passed" in ward_monitor.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not survives_a_kill")
+
+
+def definitions(path: Path) -> dict[str, str]:
+    """What a module defines or assigns, and its imports, as source without its own docstring."""
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body[1:]
+    return {getattr(node, "name", "") or ast.unparse(node).partition(" =")[0]: ast.unparse(node) for node in nodes}
+
+
+def test_what_the_tutorial_begins_with_is_what_the_scaffold_writes(ward_monitor: Any, tmp_path: Path) -> None:
+    folder = write(Kind.CHANNEL, Names.of("ward-monitor"), tmp_path)
+    for file, changes in {
+        "medagent_ward_monitor/plugin.py": {"WardMonitorChannel", "WardMonitorConnection", "from medagent.types import"},
+        "tests/test_plugin.py": {"WardMonitorDevice", "TestWardMonitorChannel"},
+    }.items():
+        begun, finished = definitions(folder / file), definitions(ward_monitor.source / file)
+        differ = {name for name in finished if begun.get(name) != finished[name]}
+        assert {name for name in differ if "medagent_ward_monitor.frames" not in name} == {
+            name for name in finished if name.startswith(tuple(changes))
+        }
+    assert f":{PORT}" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 async def test_what_the_tutorial_sends_is_answered_as_it_says(ward_monitor: Any, tmp_path: Path) -> None:

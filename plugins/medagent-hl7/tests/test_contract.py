@@ -6,6 +6,9 @@ import math
 import ssl
 from typing import ClassVar
 
+import pytest
+
+from medagent.testing.certificates import Authority
 from medagent.testing.contracts.channel import ChannelContract, Device, Reply, What
 from medagent.testing.mllp import MllpClient
 from medagent.testing.site import adt, read_ack
@@ -59,6 +62,13 @@ class TestKeyed(Hl7Contract):
     kills = 0
 
 
-class TestBatches(Hl7Contract):
-    address = "mllp://127.0.0.1:0?enhanced=true&appLevelAck=AL"
+class TestOverTls(Hl7Contract):
     kills = 0
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _certificates(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        authority = Authority(tmp_path_factory.mktemp("authority"))
+        chain, key = authority.issue("agent")
+        cls.address = f"mllps://127.0.0.1:0?enhanced=true&certFile={chain}&keyFile={key}"
+        cls.tls = authority.client_context()

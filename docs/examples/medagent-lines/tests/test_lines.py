@@ -31,11 +31,7 @@ async def test_a_line_is_stored_then_done(tmp_path: Path) -> None:
 
 
 def test_an_unknown_encoding_is_a_problem_and_the_default_is_used() -> None:
-    config, problems = configured(
-        AGENT, endpoint_resource("monitor", "line://127.0.0.1:4001?encoding=utf-16")
-    )
+    config, problems = configured(AGENT, endpoint_resource("monitor", "line://127.0.0.1:4001?encoding=utf-16"))
     assert config is not None
     assert config.channels[0].parameters["encoding"] == "utf-8"
-    assert [problem.where for problem in problems if problem.severity == "error"] == [
-        "Endpoint/monitor.address?encoding"
-    ]
+    assert [problem.where for problem in problems if problem.severity == "error"] == ["Endpoint/monitor.address?encoding"]

@@ -23,9 +23,15 @@ def medagent_register_settings(registry: Registry) -> None:
     # what may stand behind the ? of an address; medagent checks and documents it
     for parameter in limit_parameters(SCHEME):
         registry.add_parameter(parameter)
-    help_text = "character set of the messages"
     registry.add_parameter(
-        Parameter("encoding", (SCHEME,), str, "utf-8", help_text, choices=("utf-8", "latin-1"))
+        Parameter(
+            "encoding",
+            (SCHEME,),
+            str,
+            "utf-8",
+            "character set of the messages",
+            choices=("utf-8", "latin-1"),
+        )
     )
 
 

@@ -51,7 +51,7 @@ class ChannelBase(Contract):
     closes_within: ClassVar[float] = CLOSE_TIMEOUT
     """Seconds that `stop_accepting` and `close` may take; by default what the core gives them."""
     kills: ClassVar[int] = 3
-    """How often an agent under load is killed."""
+    """How often an agent under load is killed; 0 for a variation of a channel whose kills another class tests."""
 
     @abstractmethod
     async def connect(self, host: str, port: int) -> Device:

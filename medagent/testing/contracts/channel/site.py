@@ -83,7 +83,7 @@ class Peer:
             self._receiving.cancel()
             await asyncio.wait((self._receiving,))
         with contextlib.suppress(*GONE):
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(1.0):
                 await self._device.close()
 
     async def _next(self, seconds: float) -> Reply | None:
