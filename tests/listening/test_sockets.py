@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from medagent.errors import BindFailed
-from medagent_hl7.listening import format_address, open_sockets
+from medagent.listening.sockets import format_address, open_sockets
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 

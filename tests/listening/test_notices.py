@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from medagent_hl7.notices import Notices
+from medagent.listening.notices import Notices
 
 
 def test_one_line_in_ten_seconds_for_each_kind(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,14 @@
+"""For channels that listen on TCP: what is the same for all of them, so that a plugin writes only its framing and its answers.
+
+`TcpChannel` and `TcpConnection` are there to be subclassed; `limit_parameters` declares the address parameters that they obey.
+"""
+
+from __future__ import annotations
+
+from medagent.listening.channel import TcpChannel
+from medagent.listening.connection import TcpConnection
+from medagent.listening.limits import Limits, limit_parameters
+from medagent.listening.notices import Notices
+from medagent.listening.sockets import format_address, open_sockets
+
+__all__ = ["TcpChannel", "TcpConnection", "Limits", "limit_parameters", "Notices", "format_address", "open_sockets"]
