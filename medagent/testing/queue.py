@@ -72,11 +72,11 @@ class QueueWorld:
         self.statistics = Statistics()
         self.tasks = Tasks()
         self.channels = {name: RecordingChannel(max_workers=max_workers) for name in channels}
-        self._hosted = {
+        self.hosted = {
             name: HostedChannel(ChannelConfig(name, "test", "127.0.0.1", 1, "test://127.0.0.1:1"), channel)
             for name, channel in self.channels.items()
         }
-        self.brake = Brake(self._hosted)
+        self.brake = Brake(self.hosted)
         self.backlog = Backlog(self.config.backlog, self.brake)
         self.committer = Committer(
             self.store,
@@ -90,7 +90,7 @@ class QueueWorld:
         """(control ID, state) of what has ended, in order."""
         self.settlement = Settlement(
             committer=self.committer,
-            channels=self._hosted,
+            channels=self.hosted,
             statistics=self.statistics,
             observe=lambda _channel, settled: self.settled.extend((one.control_id, state) for one, state in settled),
             clock=self.clock,
@@ -99,7 +99,7 @@ class QueueWorld:
             self.config,
             store=self.store,
             committer=self.committer,
-            channels=self._hosted,
+            channels=self.hosted,
             statistics=self.statistics,
             settlement=self.settlement,
             tasks=self.tasks,
@@ -118,7 +118,7 @@ class QueueWorld:
         self.intake = Intake(
             agent_id="a-1",
             first_seq=last_seq,
-            channels=self._hosted,
+            channels=self.hosted,
             dispatcher=self.dispatcher,
             backlog=self.backlog,
             brake=self.brake,
@@ -134,6 +134,12 @@ class QueueWorld:
 
     async def listen(self, make: ChannelFactory, config: ChannelConfig) -> Channel:
         """Put a real channel in the place of the one of its name, and have it listen until the end."""
+        channel = self.make(make, config)
+        await channel.start()
+        return channel
+
+    def make(self, make: ChannelFactory, config: ChannelConfig) -> Channel:
+        """Put a real channel in the place of the one of its name; it is closed in the end."""
         context = ChannelContext(
             config=config,
             bind_any=False,
@@ -145,9 +151,8 @@ class QueueWorld:
             spawn=self.tasks.spawn,
         )
         channel = make(context)
-        self._hosted[config.name] = HostedChannel(config, channel)
+        self.hosted[config.name] = HostedChannel(config, channel)
         self._listening.append(channel)
-        await channel.start()
         return channel
 
     async def __aexit__(self, *_: object) -> None:
