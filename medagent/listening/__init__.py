@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from medagent.listening.channel import TcpChannel
-from medagent.listening.connection import TcpConnection
+from medagent.listening.connection import Host, TcpConnection
 from medagent.listening.limits import Limits, limit_parameters
 from medagent.listening.notices import Notices
 from medagent.listening.sockets import format_address, open_sockets
 
-__all__ = ["TcpChannel", "TcpConnection", "Limits", "limit_parameters", "Notices", "format_address", "open_sockets"]
+__all__ = ["TcpChannel", "TcpConnection", "Host", "Limits", "limit_parameters", "Notices", "format_address", "open_sockets"]

@@ -80,7 +80,9 @@ def test_what_is_written_is_read_from_any_split(texts: list[bytes], longest: int
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))
 def test_garbage_gives_the_same_in_any_split(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    assert read(*(data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)), longest=40) == read(data, longest=40)
+    assert read(*(data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)), longest=40) == read(
+        data, longest=40
+    )
 
 
 GOOD = encode(1, b"P|1\r", last=True)
