@@ -44,8 +44,10 @@ class Analyser:
         """So many frames of the host get NAK."""
         self.busy = 0
         """So many ENQ of the host get NAK."""
+        self.crossings = 0
+        """So many ENQ of the host get ENQ, as if both had been sent at once."""
         self.contentions = 0
-        """How often ENQ was answered with ENQ."""
+        """How often an ENQ got ENQ."""
         self.heard = bytearray()
         """Every byte of the host that was no part of a frame."""
         self._reader = reader
@@ -139,6 +141,9 @@ class Analyser:
                 self.heard += byte
                 if self._reply is not None and not self._reply.done():
                     self._reply.set_result(byte)
+                elif byte == ENQ and self.crossings:
+                    self.crossings -= 1
+                    self._writer.write(ENQ)
                 elif byte == ENQ and self.busy:
                     self.busy -= 1
                     self._writer.write(NAK)
@@ -150,9 +155,11 @@ class Analyser:
         except (OSError, EOFError):
             pass
         finally:
+            self._free.set()
             self.received.put_nowait(None)
             if self._reply is not None and not self._reply.done():
                 self._reply.set_exception(EOFError("the host has hung up"))
+                self._reply.exception()  # nobody need ask for it
 
     async def _take(self) -> None:
         """The host's transmission, up to EOT."""
