@@ -13,7 +13,7 @@ from medagent.listening import TcpChannel
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 from medagent_astm.connection import AstmConnection
 from medagent_astm.frames import encode_texts
-from medagent_astm.records import is_message, records, texts
+from medagent_astm.records import is_complete_header, records, texts
 from medagent_astm.settings import Settings
 from medagent_astm.unterminated import Unterminated
 
@@ -115,13 +115,13 @@ class AstmChannel(TcpChannel[AstmConnection]):
 
     def _decide(self, messages: Sequence[InboundMessage], refusal: Refusal | None) -> None:
         for message in messages:
-            # what this run has handed over
-            origin, message.origin = cast(_Origin, message.origin), None
-            origin.decided(message, refusal)
+            origin, message.origin = cast("_Origin | None", message.origin), None
+            if origin is not None:  # decided already
+                origin.decided(message, refusal)
 
     def _answer(self, message: InboundMessage, answer: Answer) -> Delivery:
         text = answer.body.lstrip()
-        if not answer.accepted or not is_message(text[:2].encode("ascii", "replace")):
+        if not answer.accepted or not is_complete_header(text):
             return Delivery.NOT_OWED
         connection = self.connected.get(message.link)
         if connection is None:

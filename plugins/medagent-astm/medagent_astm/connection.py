@@ -72,7 +72,8 @@ class AstmConnection(TcpConnection):
             self._line.acknowledge(self._now)
         else:
             self._assembly.take_back()
-            self._line.refuse(self._now, final=self._refusal.kind is not RefusalKind.STORAGE)
+            passing = self._refusal.kind is RefusalKind.STORAGE
+            self._line.refuse(self._now, final=not passing, after=self._lines.settings.refusal_seconds if passing else 0.0)
         self._settle()
 
     def answer(self, message: InboundMessage, frames: Sequence[bytes]) -> None:
@@ -92,7 +93,7 @@ class AstmConnection(TcpConnection):
 
     @property
     def held(self) -> int:
-        return self._assembly.held
+        return self._assembly.held + self._line.held
 
     @property
     def inside(self) -> bool:

@@ -95,6 +95,11 @@ class FrameReader:
         """A frame has begun and not ended."""
         return self._inside
 
+    @property
+    def held(self) -> int:
+        """Bytes kept of it."""
+        return len(self._body)
+
     def take(self, data: bytes, start: int = 0) -> tuple[Item | None, int]:
         """Read from `start` to the end of the next item; gives it, or None if none has ended, and where to go on."""
         while start < len(data):

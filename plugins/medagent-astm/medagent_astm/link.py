@@ -125,6 +125,8 @@ class Link:
         self._failures = 0
         self._give_up_at = 0.0
         self._not_before = 0.0
+        self._crossed = False
+        """The other side sends something while ENQ is not answered: if it believes to have the line, EOT would be a reply."""
         self._lets_pass = False
         """It waits to let the other side have its turn."""
 
@@ -137,6 +139,11 @@ class Link:
     def receiving(self) -> bool:
         """The other side has the line."""
         return self._state in (_State.RECEIVING, _State.HOLDING)
+
+    @property
+    def held(self) -> int:
+        """Bytes of a frame that has not ended."""
+        return self._reader.held
 
     @property
     def sends(self) -> bool:
@@ -176,13 +183,18 @@ class Link:
             self._number, self._orderly = self._held.number, self._held.last
             self._reply(ACK, now)
 
-    def refuse(self, now: float, *, final: bool = False) -> None:
+    def refuse(self, now: float, *, final: bool = False, after: float = 0.0) -> None:
         """The frame of the last `Received` is not taken, and comes again; with `final` nothing more of this transmission is.
 
-        The standard gives a receiver no word for "never": EOT would accept the frame. A sender ends with the sixth NAK.
+        Its sender hears of it `after` so many seconds, which gives time to what has gone wrong here. The standard gives a
+        receiver no word for "never": EOT would accept the frame. A sender ends with the sixth NAK.
         """
-        if self._state is _State.HOLDING:
-            self._barred = final
+        if self._state is not _State.HOLDING:
+            return
+        self._barred = final
+        if after:
+            self.deadline = now + after
+        else:
             self._reply(NAK, now)
 
     # the world's
@@ -221,11 +233,14 @@ class Link:
             yield Noted.BUSY
             self._say(NAK)
             self._rest(now)
+        elif self._state is _State.HOLDING:
+            self._reply(NAK, now)
         elif self._state is _State.RECEIVING:
             yield Noted.SILENCE
             yield from self._end(False, now)
         elif self._state is _State.ASKING:
-            self._say(EOT)
+            if not self._crossed:
+                self._say(EOT)
             yield Noted.NOT_GRANTED
             yield from self._later(self.timing.busy, now)
         elif self._state is _State.SENDING:
@@ -317,7 +332,7 @@ class Link:
             self._plan(now)
             yield NotSent("the line was not granted")
             return
-        self._state, self._next, self._failures = _State.ASKING, 0, 0
+        self._state, self._next, self._failures, self._crossed = _State.ASKING, 0, 0, False
         self._say(ENQ)
         self.deadline = now + self.timing.reply
 
@@ -332,6 +347,8 @@ class Link:
             # both sides leave the line; the one whose time is over first asks again
             yield Noted.CONTENTION
             yield from self._later(self.timing.contention, now, lets_pass=True)
+        else:
+            self._crossed = True
 
     def _later(self, seconds: float, now: float, *, lets_pass: bool = False) -> Iterator[Event]:
         self._not_before, self._lets_pass = now + seconds, lets_pass

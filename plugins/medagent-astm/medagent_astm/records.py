@@ -12,6 +12,7 @@ from dataclasses import dataclass
 _ENDS = b"\r\n"
 _END = re.compile(rb"[\r\n]")
 _HEADER = b"Hh"
+_FULL_HEADER = re.compile(r"H([!-/:-@\[-`{-~])[!-/:-@\[-`{-~]{3}(\1|[\r\n]|$)", re.IGNORECASE)
 _TERMINATOR = b"Ll"
 _SEPARATORS = range(0x21, 0x7F)
 """What may separate fields: a printable character that is neither letter nor digit."""
@@ -36,6 +37,11 @@ class Header:
 def is_message(data: bytes) -> bool:
     """Whether this begins with a header record."""
     return data[:1] in (b"H", b"h") and len(data) > 1 and data[1] in _SEPARATORS and not chr(data[1]).isalnum()
+
+
+def is_complete_header(text: str) -> bool:
+    """Whether a text begins with a header record and all four delimiters, such as `H|\\^&|`: no other text does."""
+    return _FULL_HEADER.match(text) is not None
 
 
 def read_header(message: bytes) -> Header:

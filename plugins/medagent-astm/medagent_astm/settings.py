@@ -88,6 +88,7 @@ PARAMETERS = (
         10_000,
         "until ENQ is sent again to an analyser that was busy; and the longest time until an analyser hears that the agent is",
     ),
+    _milliseconds("refusalWaitMs", 1_000, "until an analyser hears that its message could not be stored, and sends it again"),
     _milliseconds("contentionWaitMs", 20_000, "until ENQ is sent again when both sides have sent it at once"),
     _milliseconds("interruptWaitMs", 15_000, "until ENQ is sent again to an analyser that has interrupted a transmission"),
     _milliseconds("answerTimeoutMs", 120_000, "how long an answer waits for the line to its analyser; then it is given up"),
@@ -109,6 +110,7 @@ class Settings:
     """Each record of an answer is a text of its own."""
     rules: AcceptanceRules
     timing: Timing
+    refusal_seconds: float
     answer_seconds: float
 
     @classmethod
@@ -133,5 +135,6 @@ class Settings:
                 contention=seconds("contentionWaitMs"),
                 interrupt=seconds("interruptWaitMs"),
             ),
+            refusal_seconds=seconds("refusalWaitMs"),
             answer_seconds=seconds("answerTimeoutMs"),
         )

@@ -94,7 +94,7 @@ async def test_the_frame_that_completes_a_message_is_acknowledged_when_that_is_s
 
 
 async def test_a_message_that_cannot_be_stored_is_taken_again_when_its_frame_comes_again() -> None:
-    async with world() as each:
+    async with world(refusalWaitMs=1) as each:
         assert await each.analyser.begin([FIRST, SECOND, THIRD, LAST])
         finish = asyncio.ensure_future(each.analyser.finish())
         each.channel.refused([await each.handed_over()], FULL)
@@ -117,7 +117,7 @@ async def test_a_message_refused_for_good_is_not_asked_about_again() -> None:
 
 
 async def test_messages_that_one_frame_completes_are_stored_together_or_not_at_all() -> None:
-    async with world() as each:
+    async with world(refusalWaitMs=1) as each:
         assert await each.analyser.begin(frames(RESULT + RESULT, by_record=False))
         finish = asyncio.ensure_future(each.analyser.finish())
         whole = await each.handed_over()
@@ -276,6 +276,7 @@ async def test_answers_keep_their_order_and_wait_for_the_line() -> None:
         accepted("just a text"),
         accepted(""),
         accepted("Hello\r"),
+        accepted("H&P stored"),
         Answer(accepted=False, body="", reason="no such bot"),
     ],
 )

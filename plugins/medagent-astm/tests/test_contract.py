@@ -54,7 +54,7 @@ class Instrument:
 
 
 class TestAstmChannel(ChannelContract):
-    address = "astm://127.0.0.1:0?contentionWaitMs=20&busyWaitMs=20"
+    address = "astm://127.0.0.1:0?contentionWaitMs=20&busyWaitMs=20&refusalWaitMs=1"
     sends_ahead = False
     message_start = b"\x05\x021H|\\^&"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +65,7 @@ def test_a_text_cannot_hold_characters_of_the_protocol(byte: bytes) -> None:
 def test_what_is_written_is_read_from_any_split(texts: list[bytes], longest: int, cuts: list[int]) -> None:
     data = b"".join(encode_texts(texts, longest)) + b"\x04"
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    *frames, end = read(*(data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)))
+    *frames, end = read(*(data[start:stop] for start, stop in itertools.pairwise(edges)))
     assert end == EndOfTransmission()
     found, text = [], b""
     for number, frame in enumerate(frames, 1):
@@ -80,9 +82,7 @@ def test_what_is_written_is_read_from_any_split(texts: list[bytes], longest: int
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))
 def test_garbage_gives_the_same_in_any_split(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    assert read(*(data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)), longest=40) == read(
-        data, longest=40
-    )
+    assert read(*(data[start:stop] for start, stop in itertools.pairwise(edges)), longest=40) == read(data, longest=40)
 
 
 GOOD = encode(1, b"P|1\r", last=True)

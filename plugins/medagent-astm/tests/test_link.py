@@ -83,6 +83,19 @@ def test_a_refused_frame_is_new_when_it_comes_again(line: Line) -> None:
     assert line.hear(EOT) == ([Ended(True)], b"")
 
 
+def test_a_refusal_may_take_its_time(line: Line) -> None:
+    line.hear(ENQ)
+    line.hold(ONE)
+    line.link.refuse(line.now, after=1.0)
+    assert line.after(0.9) == ([], b"")
+    assert line.hold(ONE) == ([Noted.REPEATED], b"")
+    assert line.after(0.2) == ([], NAK)
+    line.hold(ONE)
+    line.link.refuse(line.now, after=1.0)
+    assert line.hold(EOT) == ([Ended(False)], b"")
+    assert line.after(2.0) == ([], b"")
+
+
 def test_a_frame_refused_for_good_ends_with_the_senders_patience(line: Line) -> None:
     line.hear(ENQ)
     line.hold(ONE)
@@ -226,6 +239,14 @@ def test_nobody_answers_enq(line: Line) -> None:
     assert line.after(10.0) == ([], ENQ)
     assert line.after(15.0) == ([Noted.NOT_GRANTED, NotSent("the line was not granted")], EOT)
     assert line.link.deadline is None
+
+
+def test_an_instrument_that_sends_frames_without_the_line_gets_nothing_that_it_could_take_for_a_reply(line: Line) -> None:
+    line.hear(ENQ)
+    line.after(31.0)
+    assert line.send(TWO) == ([], ENQ)
+    assert line.hear(ONE) == ([], b"")
+    assert line.after(15.0) == ([Noted.NOT_GRANTED], b"")
 
 
 @pytest.mark.parametrize("reply", [NAK, b"x"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medagent_astm.records import Assembly, Header, Unusable, read_header, records, texts
+from medagent_astm.records import Assembly, Header, Unusable, is_complete_header, read_header, records, texts
 
 RESULT = b"H|\\^&|17||Chem^2\rP|1||4711\rO|1|S-17||^^^GLU\rR|1|^^^GLU|93|mg/dL\rL|1|N\r"
 QUERY = b"H|\\^&|18||Chem^2\rQ|1|^S-18\rL|1|N\r"
@@ -24,7 +26,7 @@ def assembled(*pieces: tuple[bytes, bool], longest: int = 10_000, needs_terminat
 def test_parts_that_split_records_anywhere(cuts: list[int]) -> None:
     data = RESULT + QUERY
     edges = [0, *sorted(cuts), len(data)]
-    parts = [(data[start:stop], stop == len(data)) for start, stop in zip(edges, edges[1:], strict=False)]
+    parts = [(data[start:stop], stop == len(data)) for start, stop in itertools.pairwise(edges)]
     assert assembled(*parts) == [RESULT, QUERY]
 
 
@@ -104,6 +106,24 @@ def test_what_is_left_over_at_the_end() -> None:
 )
 def test_the_header(message: bytes, header: Header) -> None:
     assert read_header(message) == header
+
+
+@pytest.mark.parametrize(
+    ("text", "complete"),
+    [
+        ("H|\\^&|||Host\rL|1\r", True),
+        ("h!~^&\r", True),
+        ("H|\\^&", True),
+        ("H&P stored", False),
+        ("H|\\^", False),
+        ("Hello", False),
+        ("H... and so on", False),
+        ("H\u00e9", False),
+        ("", False),
+    ],
+)
+def test_a_text_that_is_a_message(text: str, complete: bool) -> None:
+    assert is_complete_header(text) is complete
 
 
 @given(st.lists(st.binary(max_size=30), max_size=6), st.booleans())
