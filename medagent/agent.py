@@ -13,7 +13,7 @@ from typing import TypeVar
 from medagent import __version__
 from medagent.admin import AdminServer
 from medagent.awaiting import awaited
-from medagent.channel import Resynchronizable
+from medagent.channel import Channel, Resynchronizable
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.in_force import describe_agent, describe_start
 from medagent.config.model import AgentConfig
@@ -30,10 +30,11 @@ from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
 from medagent.reload.watch import FileWatch
 from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
+from medagent.running import RunningAgent
 from medagent.status import status_report
 from medagent.tasks import Tasks
 from medagent.throttle import Throttle
-from medagent.uplink.answers import agent_error
+from medagent.uplink.answers import Frame, agent_error
 from medagent.uplink.base import ServerRequest
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,12 @@ _TYPE = re.compile(r"[a-z:-]{1,40}")
 """Of a request; what else stands there is never shown: it may be anything."""
 
 
-class Agent:
+class Agent(RunningAgent):
     """One agent over one state folder. `run` is all a caller needs."""
 
     def __init__(self, bootstrap: Bootstrap, plugins: Plugins | None = None) -> None:
         self.bootstrap = bootstrap
-        self.plugins = plugins if plugins is not None else Plugins(blocked=bootstrap.blocked_plugins)
+        self.plugins = plugins if plugins is not None else Plugins(bootstrap.plugins)
         self.configuration: Configuration | None = None
         """None until there is a queue."""
         self.pipeline: Pipeline | None = None
@@ -85,6 +86,11 @@ class Agent:
         return self.configuration.missing if self.configuration is not None else "starting"
 
     @property
+    def channels(self) -> Mapping[str, Channel]:
+        """As their plugins made them, by name."""
+        return {name: host.hosted for name, host in self.pipeline.channels.items()} if self.pipeline is not None else {}
+
+    @property
     def uptime(self) -> float:
         """Seconds."""
         return time.monotonic() - self._started_at
@@ -92,8 +98,8 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then shut down in order.
 
-        Raises `QueueHeld` or `QueueError` if there is no queue to run on, and `ConfigError` for local files that cannot be
-        used; nothing else ends it.
+        Raises `QueueHeld` or `QueueError` if there is no queue to run on, `ConfigError` for local files that cannot be used,
+        and `PluginError` if the Agent's setting `strictPlugins` wants a plugin that cannot be loaded; nothing else ends it.
         """
         lock = QueueLock(self.bootstrap.state_dir)
         try:
@@ -201,12 +207,13 @@ class Agent:
 
     def _make_store(self) -> QueueStore:
         state_dir = self.bootstrap.state_dir
-        url = f"sqlite:{state_dir / QUEUE_NAME}"
+        url = self.bootstrap.queue_store or f"sqlite:{state_dir / QUEUE_NAME}"
         store: QueueStore | None = self.plugins.call_first(
             "medagent_make_queue_store", url=url, context=StoreContext(str(state_dir))
         )
         if store is None:
-            raise PluginError(f"no plugin offers a queue store for {url}")
+            # the rest may hold a password
+            raise PluginError(f"no plugin offers a queue store for URLs with {url.partition(':')[0]}: (queue_store)")
         return store
 
     async def reload(self) -> list[str]:
@@ -262,6 +269,11 @@ class Agent:
             if self._files.changed():
                 self.reload_soon("a file has changed")
 
+    def reply(self, frame: Frame) -> None:
+        """Answer a request of the server; in vain when there is no pipeline any more."""
+        if self.pipeline is not None:
+            self.pipeline.reply(frame)
+
     def _requested(self, frame: ServerRequest) -> None:
         self._tasks.spawn(self._serve(frame), "request of the server")
 
@@ -275,7 +287,7 @@ class Agent:
         if self._notes.passes(text, time.monotonic()):
             log.warning("a request of the server is refused: %s", text)
         if frame.callback is not None:
-            self.pipeline.reply(agent_error(frame.callback, text))
+            self.reply(agent_error(frame.callback, text))
 
     async def _call_all(self, hook: str) -> None:
         """Call a life-cycle hook; one plugin's fault is its own."""
@@ -316,8 +328,7 @@ class Agent:
         name, expected, link = arguments.get("channel"), arguments.get("seq"), arguments.get("link")
         if not (isinstance(name, str) and isinstance(expected, int | None) and isinstance(link, str)):
             raise ChannelError("resync takes a channel, a sequence number or null, and a link or an empty text")
-        hosted = self.pipeline.supervisor.channels if self.pipeline is not None else []
-        channel = next((each.hosted for each in hosted if each.config.name == name), None)
+        channel = self.channels.get(name)
         if channel is None:
             raise ChannelError(f"the agent has no channel {name} at work")
         if not isinstance(channel, Resynchronizable):

@@ -11,12 +11,17 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
 from medagent.cli import options
+from medagent.cli.loading import refuse_left_out
 from medagent.config.bootstrap import Bootstrap, resolve
 from medagent.config.options import Flags
+
+if TYPE_CHECKING:
+    from medagent.plugins import Plugins
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +48,15 @@ def run(
     properties: options.Properties = None,
     config: options.Config = None,
     state_dir: options.StateDir = None,
+    queue_store: options.QueueStore = None,
     bind: options.Bind = None,
     no_wait: options.NoWait = None,
     log_level: options.LogLevel = None,
     log_format: options.LogFormat = None,
     block_plugins: options.BlockPlugins = None,
+    allow_plugins: options.AllowPlugins = None,
+    load_plugins: options.LoadPlugins = None,
+    strict_plugins: options.StrictPlugins = None,
 ) -> None:
     """Run the agent until SIGTERM or SIGINT. SIGHUP has it read its configuration again.
 
@@ -72,11 +81,15 @@ def run(
         client_key_file=client_key_file,
         proxy=proxy,
         state_dir=state_dir,
+        queue_store=queue_store,
         bind=bind,
         no_wait=no_wait,
         log_level=log_level,
         log_format=log_format,
         block_plugins=tuple(block_plugins or ()),
+        allow_plugins=tuple(allow_plugins or ()),
+        load_plugins=tuple(load_plugins or ()),
+        strict_plugins=strict_plugins,
     )
     bootstrap = resolve(flags, os.environ)
 
@@ -88,8 +101,14 @@ def run(
     failpoints.arm(os.environ)
     os.umask(0o077)
     raise_file_limit()
+
+    from medagent.plugins import Plugins  # not every command needs it
+
+    # before there is a loop: a signal ends what hangs here
+    plugins = Plugins(bootstrap.plugins, state_dir=bootstrap.state_dir, mark=True)
+    refuse_left_out(bootstrap.plugins, plugins)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(bootstrap))
+        runner.run(_serve(bootstrap, plugins))
 
 
 def raise_file_limit() -> None:
@@ -109,14 +128,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(bootstrap: Bootstrap) -> None:
+async def _serve(bootstrap: Bootstrap, plugins: Plugins) -> None:
     from medagent.agent import Agent
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
-    agent = Agent(bootstrap)
+    agent = Agent(bootstrap, plugins)
     loop.add_signal_handler(signal.SIGHUP, agent.reload_soon, "SIGHUP")
     await agent.run(stop)
     if stop.is_set():

@@ -53,6 +53,8 @@ def from_text(text: str, parameter: Parameter) -> Value | None:
         value = float(text)
     else:
         value = next((choice for choice in parameter.choices if choice.lower() == text.lower()), text)
+        if parameter.blank and text:
+            return value
     return value if in_bounds(value, parameter) else None
 
 

@@ -5,10 +5,21 @@
 
 from __future__ import annotations
 
+from medagent.listening.accepting import accept
 from medagent.listening.channel import TcpChannel
-from medagent.listening.connection import Host, TcpConnection
-from medagent.listening.limits import Limits, limit_parameters
+from medagent.listening.connection import TcpConnection
+from medagent.listening.limits import Limits, Overdue, limit_parameters
 from medagent.listening.notices import Notices
 from medagent.listening.sockets import format_address, open_sockets
 
-__all__ = ["TcpChannel", "TcpConnection", "Host", "Limits", "limit_parameters", "Notices", "format_address", "open_sockets"]
+__all__ = [
+    "TcpChannel",
+    "TcpConnection",
+    "limit_parameters",
+    "Limits",
+    "Overdue",
+    "Notices",
+    "open_sockets",
+    "accept",
+    "format_address",
+]

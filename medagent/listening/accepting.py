@@ -21,7 +21,7 @@ _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 async def accept(listener: socket.socket, take: Callable[[socket.socket, tuple[str, int]], None], notices: Notices) -> None:
-    """Hand each connection and its peer's address to `take`, until cancelled."""
+    """Hand each connection of `listener` and its peer's address to `take`, until cancelled; `notices` is told of trouble."""
     loop = asyncio.get_running_loop()
     accepted = 0
     while True:

@@ -35,12 +35,17 @@ class TcpChannel(ABC, Generic[ConnectionT]):
     """
 
     content_type: str
+    """As of `Channel`."""
 
     def __init__(self, context: ChannelContext) -> None:
         self.context = context
+        """What the core gives it."""
         self.config = context.config
+        """In force: its parameters are typed."""
         self.limits = Limits.from_parameters(context.config.parameters)
+        """In force: those of `limit_parameters`."""
         self.notes = Notices(context.log, context.config.name)
+        """Where to tell what is wrong with devices."""
         self.connected: dict[str, ConnectionT] = {}
         """The open connections, by link."""
         self._none_open = asyncio.Event()
@@ -63,18 +68,18 @@ class TcpChannel(ABC, Generic[ConnectionT]):
 
     @abstractmethod
     def forward(self, message: InboundMessage) -> str:
-        """As of `medagent.channel.Channel`."""
+        """As of `Channel`: the text that the server gets for `message`."""
 
     def when_committed(self, message: InboundMessage) -> bytes:
-        """What tells the device that its message is on disk; b"" for nothing."""
+        """What tells the device that `message` is on disk; b"" for nothing."""
         return b""
 
     def when_refused(self, message: InboundMessage, refusal: Refusal) -> bytes:
-        """What tells the device that its message is not accepted; b"" for nothing."""
+        """What tells the device that `message` is not accepted, by `refusal`; b"" for nothing."""
         return b""
 
     def when_answered(self, message: InboundMessage, answer: Answer) -> bytes:
-        """What tells the device the server's verdict; b"" for nothing."""
+        """What tells the device the server's verdict on `message`, which `answer` is; b"" for nothing."""
         return b""
 
     # `medagent.channel.Channel` and its companions
@@ -107,7 +112,7 @@ class TcpChannel(ABC, Generic[ConnectionT]):
         await self._tasks.cancel()
 
     def reconfigure(self, config: ChannelConfig) -> bool:
-        """As of `medagent.channel.Reconfigurable`; a subclass that cannot take a change says False before it calls this."""
+        """As of `Reconfigurable`; a subclass that cannot take a change of `config` returns False before it calls this."""
         self.config = config
         self.limits = Limits.from_parameters(config.parameters)
         self._limits_changed.set()

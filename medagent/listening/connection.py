@@ -71,7 +71,7 @@ class TcpConnection(asyncio.Protocol):
     # what a subclass implements
 
     def received(self, data: bytes) -> None:
-        """The device has sent this: hand whole messages over with `accept`. What it raises closes the connection."""
+        """The device has sent `data`: hand whole messages over with `accept`. What it raises closes the connection."""
         raise NotImplementedError
 
     @property
@@ -90,17 +90,17 @@ class TcpConnection(asyncio.Protocol):
     # what a subclass uses
 
     def message(self, body: bytes, control_id: str = "") -> InboundMessage:
-        """A message of this device."""
+        """A message of this device: its `body`, and its `control_id` if the protocol has one."""
         return InboundMessage(body, control_id, self.remote, self.link)
 
     def accept(self, messages: list[InboundMessage]) -> None:
-        """Hand over the messages of one read, in order."""
+        """Hand over `messages`, those of one read, in order."""
         if messages:
             self.owed += len(messages)
             self.context.accept(messages)
 
     def send(self, data: bytes, answered: Sequence[InboundMessage] = ()) -> Delivery:
-        """Write `data`, which answers these messages; `QUEUED` if the device does not read, `GONE` if it has left."""
+        """Write `data`, which answers the messages `answered`; `QUEUED` if the device does not read, `GONE` if it has left."""
         if self._transport.is_closing():
             return Delivery.GONE
         self._active_at = time.monotonic()
@@ -116,13 +116,13 @@ class TcpConnection(asyncio.Protocol):
         self.abort()
 
     def note(self, kind: str, text: str = "") -> None:
-        """Count what is wrong with the device, and log it at a limited rate; `text` holds nothing of a message."""
+        """Count what is wrong with the device, by `kind`, and log it at a limited rate; `text` holds nothing of a message."""
         self._channel.notes.add(kind, f"{text}, from {self.remote}" if text else f"from {self.remote}")
 
     # what the channel uses
 
     def settled(self, count: int) -> None:
-        """The device is owed nothing more for so many messages."""
+        """The device is owed nothing more for `count` messages."""
         self.owed = max(0, self.owed - count)
         if self.half_closed and not self.owed:
             self.finish()

@@ -63,8 +63,11 @@ class Overdue(enum.Enum):
     """What has taken too long on a connection; the value says so in the log."""
 
     FRAME = "pause inside a frame"
+    """`frameIdleTimeoutMs`."""
     IDLE = "idle connection"
+    """`idleTimeoutMs`."""
     WRITE = "device does not read its answers"
+    """`writeTimeoutMs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,19 @@ class Limits:
     """What the address of a channel allows. All times in seconds."""
 
     max_connections: int = 1000
+    """Parameter `maxConnections`."""
     max_buffered_bytes: int = 64 * 1024 * 1024
+    """Parameter `maxBufferedBytes`."""
     frame_idle: float = 30.0
+    """Parameter `frameIdleTimeoutMs`, in seconds."""
     idle: float = 0.0
-    """0.0 for no limit."""
+    """Parameter `idleTimeoutMs`, in seconds; 0.0 for no limit."""
     write: float = 60.0
+    """Parameter `writeTimeoutMs`, in seconds."""
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Value]) -> Limits:
-        """Read checked parameters; a missing one has its default."""
+        """Read checked `parameters`; a missing one has its default."""
         values = {item.name: int(parameters.get(item.name, item.default or 0)) for item in limit_parameters()}
         return Limits(
             max_connections=values["maxConnections"],
@@ -101,7 +108,7 @@ class Limits:
         return min(_LONGEST_SWEEP, max(_SHORTEST_SWEEP, self.shortest / 4))
 
     def overdue(self, *, inside: bool, silent: float, blocked: float) -> Overdue | None:
-        """What is too long: `silent` seconds of reading in vain, inside a frame or not, or `blocked` writing in vain."""
+        """What is too long: `silent` seconds of reading in vain, `inside` a frame or not, or `blocked` of writing."""
         if blocked > self.write:
             return Overdue.WRITE
         if inside:

@@ -24,17 +24,20 @@ class Notices:
         self.counts: Counter[str] = Counter()
 
     def add(self, kind: str, text: str, level: int = logging.WARNING) -> None:
-        """Count a notice of this `kind`, such as `frame without an HL7 message`; `text` holds no message content."""
+        """Count a notice of this `kind`, such as `frame without an end`, and log it at `level`.
+
+        `text` holds no message content.
+        """
         self.counts[kind] += 1
         if self._lines.passes(kind, time.monotonic()):
             self._log.log(level, "channel %s: %s: %s (%d so far)", self._channel, kind, text, self.counts[kind])
 
     def count(self, kind: str) -> None:
-        """Count a notice that is logged elsewhere, or not at all."""
+        """Count a notice of this `kind` that is logged elsewhere, or not at all."""
         self.counts[kind] += 1
 
     def add_once(self, kind: str, key: tuple[str, ...], text: str) -> None:
-        """Count a notice, and log it if this is the first one of its kind with this `key`, which is not logged."""
+        """Count a notice of this `kind`, and log its `text` if it is the first one with this `key`, which is not logged."""
         self.counts[kind] += 1
         if (kind, *key) not in self._keys and len(self._keys) < _MOST_KEYS:
             self._keys.add((kind, *key))

@@ -24,7 +24,7 @@ _ADVICE = {
 
 
 async def open_sockets(host: str | None, port: int) -> list[socket.socket]:
-    """Listen on every address that `host` resolves to; None means all interfaces, IPv4 and IPv6.
+    """Listen on `port` of every address that `host` resolves to; None means all interfaces, IPv4 and IPv6.
 
     Port 0 takes a free port, the same on all of them. The connections inherit TCP keepalive. Raises `BindFailed`.
     """
@@ -78,7 +78,7 @@ def _bind_failed(where: str, error: OSError) -> BindFailed:
 
 
 def format_address(address: tuple[str, int]) -> str:
-    """`10.0.0.7:41022`, or `[2001:db8::7]:41022`; an IPv4 peer of an IPv6 socket is written as IPv4."""
+    """`address` as `10.0.0.7:41022`, or `[2001:db8::7]:41022`; an IPv4 peer of an IPv6 socket is written as IPv4."""
     host, port = address[:2]
     host = host.removeprefix("::ffff:")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

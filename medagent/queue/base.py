@@ -24,6 +24,7 @@ class Duplicate:
     seq: int
     """Of the stored one."""
     state: State
+    """Of the stored one."""
     response: str | None
     """The server's acknowledgment, if it has answered."""
     joined: bool = True
@@ -37,7 +38,9 @@ class Receipt:
     number: int
     """The store's commit sequence."""
     committed: list[InboundMessage] = field(default_factory=list)
+    """Stored by this commit."""
     duplicates: list[Duplicate] = field(default_factory=list)
+    """Not stored again, because they are."""
     rejected: list[InboundMessage] = field(default_factory=list)
     """Not stored, because their control ID is used (`Duplicates.REJECT`)."""
     reused: list[InboundMessage] = field(default_factory=list)
@@ -79,6 +82,7 @@ class ChannelDepth:
     """How one channel's part of the queue stands on disk."""
 
     counts: dict[State, int]
+    """Messages by state."""
     oldest_accepted_at: float | None
     """Of the oldest live message, seconds since the epoch."""
     removed: int = 0
@@ -109,6 +113,7 @@ class Removed:
     """What one call of `QueueStore.remove_ended` did."""
 
     count: int
+    """Messages that were deleted."""
     seen_up_to: int | None
     """Where the next call should go on; None if this one has seen all that may have ended so long ago."""
 
@@ -127,7 +132,7 @@ class QueueStore(Protocol):
         `response_undelivered`. Returns the highest `seq` ever used. Raises `medagent.errors.QueueError`."""
 
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
-        """Write all of it in one transaction, or raise and write none of it.
+        """Write `messages`, all of them new, and `changes` of others in one transaction, or raise and write none of it.
 
         Each message is treated in its turn, with the registers as the ones before it have left them. One with an
         `InboundMessage.admission` is stored, taken for a duplicate or refused as that decides; a duplicate and a rejected one
@@ -137,14 +142,14 @@ class QueueStore(Protocol):
         """
 
     async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
-        """The next `received` messages of a channel with a seq above `after`, in order, bodies included; at least one
-        if there is any, then no more than `limit` messages and about `max_bytes`."""
+        """The next `received` messages of `channel` with a seq above `after`, in order, bodies included; at least one if there
+        is any, then no more than `limit` messages and about `max_bytes`."""
 
     async def fetch_one(self, seq: int) -> InboundMessage | None:
-        """One live message with its body."""
+        """The live message `seq` with its body; None if it has ended, or never was."""
 
     async def retries(self, channel: str) -> list[tuple[int, float]]:
-        """(seq, next attempt in seconds since the epoch) of the channel's messages in state `error`, in order."""
+        """(seq, next attempt in seconds since the epoch) of the messages of `channel` in state `error`, in order."""
 
     async def registers(self) -> dict[str, dict[str, int]]:
         """What `InboundMessage.registers` and numbers have left, by channel and name."""
@@ -159,7 +164,9 @@ class QueueStore(Protocol):
         """Called once a second: a time to recover, and for what no commit should wait for. Never raises."""
 
     async def remove_ended(self, removal: Removal, after: int, limit: int) -> Removed:
-        """Delete some ended messages: look at no more than `limit`, those with a seq above `after`, in order.
+        """Delete some ended messages, those that `removal` describes.
+
+        Look at no more than `limit`, those with a seq above `after`, in order.
 
         Live messages stay, and so does the newest of all. May raise as `commit` does.
         """
@@ -173,14 +180,15 @@ class QueueStore(Protocol):
     def reasons(self) -> list[str]:
         """Why the queue is not well, in words that hold no patient data; empty if it is."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Let go of the file, or whatever it is; nothing is called after it but `open`."""
 
 
 class QueueStrategy(Protocol):
     """When accepted messages are committed. It never acknowledges: the core does, from the store's receipts."""
 
     def put(self, messages: Sequence[InboundMessage]) -> None:
-        """Take accepted messages, in order; must not block."""
+        """Take `messages`, those of one read, in order; must not block. They must be committed in that order, each once."""
 
     async def flush(self) -> None:
         """Commit everything taken so far; return when that is done. Called at shutdown and on reload."""
@@ -191,6 +199,7 @@ class StrategyContext:
     """What the core gives a strategy."""
 
     batch: BatchConfig
+    """The batch settings."""
     commit: Callable[[Sequence[InboundMessage]], Awaitable[None]]
     """Commit these now, in one transaction, with the state changes due. Returns when they are on disk or refused; commits
     run one after the other. Never raises for what goes wrong with the messages."""
@@ -200,6 +209,7 @@ class StrategyContext:
     settings: Mapping[str, Value] = field(default_factory=dict)
     """Every known Agent.setting by its name, defaults filled in: where a strategy finds its own."""
     clock: Clock = time
+    """What to ask for the time, so that a simulation can set it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,4 +217,6 @@ class StoreContext:
     """What the core gives a store."""
 
     state_dir: str
+    """The folder of the agent's state."""
     settings: dict[str, object] = field(default_factory=dict)
+    """Empty: a store is opened before the Agent is loaded."""

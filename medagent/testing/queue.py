@@ -56,8 +56,10 @@ class QueueWorld:
         # transforms are plugins', so tests give wrong ones too
         transforms: Sequence[Callable[[str], Any]] = (),
         change_delay: float = 0.005,
+        clock: Clock | None = None,
     ) -> None:
-        """`max_workers` above 0 makes keyed channels: see `medagent.testing.doubles.RecordingChannel.key`."""
+        """`max_workers` above 0 makes keyed channels: see `medagent.testing.doubles.RecordingChannel.key`. The clock stands
+        still unless another is given."""
         self.config = AgentConfig(
             "a-1",
             "Test",
@@ -67,7 +69,7 @@ class QueueWorld:
             max_in_flight=max_in_flight,
             max_frame_bytes=max_frame_bytes,
         )
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.store = UnreliableStore(SqliteStore(folder / "queue.db", clock=self.clock))
         self.statistics = Statistics()
         self.tasks = Tasks()
@@ -111,7 +113,7 @@ class QueueWorld:
         self.dispatcher.use(self.uplink)
         self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn, clock=self.clock))
         self._max_body_bytes = max_body_bytes
-        self._listening: list[Channel] = []
+        self._made: list[str] = []
 
     async def __aenter__(self) -> QueueWorld:
         last_seq = await self.store.open()
@@ -152,12 +154,12 @@ class QueueWorld:
         )
         channel = make(context)
         self.hosted[config.name] = HostedChannel(config, channel)
-        self._listening.append(channel)
+        self._made.append(config.name)
         return channel
 
     async def __aexit__(self, *_: object) -> None:
-        for channel in self._listening:
-            await channel.close()
+        for name in self._made:
+            await self.hosted[name].close()
         await self.tasks.cancel()
         await self.committer.flush_changes()
         await self.store.close()

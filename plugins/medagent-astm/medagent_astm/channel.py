@@ -98,14 +98,17 @@ class AstmChannel(TcpChannel[AstmConnection]):
         return True
 
     def may_take(self, connection: AstmConnection) -> bool:
+        """Whether the analyser may have the line, and its frames are taken; `AstmConnection.update_ready` follows a change."""
         if self._held_back or self._unterminated.waits:
             return False
         return not self._finishing or (connection.in_progress and not self._finished.is_set())
 
     def unterminated(self, message: InboundMessage) -> None:
+        """This message was ended by EOT, after its last acknowledgment: hand it over until it is stored."""
         self._unterminated.add(message)
 
-    def moved(self, connection: AstmConnection) -> None:
+    def moved(self) -> None:
+        """Something has happened on a line."""
         if not self._finishing or self._finished.is_set():
             return
         if not any(each.in_progress for each in self.connected.values()):

@@ -6,34 +6,22 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from medagent.listening import Host, TcpConnection
+from medagent.listening import TcpConnection
 from medagent.types import Delivery, InboundMessage, Refusal, RefusalKind
 from medagent_astm.link import Begun, Ended, Event, Link, Noted, NotSent, Received, Sent
 from medagent_astm.records import Assembly, Unusable, is_message, read_header
 from medagent_astm.settings import Settings
 
-
-class Lines(Host, Protocol):
-    """What a connection needs of its channel."""
-
-    settings: Settings
-
-    def may_take(self, connection: AstmConnection) -> bool:
-        """Whether the analyser may have the line, and its frames are taken; `AstmConnection.update_ready` follows a change."""
-
-    def unterminated(self, message: InboundMessage) -> None:
-        """This message was ended by EOT, after its last acknowledgment: it is to be handed over until it is stored."""
-
-    def moved(self, connection: AstmConnection) -> None:
-        """Something has happened on its line."""
+if TYPE_CHECKING:
+    from medagent_astm.channel import AstmChannel
 
 
 class AstmConnection(TcpConnection):
     """The frame that completes a message is acknowledged when the message is committed, and refused when it is refused."""
 
-    def __init__(self, channel: Lines) -> None:
+    def __init__(self, channel: AstmChannel) -> None:
         super().__init__(channel)
         self._lines = channel
         self._line = Link(channel.settings.timing, strict=channel.settings.strict)
@@ -123,7 +111,7 @@ class AstmConnection(TcpConnection):
             self._timer = None
         if self._line.deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(self._line.deadline, self._wake)
-        self._lines.moved(self)
+        self._lines.moved()
 
     def _wake(self) -> None:
         self._timer = None

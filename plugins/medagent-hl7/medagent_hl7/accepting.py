@@ -10,9 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
-from medagent.listening.accepting import accept
-from medagent.listening.notices import Notices
-from medagent.listening.sockets import format_address
+from medagent.listening import Notices, accept, format_address
 from medagent.tasks import Tasks
 from medagent_hl7.allow import AllowedPeers
 from medagent_hl7.connection import Connection

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent.types import Answer, Delivery, InboundMessage
 from medagent_hl7.acceptance import Objection
 from medagent_hl7.acknowledgment import INTERNAL_ERROR

@@ -10,8 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from medagent.listening.limits import Overdue
-from medagent.listening.sockets import format_address
+from medagent.listening import Overdue, format_address
 from medagent.types import Delivery, InboundMessage
 from medagent_hl7.framing import FrameDecoder, FrameEvent
 from medagent_hl7.limits import LENIENT_END_SECONDS, Limits

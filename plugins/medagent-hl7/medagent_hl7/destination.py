@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from medagent.config.wording import show
 from medagent.errors import Unsendable
-from medagent.listening.sockets import format_address
+from medagent.listening import format_address
 from medagent.outbound.remote import show_remote
 from medagent.printable import printable
 from medagent_hl7 import charset

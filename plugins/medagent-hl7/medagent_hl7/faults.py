@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent_hl7.connection import Connection
 from medagent_hl7.framing import ENDLESS_FACTOR, Broken, Discarded, Empty, Endless, Frame, FrameEvent, Junk, Oversize
 

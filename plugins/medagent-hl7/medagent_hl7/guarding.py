@@ -10,8 +10,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 
-from medagent.listening.limits import Overdue
-from medagent.listening.notices import Notices
+from medagent.listening import Notices, Overdue
 from medagent_hl7.connection import Connection
 from medagent_hl7.limits import Limits
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent_hl7 import charset
 from medagent_hl7.charset import Unusable
 from medagent_hl7.message import Header

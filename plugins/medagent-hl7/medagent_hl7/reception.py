@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from medagent.channel import ChannelContext
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent.queue.parts import with_parts
 from medagent.types import InboundMessage
 from medagent_hl7.acknowledgment import INTERNAL_ERROR

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 
 from medagent.errors import ConfigError, DeviceError, Unsendable
-from medagent.listening.sockets import format_address
+from medagent.listening import format_address
 from medagent.printable import printable
 from medagent.sender import SenderContext
 from medagent_hl7 import charset

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from medagent.channel import ChannelContext
 from medagent.config.model import ChannelConfig
 from medagent.errors import ChannelError
-from medagent.listening.notices import Notices
-from medagent.listening.sockets import format_address, open_sockets
+from medagent.listening import Notices, format_address, open_sockets
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 from medagent_hl7 import tls

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent.types import Answer, InboundMessage, Refusal, RefusalKind
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
 from medagent_hl7.batches import Batches

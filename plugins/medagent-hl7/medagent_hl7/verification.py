@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from medagent.config.settings import Parameter
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent.types import ADMITTED, Decision, InboundMessage, Refusal, RefusalKind, State
 from medagent_hl7.identity import link_of
 from medagent_hl7.message import Header

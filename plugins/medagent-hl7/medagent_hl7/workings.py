@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medagent.config.model import Value
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent.types import AcceptanceRules, KeepsAnswer
 from medagent_hl7.acceptance import Acceptance, Objection
 from medagent_hl7.acknowledgment import INTERNAL_ERROR

@@ -16,8 +16,7 @@ import pytest
 import uvloop
 
 from medagent.config.model import ChannelConfig, Value
-from medagent.listening.notices import Notices
-from medagent.listening.sockets import open_sockets
+from medagent.listening import Notices, open_sockets
 from medagent.testing.channel import RecordingCore, running
 from medagent.testing.mllp import MllpClient
 from medagent.testing.process import AgentProcess

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from medagent.config.model import Value
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
 from medagent_hl7.batches import MOST_REFUSALS
 from medagent_hl7.in_force import InForce

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from medagent.listening.notices import Notices
+from medagent.listening import Notices
 from medagent.types import Decision, InboundMessage, Refusal, RefusalKind, State
 from medagent_hl7.message import Header
 from medagent_hl7.origin import Note, tracked_of

@@ -1,0 +1,18 @@
+"""The built-in strategies keep what every strategy promises."""
+
+from __future__ import annotations
+
+from medagent.queue.base import StrategyContext
+from medagent.queue.batched import BatchedStrategy
+from medagent.queue.immediate import ImmediateStrategy
+from medagent.testing.contracts.strategy import QueueStrategyContract
+
+
+class TestBatched(QueueStrategyContract):
+    def make(self, context: StrategyContext) -> BatchedStrategy:
+        return BatchedStrategy(context)
+
+
+class TestImmediate(QueueStrategyContract):
+    def make(self, context: StrategyContext) -> ImmediateStrategy:
+        return ImmediateStrategy(context)
