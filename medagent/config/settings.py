@@ -148,8 +148,8 @@ class Registry:
         return {name: parameter for (owner, name), parameter in self._parameters.items() if owner == scheme}
 
     def all_parameters(self) -> list[Parameter]:
-        """Every declared parameter once, by name."""
-        return sorted(set(self._parameters.values()), key=lambda parameter: parameter.name)
+        """Every declared parameter once, by name and schemes."""
+        return sorted(set(self._parameters.values()), key=lambda parameter: (parameter.name, parameter.schemes))
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

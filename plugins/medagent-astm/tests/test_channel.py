@@ -8,12 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from medagent.config.build import build
 from medagent.config.model import ChannelConfig, Value
-from medagent.fhir.source import Source
-from medagent.plugins import Plugins
 from medagent.testing.channel import RecordingCore
-from medagent.testing.resources import agent_resource, endpoint_resource
 from medagent.types import Answer, Delivery, Duplicates, InboundMessage, Refusal, RefusalKind
 from medagent_astm import unterminated
 from medagent_astm.channel import AstmChannel
@@ -425,15 +421,3 @@ async def test_a_sender_of_nonsense_holds_nothing() -> None:
         assert await each.analyser.say(frame(5, b"x") + frame(1, b"H|\\^&\r")[1:]) == NAK
         assert each.core.messages == []
         assert each.channel.notices["wrong frame number"] == 1
-
-
-def test_parameters_are_checked_and_defaults_filled_in() -> None:
-    endpoint = endpoint_resource("lab", "astm://0.0.0.0:4000?encoding=klingon&frameLength=3&checksum=LENIENT")
-    plugins = Plugins()
-    source = Source(agent_resource({"lab": "lab"}), {"Endpoint/lab": endpoint})
-    built, problems = build(source, plugins.registry, schemes=plugins.schemes)
-    assert built is not None
-    parameters = built.channels[0].parameters
-    assert (parameters["encoding"], parameters["frameLength"], parameters["checksum"]) == ("iso-8859-1", 247, "lenient")
-    wrong = [problem.where for problem in problems if problem.severity == "error"]
-    assert wrong == ["Endpoint/lab.address?encoding", "Endpoint/lab.address?frameLength"]
