@@ -45,7 +45,8 @@ class AstmConnection(TcpConnection):
 
     def update_ready(self) -> None:
         """Take frames, or let the analyser wait, as the channel says."""
-        self._step(self._line.set_ready(self._lines.may_take(self), self._now))
+        self._line.ready = self._lines.may_take(self)
+        self._step(self._line.go_on(self._now))
 
     def decided(self, message: InboundMessage, refusal: Refusal | None) -> None:
         """The core's word on a message that was handed over. The frame is refused if one of its messages is."""
@@ -111,6 +112,8 @@ class AstmConnection(TcpConnection):
             self._timer = None
         if self._line.deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(self._line.deadline, self._wake)
+        if not self._lines.may_take(self):  # no more, now that its message has ended
+            self._line.ready = False
         self._lines.moved()
 
     def _wake(self) -> None:

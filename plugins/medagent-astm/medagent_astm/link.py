@@ -105,10 +105,13 @@ class Link:
         self.timing = timing or Timing()
         self.strict = strict
         self.deadline: float | None = None
+        """When to call `wake`; None for no time."""
+        self.ready = True
+        """Whether this side grants the line and takes frames; `go_on` follows when it is again. A side that is not says NAK to
+        ENQ after a while, and leaves a frame without a reply."""
         self._longest = longest
         self._state = _State.NEUTRAL
         self._output = bytearray()
-        self._ready = True
         # receiving
         self._reader = FrameReader(longest)
         self._held: Frame | None = None
@@ -169,12 +172,13 @@ class Link:
         self._give_up_at = now + seconds
         self._plan(now)
 
-    def set_ready(self, ready: bool, now: float) -> Iterator[Event]:
-        """Whether this side takes frames at the moment. A side that is not says NAK to ENQ, and holds frames, after a while."""
-        self._ready = ready
-        if ready and self._state is _State.ASKED:
+    def go_on(self, now: float) -> Iterator[Event]:
+        """Take what has waited until this side was ready."""
+        if not self.ready:
+            return
+        if self._state is _State.ASKED:
             yield self._grant(now)
-        elif ready and self._held is not None and not self._passed_on:
+        elif self._held is not None and not self._passed_on:
             yield self._pass_on(self._held)
 
     def acknowledge(self, now: float) -> None:
@@ -249,17 +253,15 @@ class Link:
             yield from self._ask(now)
 
     def lost(self) -> Iterator[Event]:
-        """The connection is gone."""
+        """The connection is gone, and what was to be sent is forgotten."""
         if self.receiving:
             yield Ended(orderly=False)
-        if self._frames:
-            yield NotSent("the connection is gone")
         self._state, self._held, self._frames, self.deadline = _State.NEUTRAL, None, (), None
 
     # receiving
 
     def _enquiry(self, now: float) -> Iterator[Event]:
-        if self._ready:
+        if self.ready:
             yield self._grant(now)
         else:
             self._state = _State.ASKED
@@ -301,7 +303,7 @@ class Link:
                 yield Noted.CHECKSUM
             self._state, self._held, self._passed_on, self.deadline = _State.HOLDING, item, False, None
             self._orderly = False
-            if self._ready:
+            if self.ready:
                 yield self._pass_on(item)
 
     def _reject(self, why: Noted, now: float) -> Iterator[Event]:

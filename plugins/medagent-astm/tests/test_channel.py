@@ -243,6 +243,14 @@ async def test_an_acknowledged_message_that_is_refused_for_good_is_noted() -> No
         await each.sent()
 
 
+async def test_an_acknowledged_message_that_is_not_stored_when_the_channel_is_closed_is_noted() -> None:
+    async with world(messageEnd="transmission") as each:
+        assert await each.analyser.send(OPEN)
+        each.channel.refused([await each.handed_over()], FULL)
+        await each.channel.close()
+        assert each.channel.notices == {"acknowledged message lost": 1}
+
+
 # answers
 
 
@@ -404,6 +412,26 @@ async def test_a_channel_that_stops_takes_the_rest_of_a_message_and_grants_no_li
         await each.channel.close()
         with pytest.raises(EOFError):
             await asking
+
+
+async def test_a_channel_that_waits_for_the_rest_of_one_message_takes_no_other() -> None:
+    async with world() as each, await Analyser.connect("127.0.0.1", int(each.channel.address.rpartition(":")[2])) as other:
+        for analyser in (each.analyser, other):
+            assert [await analyser.say(data) for data in (ENQ, FIRST, SECOND, THIRD)] == [ACK] * 4
+        stopping = asyncio.ensure_future(each.channel.stop_accepting())
+        reply = asyncio.ensure_future(other.say(LAST))
+        await each.stored()
+        assert await reply == ACK
+        other.write(EOT)
+        asking = asyncio.ensure_future(other.say(ENQ))
+        assert await each.analyser.say(LAST[:3] + THIRD) == ACK
+        assert not asking.done()
+        assert not stopping.done()
+        each.analyser.write(LAST)
+        await each.handed_over(2)
+        await stopping
+        assert not asking.done()
+        asking.cancel()
 
 
 async def test_a_silent_analyser_loses_the_line_and_parameters_change_while_it_is_connected() -> None:

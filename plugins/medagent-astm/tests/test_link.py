@@ -34,7 +34,8 @@ class Line:
         return self._all(self.link.wake(self.now))
 
     def ready(self, ready: bool) -> tuple[list[Event], bytes]:
-        return self._all(self.link.set_ready(ready, self.now))
+        self.link.ready = ready
+        return self._all(self.link.go_on(self.now))
 
     def send(self, *frames: bytes, seconds: float = 120.0) -> tuple[list[Event], bytes]:
         self.link.send(frames, self.now, seconds)
@@ -325,5 +326,6 @@ def test_what_is_to_be_sent_waits_for_the_end_of_what_comes(line: Line) -> None:
 def test_a_lost_connection_ends_both(line: Line) -> None:
     line.hear(ENQ + FRAME)
     line.send(ONE)
-    assert list(line.link.lost()) == [Ended(False), NotSent("the connection is gone")]
+    assert list(line.link.lost()) == [Ended(False)]
     assert line.link.deadline is None
+    assert not line.link.sends
