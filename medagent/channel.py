@@ -16,7 +16,10 @@ class Channel(Protocol):
 
     It reads messages and hands them over with `ChannelContext.accept`. The core commits them and then calls `committed` or
     `refused`; later, when the server has spoken, `answer`. A channel never acknowledges a message by itself before one of these
-    calls: that is what makes a positive acknowledgment mean "on disk". All methods run on the event loop and must not block.
+    calls: that is what makes a positive acknowledgment mean "on disk". Whatever one device sends, or does not read, disturbs
+    no other. All methods run on the event loop and must not block.
+
+    `medagent.testing.contracts.channel.ChannelContract` checks all that is said here.
     """
 
     content_type: str

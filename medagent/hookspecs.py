@@ -124,8 +124,8 @@ def medagent_load_agent(bootstrap: Bootstrap, client: FhirClient | None) -> Awai
 
     Called: at start, at every reload, and by `medagent check`. Raise `medagent.errors.NotReady` to be asked again later.
     Returns: the resources as raw JSON, not yet checked, or None if another plugin should load them.
-    Fault: an exception of the call is logged by type, and the next plugin is asked; one of what is awaited is a reason to try
-    again later, as `NotReady` is.
+    Fault: this plugin is asked again later, as if it had raised `NotReady`; no other is asked in its place, since its
+    configuration may be another. What takes more than 120 s is cancelled.
     Since: 0.1.
     """
 
@@ -219,8 +219,9 @@ def medagent_make_transform(channel: ChannelConfig) -> Callable[[str], str | Non
     Returns: a function from the text to another text, or None. It is called for every attempt, on the event loop. If the
     function returns None, the message is not for the server: it ends as `filtered`, no later transform is asked, and the device
     is told as if the server had taken it.
-    Fault: logged by type; the channel has no such transform. If the function raises, or returns something else, that message is
-    in `error` and tried again, as the channel's retry settings say; the others go.
+    Fault: nobody knows what it would have changed, so the channel's messages wait in the queue until it can be made. If the
+    function raises, or returns something else, that message is in `error` and tried again, as the channel's retry settings
+    say; the others go. No message is sent past it.
     Since: 0.1.
     """
 
@@ -236,7 +237,7 @@ def medagent_handle_frame(agent: RunningAgent, frame: ServerRequest) -> Awaitabl
 
     Called: for each request, beside others. Plugins are asked one after the other until one has served it.
     Returns: True if this plugin has answered, or will; anything false if another should be asked.
-    Fault: logged by type, and the next plugin is asked.
+    Fault: logged by type, and the next plugin is asked. What takes more than 90 s is cancelled.
     Since: 0.1.
     """
 
@@ -249,7 +250,7 @@ def medagent_health(agent: RunningAgent) -> Sequence[tuple[str, bool, str]] | No
 
     Called: whenever somebody asks for the status.
     Returns: triples of what, whether it is well, and why not, or None. What is not well makes the agent degraded.
-    Fault: logged by type; if the result is of another shape, the agent is degraded, and the status says why.
+    Fault: logged by type; the agent is degraded, and the status says why.
     Since: 0.1.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -53,7 +52,6 @@ class TcpChannel(ABC, Generic[ConnectionT]):
         self._taken: set[TcpConnection] = set()
         """Every accepted connection until it has ended, those too that are not open yet."""
         self._held = 0
-        self._limits_changed = asyncio.Event()
         self._accepting = Tasks()
         self._tasks = Tasks()
         self._sockets: list[socket.socket] = []
@@ -115,7 +113,6 @@ class TcpChannel(ABC, Generic[ConnectionT]):
         """As of `Reconfigurable`; a subclass that cannot take a change of `config` returns False before it calls this."""
         self.config = config
         self.limits = Limits.from_parameters(config.parameters)
-        self._limits_changed.set()
         return True
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
@@ -236,10 +233,7 @@ class TcpChannel(ABC, Generic[ConnectionT]):
     async def _watch(self) -> None:
         """Close connections on which something takes too long."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.limits.sweep_seconds):
-                    await self._limits_changed.wait()
-            self._limits_changed.clear()
+            await asyncio.sleep(self.limits.sweep_seconds)
             now = time.monotonic()
             for connection in list(self.connected.values()):
                 if (overdue := connection.overdue(now)) is not None:

@@ -67,6 +67,7 @@ class TcpConnection(asyncio.Protocol):
         self._blocked_at = 0.0
         """When the device last took some of what waits for it."""
         self._half_closed_timer: asyncio.TimerHandle | None = None
+        self._aborted = False
 
     # what a subclass implements
 
@@ -154,6 +155,7 @@ class TcpConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close now; what is not written is lost, and nothing more is handed over."""
+        self._aborted = True
         self._transport.abort()
 
     # what follows is called by the event loop
@@ -203,7 +205,7 @@ class TcpConnection(asyncio.Protocol):
         self._channel.held_changed(self, -self._held)
         self._report(Delivery.GONE)
         self._channel.closed(self)
-        if self.inside:
+        if self.inside and not self._aborted:
             self.note("connection lost in a frame")
         self.ended()
 

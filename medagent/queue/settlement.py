@@ -37,8 +37,9 @@ class Settlement:
         self._statistics = statistics
         self._observe = observe
         self._clock = clock
-        self._again: set[int] = set()
-        """Of copies whose answer waits for a slow device; nothing is stored under such a seq."""
+        self._again: dict[int, tuple[int, State]] = {}
+        """By the seq of a copy whose answer waits for a slow device: the message with the answer, and where that stood.
+        Nothing is stored under the seq of a copy."""
 
     def settle(self, channel: str, verdicts: Sequence[Verdict], ended: State | None = None) -> None:
         """These messages of one channel have ended, as `ended`; None: refused ones as `REJECTED`, the others as their device's
@@ -68,8 +69,8 @@ class Settlement:
     def delivered(self, outcomes: Sequence[tuple[InboundMessage, Delivery]]) -> None:
         """A slow device has taken its answers, or has gone."""
         for message, delivery in outcomes:
-            if message.seq in self._again:
-                self._again.remove(message.seq)
+            if (original := self._again.pop(message.seq, None)) is not None:
+                self._answered_again(*original, message, delivery)
                 continue
             pending = self._committer.pending(message.seq)
             if self._committer.state_of(message) in LASTING:
@@ -83,8 +84,13 @@ class Settlement:
         """The device has sent again what the server has answered: `message` is the copy, `seq` the one with the answer."""
         deliveries = self._answer(message.channel, [(message, Answer(state not in REFUSED, response or ""))])
         if deliveries[0] is Delivery.QUEUED:
-            self._again.add(message.seq)
-        if state is not State.RESPONSE_UNDELIVERED or deliveries[0] is not Delivery.SENT:
+            self._again[message.seq] = seq, state
+        else:
+            self._answered_again(seq, state, message, deliveries[0])
+
+    def _answered_again(self, seq: int, state: State, message: InboundMessage, delivery: Delivery) -> None:
+        """The device was sent again what it had not got before, or was not."""
+        if state is not State.RESPONSE_UNDELIVERED or delivery is not Delivery.SENT:
             return
         if (pending := self._committer.pending(seq)) is not None:
             pending.state = State.RESPONSE_SENT

@@ -1,10 +1,9 @@
-"""docs/plugins/contracts.md lists every test of the suites with its promise. `UPDATE_EXPECTED=1` rewrites its tables."""
+"""docs/plugins/contracts.md lists every test of the suites with its promise. `--update` rewrites its tables."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import re
 from pathlib import Path
 
@@ -25,14 +24,14 @@ def table(suite: type[Contract]) -> str:
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_every_promise_is_listed(name: str) -> None:
+def test_every_promise_is_listed(name: str, medagent_update: bool) -> None:
     module, _, suite = name.rpartition(".")
     text = PAGE.read_text(encoding="utf-8")
     start, end = f"<!-- promises: {name} -->\n", f"<!-- end: {name} -->"
     before, rest = text.split(start)
     after = rest.split(end)[1]
     expected = before + start + table(getattr(importlib.import_module(module), suite)) + end + after
-    if os.environ.get("UPDATE_EXPECTED"):
+    if medagent_update:
         PAGE.write_text(expected, encoding="utf-8")
         text = expected
-    assert text == expected, "run: UPDATE_EXPECTED=1 pytest tests/docs/test_contracts_page.py"
+    assert text == expected, "run: pytest tests/docs/test_contracts_page.py --update"

@@ -162,6 +162,7 @@ async def test_device_that_sends_no_more_is_told_what_it_is_owed() -> None:
         await device.send(b"a\nb\n")
         device.writer.write_eof()
         a, b = await core.accepted(2)
+        await until(lambda: all(each.half_closed for each in channel.connected.values()))
         channel.committed([a, b])
         channel.answer([(a, accepted("A\n"))])
         channel.answer([(b, accepted("B\n"))])
@@ -175,22 +176,36 @@ async def test_device_that_is_owed_nothing_may_hang_up() -> None:
         assert await device.closed() == b""
 
 
-async def test_nothing_is_read_while_the_core_is_behind() -> None:
-    core = RecordingCore()
-    channel = make_channel(core)
-    async with running(channel) as address, connected(address) as early:
-        await early.send(b"a\n")
-        await core.accepted(1)
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_nothing_is_read_while_the_core_is_behind(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def scenario() -> None:
+        core = RecordingCore()
+        channel = make_channel(core)
+        async with running(channel) as address, connected(address) as early:
+            await early.send(b"a\n")
+            await core.accepted(1)
+            channel.pause_reading()
+            async with connected(address) as late:
+                await late.send(b"b\n")
+                await early.send(b"c\n")
+                await until(lambda: channel.connections == 2)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                assert len(core.messages) == 1
+                channel.resume_reading()
+                assert {message.body for message in await core.accepted(3)} == {b"a", b"b", b"c"}
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(scenario())
+
+
+async def test_a_pause_holds_the_device_back_and_takes_no_memory() -> None:
+    channel = make_channel(RecordingCore())
+    async with running(channel) as address, connected(address) as device:
         channel.pause_reading()
-        async with connected(address) as late:
-            await late.send(b"b\n")
-            await early.send(b"c\n")
-            await until(lambda: channel.connections == 2)
-            for _ in range(20):
-                await asyncio.sleep(0)
-            assert len(core.messages) == 1
-            channel.resume_reading()
-            assert {message.body for message in await core.accepted(3)} == {b"a", b"b", b"c"}
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(device.send(b"x" * BIG), 0.1)
+        assert sum(each.held_in_all for each in channel.connected.values()) < BIG // 8
 
 
 async def test_device_that_does_not_read_is_not_read_either_and_its_answers_are_queued() -> None:
@@ -237,6 +252,7 @@ async def test_silence(parameter: str, sent: bytes, reason: str, caplog: pytest.
         await device.send(sent)
         assert await device.closed() == b""
     assert f"connection closed: {reason}, from 127.0.0.1" in caplog.text
+    assert channel.notices == {"connection closed": 1}
 
 
 async def test_connection_above_the_most_is_refused_until_another_ends() -> None:
@@ -333,7 +349,7 @@ async def test_stop_accepting_reads_no_more_and_acknowledges_still() -> None:
 
 
 async def test_other_limits_come_into_force_on_open_connections(caplog: pytest.LogCaptureFixture) -> None:
-    channel = make_channel(RecordingCore())
+    channel = make_channel(RecordingCore(), frameIdleTimeoutMs=40)
     async with running(channel) as address, connected(address) as device:
         assert channel.reconfigure(replace(channel.config, parameters={"idleTimeoutMs": 20}))
         assert await device.closed() == b""

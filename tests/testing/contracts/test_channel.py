@@ -306,3 +306,33 @@ async def test_a_fault_is_found_by_the_tests_of_its_promise(
                 failed[name] = str(failure)
     assert set(failed) == FAULTS[fault]
     assert all("Promised: " in text and "Written: " in text for text in failed.values())
+
+
+LATE = """
+import asyncio
+
+import medagent_lines as lines
+from medagent_lines import medagent_register_channel_types, medagent_register_settings
+
+
+class LateConnection(lines.LineConnection):
+    def data_received(self, data):
+        for line in data.splitlines():
+            self.transport.write(b"stored " + line.split()[0] + b"\\n")
+        asyncio.get_running_loop().call_later(0.5, super().data_received, data)
+
+
+lines.LineConnection = LateConnection
+lines.LineChannel.committed = lambda self, messages: None
+"""
+
+
+async def test_a_channel_that_acknowledges_from_memory_does_not_survive_a_kill(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "late_lines.py").write_text(LATE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLE.parent)
+    suite = type("TestLate", (LineContract,), {"plugin": importlib.import_module("late_lines"), "patience": 5.0, "kills": 1})()
+    with pytest.raises(pytest.fail.Exception, match=r"messages that were acknowledged, \d+ are lost"):
+        await getattr(suite, KILLED)(tmp_path)

@@ -17,7 +17,7 @@ POSITIVE = (What.ACCEPTED, What.ANSWERED)
 class Acceptance(ChannelBase):
     """With a real queue behind the channel."""
 
-    @promise("medagent.channel, docs/plugins/testing.md")
+    @promise("medagent.channel.Channel")
     async def test_nothing_positive_leaves_before_the_commit(self, tmp_path: Path) -> None:
         """A device is told that its message is safe only after `committed` was called for it."""
         async with self.listening(tmp_path) as site:

@@ -15,7 +15,9 @@ from medagent.testing.contracts.promise import expect, promise
 from medagent.testing.in_process import free_port
 
 MOST_BLOCKED = 0.2
-"""Seconds that the loop may stand still: other processes want the CPU too."""
+"""Seconds that the loop may stand still."""
+TRIES = 4
+"""Another process may have had the CPU in one or the other."""
 
 
 class Life(ChannelBase):
@@ -98,12 +100,13 @@ class Life(ChannelBase):
             await self._ends(site, "stop_accepting")
             await self._ends(site, "close")
 
-    @promise("medagent.channel")
+    @promise("medagent.channel.Channel")
     async def test_no_method_blocks_the_loop(self, tmp_path: Path) -> None:
         """All methods run on the event loop, and none blocks it."""
         stalls: list[float] = []
         while not stalls or stalls[-1] > MOST_BLOCKED:
-            expect(len(stalls) < 3, f"the loop stood still for {min(stalls or [0]):.2f} s and more, each of three times")
+            found = f"the loop stood still for {min(stalls, default=0.0):.2f} s and more, each of {TRIES} times"
+            expect(len(stalls) < TRIES, found)
             stalls.append(await self._longest_stall(tmp_path / str(len(stalls))))
 
     async def _longest_stall(self, folder: Path) -> float:

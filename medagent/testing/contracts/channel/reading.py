@@ -17,7 +17,7 @@ from medagent.testing.mllp import reset
 
 MOST_CUTS = 100
 ENDLESS_BYTES, MOST_GROWTH = 24 << 20, 8 << 20
-ISOLATION = "docs/plugins/testing.md: one device's fault is not another's"
+ISOLATION = "medagent.channel.Channel"
 LIMIT = "medagent.channel.ChannelContext.max_body_bytes"
 
 
