@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from medagent.listening import TcpConnection
 from medagent.types import Delivery, InboundMessage, Refusal, RefusalKind
-from medagent_astm.link import Begun, Ended, Event, Link, Noted, NotSent, Received, Sent
+from medagent_astm.events import Begun, Ended, Event, Noted, NotSent, Received, Sent
+from medagent_astm.link import Link
 from medagent_astm.records import Assembly, Unusable, is_message, read_header
 from medagent_astm.settings import Settings
 

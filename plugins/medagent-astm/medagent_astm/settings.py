@@ -9,8 +9,8 @@ from medagent.config.model import Value
 from medagent.config.settings import Parameter
 from medagent.listening import limit_parameters
 from medagent.types import AcceptanceRules, Duplicates
+from medagent_astm.events import Timing
 from medagent_astm.frames import LONGEST_FRAME, OVERHEAD, SHORT_FRAME
-from medagent_astm.link import Timing
 
 SCHEME = "astm"
 _DAY = 86_400_000

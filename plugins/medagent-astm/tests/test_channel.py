@@ -153,6 +153,23 @@ async def test_an_analyser_that_gives_up_waiting_gets_no_late_acknowledgment() -
         assert each.channel.notices["acknowledgment too late"] == 1
 
 
+async def test_a_late_commit_is_no_word_on_a_frame_that_waits() -> None:
+    async with world() as each:
+        await each.analyser.begin([FIRST, SECOND, THIRD, LAST])
+        message = await each.handed_over()
+        assert await each.analyser.say(EOT + ENQ) == ACK
+        each.channel.pause_reading()
+        reply = asyncio.ensure_future(each.analyser.say(FIRST + FIRST))
+        await each.noted("frame repeated")
+        each.channel.committed([message])
+        each.channel.resume_reading()
+        assert await reply == ACK
+        assert [await each.analyser.say(data) for data in (SECOND, THIRD)] == [ACK] * 2
+        each.analyser.write(LAST)
+        assert (await each.handed_over(2)).body == RESULT
+        assert bytes(each.analyser.heard) == ACK * 8
+
+
 @pytest.mark.parametrize(
     ("text", "max_body"),
     [pytest.param(b"P|1\rL|1\r", 10_000, id="no header"), pytest.param(RESULT, 40, id="too long")],
@@ -215,6 +232,8 @@ async def test_the_end_of_a_transmission_may_end_a_message_and_no_other_is_taken
         each.channel.refused([message], FULL)
         again = await each.handed_over(2)
         assert (again.body, again.control_id, again.sender) == (OPEN, "17", message.sender)
+        [connection] = each.channel.connected.values()
+        assert not each.channel.may_take(connection)
         assert not asking.done()
         each.channel.committed([again])
         await asking
@@ -419,6 +438,8 @@ async def test_a_channel_that_waits_for_the_rest_of_one_message_takes_no_other()
         for analyser in (each.analyser, other):
             assert [await analyser.say(data) for data in (ENQ, FIRST, SECOND, THIRD)] == [ACK] * 4
         stopping = asyncio.ensure_future(each.channel.stop_accepting())
+        while each.channel.address:
+            await asyncio.sleep(0)
         reply = asyncio.ensure_future(other.say(LAST))
         await each.stored()
         assert await reply == ACK

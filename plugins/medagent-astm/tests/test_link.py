@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from medagent_astm.events import Begun, Ended, Event, Noted, NotSent, Received, Sent, Timing
 from medagent_astm.frames import encode, encode_texts
-from medagent_astm.link import Begun, Ended, Event, Link, Noted, NotSent, Received, Sent, Timing
+from medagent_astm.link import Link
 
 ENQ, ACK, NAK, EOT = b"\x05", b"\x06", b"\x15", b"\x04"
 ONE, TWO, THREE = encode_texts([b"H|\\^&\r", b"P|1\r", b"L|1|N\r"])

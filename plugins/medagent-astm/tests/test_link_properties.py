@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medagent_astm.events import Begun, Event, NotSent, Received, Sent, Timing
 from medagent_astm.frames import encode_texts
-from medagent_astm.link import Begun, Event, Link, NotSent, Received, Sent, Timing
+from medagent_astm.link import Link
 from medagent_astm.records import Assembly, Unusable
 
 LATENCY = 0.01

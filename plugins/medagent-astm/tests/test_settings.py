@@ -11,7 +11,7 @@ from medagent.config.problems import Severity
 from medagent.testing.configured import configured
 from medagent.testing.resources import agent_resource, endpoint_resource
 from medagent.types import AcceptanceRules, Duplicates
-from medagent_astm.link import Timing
+from medagent_astm.events import Timing
 from medagent_astm.settings import PARAMETERS, Settings
 
 README = Path(__file__).parents[1] / "README.md"
