@@ -207,12 +207,13 @@ class Agent(RunningAgent):
 
     def _make_store(self) -> QueueStore:
         state_dir = self.bootstrap.state_dir
-        url = f"sqlite:{state_dir / QUEUE_NAME}"
+        url = self.bootstrap.queue_store or f"sqlite:{state_dir / QUEUE_NAME}"
         store: QueueStore | None = self.plugins.call_first(
             "medagent_make_queue_store", url=url, context=StoreContext(str(state_dir))
         )
         if store is None:
-            raise PluginError(f"no plugin offers a queue store for {url}")
+            # the rest may hold a password
+            raise PluginError(f"no plugin offers a queue store for URLs with {url.partition(':')[0]}: (queue_store)")
         return store
 
     async def reload(self) -> list[str]:

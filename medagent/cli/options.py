@@ -37,6 +37,9 @@ Proxy = Annotated[
 Properties = Annotated[Path | None, typer.Option(help="A file of Medplum's form: agent.properties.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file with any of these options.")]
 StateDir = Annotated[Path | None, typer.Option(help="Folder of the queue, its lock and the admin socket.")]
+QueueStore = Annotated[
+    str | None, typer.Option(help="URL of a plugin's queue store, instead of the file queue.db in the state folder.")
+]
 Bind = Annotated[str | None, typer.Option(help="`any`: listen on all interfaces, whatever host an Endpoint names.")]
 NoWait = Annotated[bool | None, typer.Option("--no-wait/--wait", help="Leave with 75 if another agent holds the queue.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info (default), warning or error.")]

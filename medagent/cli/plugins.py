@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from medagent.cli import loading, options
+from medagent.cli.new_plugin import new
 from medagent.cli.output import Format, print_json, table
 from medagent.cli.state import StateDir
 from medagent.plugins.info import PluginInfo, State
@@ -17,6 +18,7 @@ from medagent.plugins.info import PluginInfo, State
 def register(app: typer.Typer) -> None:
     group = typer.Typer()
     group.callback(invoke_without_command=True)(plugins)
+    group.command("new")(new)
     app.add_typer(group, name="plugins")
 
 

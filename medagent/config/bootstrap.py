@@ -64,6 +64,8 @@ class Bootstrap:
     """Files with an Agent, Endpoints or a Bundle of them; empty if the server has them."""
     state_dir: Path = Path()
     """Folder of queue, lock, snapshot and admin socket."""
+    queue_store: str = field(default="", repr=False)
+    """URL of a plugin's queue store, perhaps with a password; "" for the file in `state_dir`."""
     bind_any: bool = False
     """`--bind any`: listen on all interfaces, whatever host an Endpoint names."""
     log_level: str = "info"
@@ -115,6 +117,7 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
         client_key_file=chosen.path("client_key_file"),
         proxy=str(proxy.value) if proxy is not None else "",
         state_dir=chosen.path("state_dir") or default_state_dir(environ),
+        queue_store=chosen.text("queue_store"),
         bind_any=_choice(chosen.origin("bind"), chosen.text("bind"), ("", "any"), faults) == "any",
         log_level=_choice(chosen.origin("log_level"), _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
         log_format=_choice(chosen.origin("log_format"), chosen.text("log_format").lower() or "text", LOG_FORMATS, faults),

@@ -29,6 +29,7 @@ def describe_start(bootstrap: Bootstrap) -> dict[str, object]:
         "client_key_file": str(bootstrap.client_key_file or ""),
         "proxy": without_password(bootstrap.proxy),
         "state_dir": str(bootstrap.state_dir),
+        "queue_store": without_password(bootstrap.queue_store),
         "bind": "any" if bootstrap.bind_any else "",
         "no_wait": not bootstrap.wait,
         "log_level": bootstrap.log_level,

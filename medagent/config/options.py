@@ -68,6 +68,7 @@ OPTIONS = {
         Option("client_key_file", Kind.PATH, "its private key, PEM, if it is not in the same file"),
         Option("proxy", Kind.TEXT, "the HTTP proxy to the server; `none` for none, whatever `HTTPS_PROXY` says"),
         Option("state_dir", Kind.PATH, "the folder of queue, lock, snapshot and admin socket"),
+        Option("queue_store", Kind.TEXT, "URL of a plugin's queue store, instead of the file `queue.db` in the state folder"),
         Option("bind", Kind.TEXT, "`any`: listen on all interfaces, whatever host an Endpoint names"),
         Option("no_wait", Kind.SWITCH, "leave at once when another agent holds the queue"),
         Option("log_level", Kind.TEXT, "`debug`, `info`, `warning` or `error`", "logLevel"),
@@ -100,6 +101,7 @@ class Flags:
     client_key_file: Path | None = None
     proxy: str | None = field(default=None, repr=False)
     state_dir: Path | None = None
+    queue_store: str | None = field(default=None, repr=False)
     bind: str | None = None
     no_wait: bool | None = None
     log_level: str | None = None

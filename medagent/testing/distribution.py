@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 
@@ -24,3 +26,18 @@ def install(folder: Path, name: str, source: str, *, module: str = "", distribut
 def environ_with(folder: Path) -> dict[str, str]:
     """The environment of a process that finds what is installed in `folder`."""
     return os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def pip_install(folder: Path, *sources: Path) -> None:
+    """Build distributions and install them into `folder`, without a network. Raises `RuntimeError` with pip's output."""
+    offline = ("--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
+    done = subprocess.run(  # noqa: S603  the command is this module's
+        [sys.executable, "-m", "pip", "install", "--quiet", *offline, "--target", str(folder), *map(str, sources)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"pip failed:\n{done.stdout}")

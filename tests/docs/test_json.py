@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import tomllib
 from pathlib import Path
@@ -26,16 +26,14 @@ BLOCKS = [
 
 def plugins_with_examples() -> Plugins:
     plugins = Plugins()
-    for project in sorted((ROOT / "docs" / "examples").glob("*/pyproject.toml")):
-        entry_points = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]["medagent"]
-        for name, value in entry_points.items():
-            module_name, _, attribute = value.partition(":")
-            spec = importlib.util.spec_from_file_location(module_name, project.parent / f"{module_name}.py")
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            plugins.register(getattr(module, attribute) if attribute else module, name)
+    for file in sorted((ROOT / "docs" / "examples").glob("*/pyproject.toml")):
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        for name, value in project["entry-points"]["medagent"].items():
+            module, _, attribute = value.partition(":")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.syspath_prepend(file.parent)
+                plugin = importlib.import_module(module)
+            plugins.register(getattr(plugin, attribute) if attribute else plugin, name)
     return plugins
 
 

@@ -109,7 +109,7 @@ def test_public_names_are_explained(name: str) -> None:
 
 
 def test_no_page_names_a_hook_that_does_not_exist() -> None:
-    examples = {path.name.replace("-", "_") for path in (ROOT / "docs" / "examples").iterdir()}
+    examples = {path.name.replace("-", "_") for path in ROOT.glob("docs/examples/*/")}
     examples |= {path.name for path in ROOT.glob("plugins/*/medagent_*")}
     named = {name for path in PAGES for name in re.findall(r"medagent_\w+", Page(path).prose)}
     assert named - examples <= {hook.name for hook in HOOKS}
@@ -124,7 +124,7 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
             yield from ((alias.name, "") for alias in node.names)
 
 
-@pytest.mark.parametrize("folder", [*ROOT.glob("plugins/*"), *ROOT.glob("docs/examples/*")], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [*ROOT.glob("plugins/*"), *ROOT.glob("docs/examples/*/")], ids=lambda path: path.name)
 def test_plugins_import_only_what_is_public(folder: Path) -> None:
     public = {(name, entry.name) for name in PUBLIC for entry in Module(name).entries}
     public |= {("medagent", name) for name in ("", *medagent.__all__)}
