@@ -10,7 +10,6 @@ from medagent.cli.state import state_dir_or_default
 from medagent.config.bootstrap import resolve_plugin_options
 from medagent.config.options import Flags
 from medagent.errors import PluginError
-from medagent.plugins.info import strict_fault
 
 if TYPE_CHECKING:
     from medagent.config.plugin_options import PluginOptions
@@ -30,5 +29,7 @@ def load_plugins(options: PluginOptions | None = None, *, state_dir: Path | None
 
 def refuse_left_out(options: PluginOptions, plugins: Plugins) -> None:
     """Raises `PluginError` if all plugins must be loaded, and one is not."""
+    from medagent.plugins.info import strict_fault  # as above
+
     if options.strict and plugins.left_out:
         raise PluginError(strict_fault(plugins.left_out))

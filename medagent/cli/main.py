@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import typer
 from typer.models import CommandInfo, TyperInfo
@@ -11,7 +12,7 @@ from typer.models import CommandInfo, TyperInfo
 from medagent import __version__
 from medagent.cli import channel, check, config, plugins, queue, reload, run, settings, status
 from medagent.cli.loading import load_plugins
-from medagent.errors import ConfigError, MedagentError
+from medagent.errors import ConfigError, MedagentError, PluginTimeout
 
 COMMANDS = (run, config, check, reload, status, queue, channel, settings, plugins)
 
@@ -55,13 +56,18 @@ def _name(added: CommandInfo | TyperInfo) -> str:
 
 
 def _add_commands_of_plugins(app: typer.Typer, own: Collection[str]) -> None:
+    from medagent.plugins.time_limit import IMPORT_SECONDS, within  # medagent's own commands do not need it
+
     try:
         plugins = load_plugins()
     except ConfigError as error:
         typer.echo(f"medagent: plugins' commands are left out: {error}", err=True)
         return
     commands, groups = len(app.registered_commands), len(app.registered_groups)
-    plugins.call_each("medagent_register_commands", app=app)
+    try:
+        within(IMPORT_SECONDS, partial(plugins.call_each, "medagent_register_commands", app=app))
+    except PluginTimeout as error:
+        typer.echo(f"medagent: some plugins' commands are left out: {error}", err=True)
     app.registered_commands[commands:] = [each for each in app.registered_commands[commands:] if _can_be_used(each, own)]
     app.registered_groups[groups:] = [each for each in app.registered_groups[groups:] if _can_be_used(each, own)]
 
@@ -95,6 +101,8 @@ def main() -> None:
     except MedagentError as error:
         typer.echo(f"medagent: {error}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OSError as error:
         # such as a full disk under the standard output
         typer.echo(f"medagent: {error.strerror or error}", err=True)

@@ -15,10 +15,7 @@ HOOKS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith
 
 
 def check_implementations(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Raises `PluginError` for the first hook that does not exist, or is implemented in a way that cannot be called.
-
-    Unknown arguments are found by pluggy.
-    """
+    """Raises `PluginError` for the first hook that does not exist, or is implemented in a way that cannot be called."""
     for attribute in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, attribute)
         if options is None:
@@ -33,10 +30,19 @@ def check_implementations(manager: pluggy.PluginManager, plugin: object) -> None
         if options.get("wrapper") or options.get("hookwrapper"):
             raise PluginError(f"{hook} wraps the implementations of others, which medagent does not offer")
         function = getattr(plugin, attribute)
+        given = _required(spec)
+        if unknown := [name for name in _required(function) if name not in given]:
+            raise PluginError(f"{hook} has no argument {', '.join(unknown)}; it has {', '.join(given)}")
         if inspect.iscoroutinefunction(function) and not _is_awaited(spec):
             raise PluginError(f"{hook} is async def, and nobody waits for it: write it as def")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise PluginError(f"{hook} has a yield: it must return its result")
+
+
+def _required(function: Callable[..., object]) -> list[str]:
+    """Names of its arguments, but for those that it can do without."""
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
 
 
 def _is_awaited(spec: Callable[..., object]) -> bool:

@@ -13,9 +13,7 @@ from medagent.plugins.discovery import ENTRY_POINT_GROUP
 
 def import_object(value: str) -> object:
     """What an entry point's value names. Raises whatever the plugin raises."""
-    # what a plugin prints must not get into a command's output
-    with contextlib.redirect_stdout(sys.stderr):
-        plugin: object = importlib.metadata.EntryPoint("", value, ENTRY_POINT_GROUP).load()
+    plugin: object = importlib.metadata.EntryPoint("", value, ENTRY_POINT_GROUP).load()
     if plugin is None:
         raise PluginError(f"{value} is None: the entry point must name a module or an object with hooks")
     return plugin

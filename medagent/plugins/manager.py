@@ -6,8 +6,10 @@ the reason and harms no other.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -153,7 +155,8 @@ class Plugins:
 
     def _import(self, candidate: Candidate) -> None:
         make = partial(import_object, candidate.value)
-        with all_or_nothing(candidate.value):
+        # what a plugin prints must not get into a command's output
+        with all_or_nothing(candidate.value), contextlib.redirect_stdout(sys.stderr):
             self._add(make, candidate.name, candidate.version, candidate.origin, time_limit.IMPORT_SECONDS)
 
     # here and below: arguments and results are those of the hook, see `medagent.hookspecs`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sysconfig
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,19 @@ IMPORT_SECONDS = 10.0
 REPEAT_SECONDS = 0.5
 """Between interruptions, if the first one is swallowed."""
 
+STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+
 T = TypeVar("T")
+
+
+def _where(frame: FrameType | None) -> str:
+    """File and line of the innermost code that is not Python's own."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "site-packages" in file or not file.startswith((STANDARD_LIBRARY, "<frozen ")):
+            return f"{Path(file).name}, line {frame.f_lineno}"
+        frame = frame.f_back
+    return "unknown"
 
 
 class _TimeUp(BaseException):
@@ -36,7 +49,7 @@ class _Alarm:
         if not self.armed:
             return
         if not self.rang_at:
-            self.rang_at = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}" if frame is not None else "unknown"
+            self.rang_at = _where(frame)
         raise _TimeUp
 
 

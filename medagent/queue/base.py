@@ -121,7 +121,8 @@ class Removed:
 class QueueStore(Protocol):
     """Where messages are kept. Calls come from one event loop, and may overlap; they take effect in order.
 
-    When `commit` returns, what it was given survives a power cut: that is the promise the acknowledgments rest on.
+    When `commit` returns, what it was given survives a power cut: that is the promise the acknowledgments rest on. Its files
+    are for their owner only. `medagent.testing.contracts.store.QueueStoreContract` checks what it can without cutting power.
     """
 
     damage: str
@@ -134,11 +135,14 @@ class QueueStore(Protocol):
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
         """Write `messages`, all of them new, and `changes` of others in one transaction, or raise and write none of it.
 
-        Each message is treated in its turn, with the registers as the ones before it have left them. One with an
-        `InboundMessage.admission` is stored, taken for a duplicate or refused as that decides; a duplicate and a rejected one
-        move no register of their own. Parts with the same `InboundMessage.whole` of which one has an admission are stored
-        all or not at all: if one of them is refused, or rejected for its control ID, all are in `Receipt.refused` (that one
-        in `Receipt.rejected`), and of their registers only those are kept that came with the refusal.
+        So it is too if the caller is cancelled meanwhile: all is written, or nothing.
+
+        Changes take effect first, so a resend finds the answer that is written with it. Each message is treated in its turn,
+        with the registers as the ones before it have left them. One with an `InboundMessage.admission` is stored, taken for a
+        duplicate or refused as that decides; a duplicate and a rejected one move no register of their own. Parts with the same
+        `InboundMessage.whole` of which one has an admission are stored all or not at all: if one of them is refused, or
+        rejected for its control ID, all are in `Receipt.refused` (that one in `Receipt.rejected`), and of their registers only
+        those are kept that came with the refusal.
         """
 
     async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
@@ -181,17 +185,25 @@ class QueueStore(Protocol):
         """Why the queue is not well, in words that hold no patient data; empty if it is."""
 
     async def close(self) -> None:
-        """Let go of the file, or whatever it is; nothing is called after it but `open`."""
+        """Close; a commit after it raises. More than once does no harm."""
 
 
 class QueueStrategy(Protocol):
-    """When accepted messages are committed. It never acknowledges: the core does, from the store's receipts."""
+    """When accepted messages are committed. It never acknowledges: the core does, from the store's receipts.
+
+    It commits each message once, in the order in which they were put, no more than `BatchConfig.max_batch_size` at a time, and
+    lets none wait longer than `BatchConfig.flush_interval_ms` while no commit runs. One call of `StrategyContext.commit` runs
+    at a time. It is also made once outside the event loop, to see whether its name is known, and thrown away.
+
+    `medagent.testing.contracts.strategy.QueueStrategyContract` checks all this.
+    """
 
     def put(self, messages: Sequence[InboundMessage]) -> None:
-        """Take `messages`, those of one read, in order; must not block. They must be committed in that order, each once."""
+        """Take `messages`, those of one read, in order; there may be none. Must not block."""
 
     async def flush(self) -> None:
-        """Commit everything taken so far; return when that is done. Called at shutdown and on reload."""
+        """Commit everything taken so far; return when that is done. Called at shutdown and on reload, more than once, and
+        by several at a time. If it is cancelled, what it has not committed is still to be committed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class QueueWorld:
         self.dispatcher.use(self.uplink)
         self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn, clock=self.clock))
         self._max_body_bytes = max_body_bytes
-        self._listening: list[Channel] = []
+        self._made: list[str] = []
 
     async def __aenter__(self) -> QueueWorld:
         last_seq = await self.store.open()
@@ -154,12 +154,12 @@ class QueueWorld:
         )
         channel = make(context)
         self.hosted[config.name] = HostedChannel(config, channel)
-        self._listening.append(channel)
+        self._made.append(config.name)
         return channel
 
     async def __aexit__(self, *_: object) -> None:
-        for channel in self._listening:
-            await channel.close()
+        for name in self._made:
+            await self.hosted[name].close()
         await self.tasks.cancel()
         await self.committer.flush_changes()
         await self.store.close()

@@ -61,7 +61,8 @@ class UplinkHandler(Protocol):
         """The server has accepted this agent; `transmit` works from now on."""
 
     def disconnected(self) -> None:
-        """The connection is gone; what was not answered will not be."""
+        """The connection is gone; what was not answered will not be, and nothing is sent again but by `Uplink.transmit`.
+        Called once for each call of `connected`."""
 
     def writable(self) -> None:
         """`transmit` takes messages again after it took fewer than it was given."""
@@ -120,10 +121,13 @@ class UplinkStatus:
 
 
 class Uplink(Protocol):
-    """The connection to the FHIR server."""
+    """The connection to the FHIR server. `medagent.testing.contracts.uplink.UplinkContract` checks it."""
 
     async def run(self) -> None:
-        """Connect, and connect again whenever the connection is lost, until cancelled."""
+        """Connect, and connect again whenever the connection is lost, until cancelled; then no task and no connection is left.
+
+        Neither the server, nor a token that is missing, nor a handler that raises ends it.
+        """
 
     def transmit(self, messages: Sequence[Transmit]) -> int:
         """Write `messages` in one go, in order; returns how many were taken: fewer than given when the connection is

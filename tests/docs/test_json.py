@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import json
 import tomllib
 from pathlib import Path
@@ -26,14 +26,12 @@ BLOCKS = [
 
 def plugins_with_examples() -> Plugins:
     plugins = Plugins()
-    for file in sorted((ROOT / "docs" / "examples").glob("*/pyproject.toml")):
-        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-        for name, value in project["entry-points"]["medagent"].items():
-            module, _, attribute = value.partition(":")
+    for project in sorted((ROOT / "docs" / "examples").glob("*/pyproject.toml")):
+        entry_points = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]["medagent"]
+        for name, value in entry_points.items():
             with pytest.MonkeyPatch.context() as patch:
-                patch.syspath_prepend(file.parent)
-                plugin = importlib.import_module(module)
-            plugins.register(getattr(plugin, attribute) if attribute else plugin, name)
+                patch.syspath_prepend(project.parent)
+                plugins.register(importlib.metadata.EntryPoint(name, value, "medagent").load(), name)
     return plugins
 
 

@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from medagent.testing.command_line import run_main
 from medagent.testing.distribution import environ_with, install
+from medagent.testing.resources import agent_resource
 
 GOOD = """
 from medagent import hookimpl
@@ -44,7 +48,10 @@ BAD = {
         HOOKIMPL + "def medagent_start_up(agent): ...",
         "medagent_start_up is no hook; did you mean medagent_startup",
     ),
-    "unknown_argument": (HOOKIMPL + "def medagent_health(agent, colour): ...", "colour"),
+    "unknown_argument": (
+        HOOKIMPL + "def medagent_health(agent, colour): ...",
+        "medagent_health has no argument colour; it has agent",
+    ),
     "wraps": (
         "from medagent import hookimpl\n\n@hookimpl(wrapper=True)\ndef medagent_health(agent):\n    return (yield)",
         "medagent_health wraps",
@@ -68,7 +75,7 @@ BAD = {
     "no_setting": (HOOKIMPL + "def medagent_register_settings(registry): registry.add_setting('x')", "AttributeError"),
     "takes_a_setting": (
         "from medagent.config.settings import Setting\n" + HOOKIMPL + "def medagent_register_settings(registry):\n"
-        "    registry.add_setting(Setting('halfDone', str, '', 'Must be gone with its plugin.', declared_by='config'))\n"
+        "    registry.add_setting(Setting('halfDone', str, '', 'Must be gone with its plugin.'))\n"
         "    registry.add_setting(Setting('batchSize', int, 5, 'Taken.'))",
         "setting batchSize is already declared by config",
     ),
@@ -119,7 +126,7 @@ def test_bad_ones_are_left_out_with_the_reason_and_the_rest_works(tmp_path: Path
     assert (good["version"], good["origin"], good["settings"]) == ("1.5", "medagent-zz-good 1.5", ["labColour"])
     assert good["hooks"] == ["medagent_health", "medagent_register_settings"]
     assert infos["aa_lab"]["schemes"] == ["zz-lab"]
-    assert "halfDone" not in infos["config"]["settings"]
+    assert "never awaited" not in log
 
 
 def spoil(folder: Path, name: str, file: str, content: bytes | None) -> None:
@@ -186,6 +193,80 @@ def test_of_what_is_left_out_no_module_stays(tmp_path: Path) -> None:
     modules = done.stdout.splitlines()
     assert "colorsys" in modules, "others' modules may be in use already"
     assert [name for name in modules if name.startswith(("half", "plugin_refused"))] == []
+
+
+IMPORTED = "raise AssertionError('it was imported')"
+
+
+def test_what_is_blocked_or_not_allowed_is_not_imported(tmp_path: Path) -> None:
+    install(tmp_path, "blocked", IMPORTED)
+    install(tmp_path, "other", IMPORTED)
+    install(tmp_path, "good", GOOD)
+    infos, log = plugins_in(tmp_path, "--allow-plugins", "good", MEDAGENT_BLOCK_PLUGINS="blocked, goood")
+    states = {name: infos[name]["state"] for name in ("blocked", "other", "good", "hl7", "queue")}
+    assert states == {"blocked": "blocked", "other": "not allowed", "good": "loaded", "hl7": "not allowed", "queue": "loaded"}
+    assert infos["blocked"]["origin"] == "medagent-blocked 1.5"
+    assert log == "block_plugins: no plugin goood is installed; did you mean good?\n"
+    infos, log = plugins_in(tmp_path, MEDAGENT_ALLOW_PLUGINS="none")
+    assert {info["name"] for info in infos.values() if info["state"] == "loaded"} == {"config", "queue", "requests", "uplink"}
+    assert log == ""
+
+
+def test_the_files_that_the_environment_names_count_for_every_command(tmp_path: Path) -> None:
+    install(tmp_path, "commands", COMMANDS)
+    (tmp_path / "medagent.toml").write_text("allow_plugins = ['good']")
+    done = run(tmp_path, "greet", MEDAGENT_CONFIG=str(tmp_path / "medagent.toml"))
+    assert (done.returncode, done.stdout) == (2, "")
+    (tmp_path / "medagent.toml").write_text("allow_plugin = ['commands']")
+    done = run(tmp_path, "greet", MEDAGENT_CONFIG=str(tmp_path / "medagent.toml"))
+    assert done.returncode == 2
+    assert "plugins' commands are left out" in done.stderr
+    assert "did you mean allow_plugins" in done.stderr
+    assert run(tmp_path, "plugins", MEDAGENT_CONFIG=str(tmp_path / "medagent.toml")).returncode == 78
+
+
+def test_a_module_is_loaded_by_name_and_not_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "path" / "hospital").mkdir(parents=True)
+    (tmp_path / "path" / "hospital" / "lab.py").write_text(GOOD)
+    (tmp_path / "here.py").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    infos, _ = plugins_in(tmp_path / "path", "--load-plugins", "hospital.lab", "--load-plugins", "here")
+    assert (infos["hospital.lab"]["state"], infos["hospital.lab"]["origin"]) == ("loaded", "module hospital.lab")
+    assert infos["here"]["error"] == "ModuleNotFoundError: No module named 'here'"
+    done = run(tmp_path, "plugins", "--load-plugins", "../lab.py")
+    assert done.returncode == 78
+    assert "--load-plugins: '../lab.py' is no name of a module, such as package.module" in done.stderr
+
+
+def test_strict_commands_end_with_78(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "bad", "import nowhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    agent = tmp_path / "agent.json"
+    agent.write_text(json.dumps(agent_resource({})))
+    done = run_main("plugins", "--strict-plugins")
+    assert (done.exit_code, "bad" in done.stdout) == (78, True)
+    assert "do without it: --block-plugins bad" in done.stderr
+    assert run_main("check", str(agent)).exit_code == 0
+    monkeypatch.setenv("MEDAGENT_STRICT_PLUGINS", "true")
+    assert run_main("check", str(agent)).exit_code == 78
+    assert run_main("check", str(agent), "--block-plugins", "bad").exit_code == 0
+    agent.write_text(json.dumps(agent_resource({}, {"strictPlugins": True})))
+    done = run_main("check", str(agent), "--no-strict-plugins")
+    assert done.exit_code == 78
+    assert "Agent.setting strictPlugins: plugin bad cannot be loaded: ModuleNotFoundError" in done.stdout
+
+
+def test_an_interrupt_of_the_operator_is_no_plugin_s_fault(tmp_path: Path) -> None:
+    install(tmp_path, "interrupted", "raise KeyboardInterrupt")
+    done = run(tmp_path, "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_medagent_s_own_commands_load_no_plugin(tmp_path: Path) -> None:
+    install(tmp_path, "bad", IMPORTED)
+    done = run(tmp_path, "status", "--state-dir", str(tmp_path / "none"))
+    assert (done.returncode, "left out" in done.stderr) == (69, False)
+    assert "left out" in run(tmp_path, "--help").stderr
 
 
 COMMANDS = """

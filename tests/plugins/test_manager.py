@@ -88,7 +88,7 @@ def test_a_refused_plugins_settings_go_with_it() -> None:
     class Half:
         @hookimpl
         def medagent_register_settings(self, registry: Registry) -> None:
-            registry.add_setting(Setting("halfDone", str, "", "Fine."))
+            registry.add_setting(Setting("halfDone", str, "", "Fine.", declared_by="config"))
             registry.add_setting(Setting("batchSize", int, 5, "Taken."))
 
     plugins = Plugins(entry_points=False)

@@ -49,6 +49,7 @@ async def strategy(contract: QueueStrategyContract, folder: Path) -> None:
 
     world.queue.channel.committed = committed  # type: ignore[method-assign, assignment]  # the lists of the core
     async with world.queue:
+        say(["ready"])
         numbers = itertools.count()
         for burst in itertools.cycle((1, 7, 3, 20)):
             world.accept(*(f"m{next(numbers)}" for _ in range(burst)))
@@ -60,6 +61,7 @@ async def store(contract: QueueStoreContract, folder: Path) -> None:
     """Commit for ever, two commits overlapping; prints the seqs of each receipt."""
     made = contract.make(folder)
     seqs = itertools.count(await made.open() + 1)
+    say(["ready"])
 
     async def commit(count: int) -> None:
         batch = [stored_message(next(seqs)) for _ in range(count)]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from medagent.testing.contracts.promise import Broken, Contract
 
+STARTING = 30.0
+"""What a child may take to import what it needs and to open its queue, seconds."""
+
 
 async def killed_child(contract: Contract, kind: str, folder: Path, lines: int) -> list[str]:
     """Kill (SIGKILL) a child as soon as it has printed so many lines; returns all that it printed.
@@ -33,8 +36,9 @@ async def killed_child(contract: Contract, kind: str, folder: Path, lines: int) 
     errors = asyncio.ensure_future(child.stderr.read())
     told: list[str] = []
     try:
-        # a Python that has just started has much to import
-        async with asyncio.timeout(contract.patience + 10):
+        async with asyncio.timeout(STARTING):
+            ready = await child.stdout.readline()
+        async with asyncio.timeout(contract.patience if ready else STARTING):
             while len(told) < lines and (line := await child.stdout.readline()):
                 told.append(line.decode().rstrip("\n"))
     except TimeoutError:

@@ -78,7 +78,8 @@ def promise(written: str) -> Callable[[Test], Test]:
                 raise
             else:
                 return
-            pytest.fail(f"Promised: {promised}\nHappened: {happened}\nWritten:  {written}", pytrace=False)
+            text = f"Promised: {promised}\nHappened: {happened}\nWritten:  {written}"
+            raise pytest.fail.Exception(text, pytrace=False) from None
 
         # the arguments are the test's fixtures
         @functools.wraps(test)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from medagent.testing.contracts.channel.base import ChannelBase
 from medagent.testing.contracts.channel.device import What
-from medagent.testing.contracts.channel.site import ChannelSite, new_names, told
+from medagent.testing.contracts.channel.site import ChannelSite, new_names, together, told
 from medagent.testing.contracts.channel.wire import Wire
 from medagent.testing.contracts.promise import Broken, expect, promise
 from medagent.types import Answer, Delivery, InboundMessage
@@ -61,9 +60,11 @@ class Acceptance(ChannelBase):
         """Messages of one connection are handed over in order, and acknowledged in this order."""
         async with self.listening(tmp_path) as site:
             names = new_names(20)
-            await self.exchange(site, await self.peer(site), *names)
+            replies = await self.exchange(site, await self.peer(site), *names)
             arrived = [self.name_in(frame.body) for frame in site.queue.uplink.transmitted]
             expect(arrived == names, f"sent were {names}, handed over were {arrived}")
+            accepted = told(replies, What.ACCEPTED)
+            expect(accepted == names * self.acknowledges, f"sent were {names}, acknowledged were {accepted}")
 
     @promise("medagent.channel.Channel.answer")
     async def test_each_device_is_told_of_its_own_messages(self, tmp_path: Path) -> None:
@@ -84,9 +85,7 @@ class Acceptance(ChannelBase):
         async with self.listening(tmp_path) as site:
             peers = [await self.peer(site) for _ in range(60)]
             await self._connections(site, len(peers))
-            async with asyncio.TaskGroup() as group:
-                for peer in peers:
-                    group.create_task(self.exchange(site, peer, *new_names(3)))
+            await together(*(self.exchange(site, peer, *new_names(3)) for peer in peers))
 
     @promise("medagent.types.InboundMessage.link")
     async def test_links_are_never_used_again(self, tmp_path: Path) -> None:
@@ -157,7 +156,7 @@ class Acceptance(ChannelBase):
         )
 
     async def _read_back(self, site: ChannelSite, number: int = 0) -> InboundMessage:
-        message = await site.queue.store.fetch_one(site.accepted[number].seq)
+        message = await site.read_back(site.accepted[number])
         if message is None:
             raise Broken("a message that was committed is not in the queue")
         return message

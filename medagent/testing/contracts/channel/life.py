@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from medagent.errors import BindFailed
-from medagent.supervisor import CLOSE_TIMEOUT
 from medagent.testing.contracts.channel.base import ChannelBase
 from medagent.testing.contracts.channel.device import What
 from medagent.testing.contracts.channel.site import GONE, ChannelSite, new_names, told
@@ -95,7 +94,7 @@ class Life(ChannelBase):
             deaf = await self.peer(site)
             with contextlib.suppress(*GONE):
                 async with asyncio.timeout(0.5):
-                    await deaf.send(*new_names(2_000 if self.sends_ahead else 1))
+                    await deaf.send(*new_names(500 if self.sends_ahead else 1))
             await self._ends(site, "stop_accepting")
             await self._ends(site, "close")
 
@@ -125,10 +124,10 @@ class Life(ChannelBase):
 
     async def _ends(self, site: ChannelSite, method: str) -> None:
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with asyncio.timeout(self.closes_within):
                 await getattr(site.channel, method)()
         except TimeoutError:
-            expect(False, f"`{method}` has not ended after {CLOSE_TIMEOUT:g} s")
+            expect(False, f"`{method}` has not ended after {self.closes_within:g} s")
 
 
 async def _listens(host: str, port: int) -> bool:

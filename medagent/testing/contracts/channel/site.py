@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from medagent.channel import Channel, ChannelContext
+from medagent.queue.parts import with_parts
 from medagent.testing.contracts.channel.device import Device, Reply, What
 from medagent.testing.contracts.promise import expect
 from medagent.testing.queue import QueueWorld
@@ -30,6 +32,13 @@ def new_names(count: int) -> list[str]:
 def told(replies: Iterable[Reply], *kinds: What) -> list[str]:
     """The names of the replies of these kinds, in order."""
     return [reply.name for reply in replies if reply.what in kinds]
+
+
+async def together(*working: Awaitable[object]) -> None:
+    """Wait for all of these, and then raise what the first has raised that failed."""
+    for outcome in await asyncio.gather(*working, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 class Peer:
@@ -74,7 +83,7 @@ class Peer:
             self._receiving.cancel()
             await asyncio.wait((self._receiving,))
         with contextlib.suppress(*GONE):
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(1.0):
                 await self._device.close()
 
     async def _next(self, seconds: float) -> Reply | None:
@@ -87,13 +96,20 @@ class Peer:
         return done.result()
 
 
+class Taken(NamedTuple):
+    """A message that a channel has handed over; its body is the core's."""
+
+    link: str
+    seq: int
+
+
 @dataclass(slots=True)
 class ChannelSite:
     """A channel, and what surrounds it."""
 
     queue: QueueWorld
     channel: Channel
-    accepted: list[InboundMessage] = field(default_factory=list)
+    accepted: list[Taken] = field(default_factory=list)
     """All that the channel has handed over, in order."""
     peers: list[Peer] = field(default_factory=list)
 
@@ -109,10 +125,14 @@ class ChannelSite:
         hand_over = context.accept
 
         def accept(messages: list[InboundMessage]) -> None:
-            self.accepted += messages
             hand_over(messages)
+            self.accepted += [Taken(message.link, message.seq) for message in with_parts(messages)]
 
         context.accept = accept
+
+    async def read_back(self, taken: Taken) -> InboundMessage | None:
+        """The message as it is read from disk in a later run; None if it is not there."""
+        return await self.queue.store.fetch_one(taken.seq)
 
     def forward(self, message: InboundMessage) -> str:
         """`Channel.forward`, which must not raise."""

@@ -141,12 +141,12 @@ class Taking(StoreGround):
     async def test_what_the_server_refused_is_tried_anew(self, tmp_path: Path) -> None:
         """A resend of a message that is `rejected` or `dead_letter` is a message of its own."""
         async with self._opened(tmp_path) as store:
-            for seq, state in ((1, State.REJECTED), (11, State.DEAD_LETTER)):
-                one = stored_message(seq, "a" + state.name, b"x")
+            for seq, state, rules in ((1, State.REJECTED, REJECT), (11, State.DEAD_LETTER, AcceptanceRules())):
+                one = stored_message(seq, "a" + state.name, b"x", rules=rules)
                 await store.commit([one], [])
                 await store.commit([], [Change(one, state)])
                 for number, wanted in ((1, "committed"), (2, "duplicate")):
-                    was = outcome(await store.commit([stored_message(seq + number, "a" + state.name, b"x")], []))
+                    was = outcome(await store.commit([stored_message(seq + number, "a" + state.name, b"x", rules=rules)], []))
                     expect(was == wanted, f"resend {number} of one that is {state.name.lower()} was {was}, not {wanted}")
 
     @promise(f"{STORE}.commit")
@@ -157,7 +157,10 @@ class Taking(StoreGround):
                 name = rules.duplicates.value
                 receipt = await store.commit([stored_message(seq + n, name, b"x", rules=rules) for n in (0, 1)], [])
                 twins = [(one.message.seq, one.seq) for one in receipt.duplicates]
-                expect((seqs(receipt.committed), twins) == ([seq], [(seq + 1, seq)]), f"with {name} it says {receipt}")
+                expect(
+                    (seqs(receipt.committed), twins) == ([seq], [(seq + 1, seq)]),
+                    f"with {name} it says {seqs(receipt.committed)}, {twins}",
+                )
 
     @promise(f"{STORE}.commit")
     async def test_a_resend_finds_the_answer_of_its_own_commit(self, tmp_path: Path) -> None:

@@ -9,5 +9,5 @@ from medagent.testing.contracts.strategy.flushing import Flushing
 __all__ = ["QueueStrategyContract"]
 
 
-class QueueStrategyContract(Committing, Flushing, Failing):
+class QueueStrategyContract(Failing, Flushing, Committing):
     """Subclass it, and define `make`; every test is a promise of `medagent.queue.base.QueueStrategy`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -81,8 +82,8 @@ class StrategyGround(Contract):
         """A new strategy. A child process calls it too, so it needs no fixtures."""
 
     def make_configured(self, context: StrategyContext) -> QueueStrategy:
-        defaults = {one.name: one.default for one in Plugins().registry.settings() if one.default is not None}
-        return self.make(replace(context, settings={**defaults, **self.settings}))
+        """As the core does: with every known setting, those of installed plugins included."""
+        return self.make(replace(context, settings={**_defaults(), **self.settings}))
 
     @contextlib.asynccontextmanager
     async def world(self, folder: Path, batch: BatchConfig | None = None) -> AsyncIterator[StrategyWorld]:
@@ -92,6 +93,11 @@ class StrategyGround(Contract):
 
     async def flush(self, world: StrategyWorld) -> None:
         await self.within(world.strategy.flush(), f"flush() has not returned; not committed: {missing(world)}")
+
+
+@functools.cache
+def _defaults() -> dict[str, Value]:
+    return {setting.name: setting.default for setting in Plugins().registry.settings() if setting.default is not None}
 
 
 def missing(world: StrategyWorld) -> str:

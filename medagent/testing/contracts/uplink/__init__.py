@@ -10,7 +10,7 @@ from medagent.testing.contracts.uplink.talking import Talking
 __all__ = ["ClosesOverSize", "ServerControl", "UplinkContract"]
 
 
-class UplinkContract(Talking[Server], Connecting[Server]):
+class UplinkContract(Connecting[Server], Talking[Server]):
     """Subclass it, and define `server` and `make`; every test is a promise of `medagent.uplink.base.Uplink`.
 
     Many tests wait until the uplink connects again: have `make` give it short delays, or raise `patience`.

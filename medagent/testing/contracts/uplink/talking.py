@@ -145,7 +145,7 @@ class Talking(UplinkGround[Server]):
             await self._replied(site, ["R1", "R2", "R3"])
 
     @promise(f"{UPLINK}.overhead_bytes")
-    async def test_the_overhead_covers_the_frame(self) -> None:
+    async def test_the_overhead_is_a_number(self) -> None:
         """`overhead_bytes` is a whole number of bytes, before and after connecting."""
         async with self.site() as site:
             numbers = [site.uplink.overhead_bytes]
