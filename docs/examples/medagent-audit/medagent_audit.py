@@ -1,4 +1,4 @@
-"""An observer: a line for each batch of messages that is accepted or has ended, in a file, and nothing of their content."""
+"""An observer: a line in a file for each batch of messages that is accepted or has ended."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ class Audit:
     @hookimpl
     def medagent_register_settings(self, registry: Registry) -> None:
         registry.add_setting(
-            Setting("auditFile", str, None, "File that gets a line for each batch that is accepted or has ended. Unset: none.")
+            Setting(
+                "auditFile",
+                str,
+                None,
+                "File that gets a line for each batch accepted or ended. Unset: none.",
+            )
         )
 
     @hookimpl
@@ -58,16 +63,22 @@ class Audit:
         await asyncio.to_thread(self.end)
 
     @hookimpl
-    def medagent_messages_accepted(self, channel: str, messages: Sequence[InboundMessage]) -> None:
+    def medagent_messages_accepted(
+        self, channel: str, messages: Sequence[InboundMessage]
+    ) -> None:
         self._note(channel, "accepted", len(messages))
 
     @hookimpl
-    def medagent_messages_settled(self, channel: str, settled: Sequence[tuple[InboundMessage, State]]) -> None:
+    def medagent_messages_settled(
+        self, channel: str, settled: Sequence[tuple[InboundMessage, State]]
+    ) -> None:
         self._note(channel, "ended", Counter(state.name.lower() for _, state in settled))
 
     @hookimpl
     def medagent_health(self) -> list[tuple[str, bool, str]]:
-        reason = self.fault or (f"{self.lost} line(s) are lost: the disk is too slow" if self.lost else "")
+        reason = self.fault or (
+            f"{self.lost} line(s) are lost: the disk is too slow" if self.lost else ""
+        )
         return [("audit trail", not reason, reason)] if self.path else []
 
     def begin(self, path: str) -> None:
@@ -76,7 +87,9 @@ class Audit:
         if path:
             self._lines = queue.Queue(MOST_LINES)
             # a daemon: a disk that hangs must not keep the agent from ending
-            self._thread = threading.Thread(target=self._write, args=(path, self._lines), name="audit", daemon=True)
+            self._thread = threading.Thread(
+                target=self._write, args=(path, self._lines), name="audit", daemon=True
+            )
             self._thread.start()
 
     def end(self) -> None:
@@ -95,7 +108,9 @@ class Audit:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         try:
-            self._lines.put_nowait(json.dumps({"at": now, "channel": channel, event: figures}) + "\n")
+            self._lines.put_nowait(
+                json.dumps({"at": now, "channel": channel, event: figures}) + "\n"
+            )
         except queue.Full:
             self.lost += 1
 
@@ -108,7 +123,11 @@ class Audit:
                 self.fault = ""
             except OSError as error:
                 if not self.fault:
-                    log.error("the audit trail has gaps: %s cannot be written: %s", path, error.strerror)
+                    log.error(
+                        "the audit trail has gaps: %s cannot be written: %s",
+                        path,
+                        error.strerror,
+                    )
                 self.fault = f"{path} cannot be written: {error.strerror}"
 
 

@@ -1,4 +1,4 @@
-"""A transform: messages about test patients are not forwarded, and the others name the facility that the server knows."""
+"""A transform: messages about test patients stay here, the others name the right facility."""
 
 from __future__ import annotations
 
@@ -15,10 +15,22 @@ RECEIVING_FACILITY, PROCESSING_ID = 6, 11
 @hookimpl
 def medagent_register_settings(registry: Registry) -> None:
     registry.add_parameter(
-        Parameter("notForwarded", SCHEMES, str, None, "Processing IDs (MSH-11) that are not forwarded, such as `T,D`.")
+        Parameter(
+            "notForwarded",
+            SCHEMES,
+            str,
+            None,
+            "Processing IDs (MSH-11) that are not forwarded, such as `T,D`.",
+        )
     )
     registry.add_parameter(
-        Parameter("forwardedFacility", SCHEMES, str, None, "Receiving facility (MSH-6) of what is forwarded.")
+        Parameter(
+            "forwardedFacility",
+            SCHEMES,
+            str,
+            None,
+            "Receiving facility (MSH-6) of what is forwarded.",
+        )
     )
 
 
@@ -37,7 +49,10 @@ def medagent_make_transform(channel: ChannelConfig) -> Callable[[str], str | Non
         fields = header.split(separator)
         if len(fields) >= PROCESSING_ID:
             component_separator = fields[1][:1] or "^"
-            if fields[PROCESSING_ID - 1].split(component_separator)[0].strip().upper() in unwanted:
+            if (
+                fields[PROCESSING_ID - 1].split(component_separator)[0].strip().upper()
+                in unwanted
+            ):
                 return None
         if facility and len(fields) >= RECEIVING_FACILITY:
             fields[RECEIVING_FACILITY - 1] = facility

@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import medagent_audit
 import pytest
-from medagent_audit import Audit
 
+import medagent_audit
 from medagent.testing.command_line import run_main
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.mllp import MllpClient
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
 from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
 from medagent.types import InboundMessage, State
+from medagent_audit import Audit
 
-MESSAGES = [f"MSH|^~\\&|LAB|NORTH|AGENT|MAIN|20260102||ADT^A08|D{number:04}|P|2.5.1\r".encode() for number in range(20)]
+MESSAGES = [
+    f"MSH|^~\\&|LAB|NORTH|AGENT|MAIN|20260102||ADT^A08|D{number:04}|P|2.5.1\r".encode()
+    for number in range(20)
+]
 
 
 def observed(audit: Audit, count: int = 1) -> None:
@@ -45,7 +48,9 @@ def test_the_plugin_is_installed() -> None:
     assert [plugin["error"] for plugin in listed if plugin["name"] == "audit"] == [""]
 
 
-async def test_every_message_of_an_agent_is_in_the_counts_and_nothing_else_of_it(tmp_path: Path) -> None:
+async def test_every_message_of_an_agent_is_in_the_counts_and_nothing_else_of_it(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "audit.jsonl"
     agent = agent_resource({"adt": "adt"}, {"auditFile": str(path)})
     async with FhirServer(agent, [endpoint_resource("adt", "mllp://127.0.0.1:0")]) as server:
@@ -88,7 +93,9 @@ def test_what_cannot_be_written_is_told(audit: Audit, tmp_path: Path) -> None:
     assert "Is a directory" in reason
 
 
-def test_a_disk_that_hangs_blocks_nobody(audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_hangs_blocks_nobody(
+    audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(medagent_audit, "MOST_LINES", 10)
     monkeypatch.setattr(medagent_audit, "PATIENCE", 0.01)
     pipe = tmp_path / "pipe"
