@@ -16,6 +16,7 @@ from medagent import hookimpl
 from medagent.admin import call
 from medagent.channel import ChannelContext, ChannelFactory
 from medagent.cli.main import make_app
+from medagent.config.bootstrap import Bootstrap
 from medagent.guard import breaker, watchdog
 from medagent.plugins import Plugins, calls
 from medagent.queue import guarded
@@ -154,8 +155,9 @@ class Uplinks:
     """An uplink whose `run` ends at first."""
 
     @hookimpl
-    def medagent_make_uplink(self, context: UplinkContext) -> WebSocketUplink:
-        return Ending(context)
+    def medagent_make_uplink(self, bootstrap: Bootstrap, context: UplinkContext) -> WebSocketUplink:
+        assert context.tokens is not None
+        return Ending(bootstrap.base_url, context.agent_id, context.tokens, context)
 
 
 class Ending(WebSocketUplink):
