@@ -136,6 +136,7 @@ class Pipeline:
             statistics=self.statistics,
             next_seq=self.intake.next_seq,
             reply=self.reply,
+            guard_of=lambda scheme: plugins.guards.of(plugins.sender_types.owners.get(scheme, ""), f"sender for {scheme}://"),
             clock=clock,
         )
         self._strategy = self._make_strategy(config)
