@@ -191,7 +191,8 @@ class Pipeline:
         context = StrategyContext(
             config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings, self._clock
         )
-        return make_strategy(self._plugins, config.queue_strategy, context, self._strategy_tasks)
+        refuse = self.intake.refuse_uncommitted
+        return make_strategy(self._plugins, config.queue_strategy, context, self._strategy_tasks, refuse)
 
     @property
     def strategy_fault(self) -> str:
