@@ -23,6 +23,7 @@ from medagent.queue.settlement import Settlement
 from medagent.supervisor import HostedChannel, Made
 from medagent.tasks import Tasks
 from medagent.transform import Transform, made_transform
+from medagent.types import InboundMessage
 from medagent.uplink.base import Uplink, UplinkContext
 from medagent.uplink.hosted import HostedUplink
 
@@ -103,8 +104,13 @@ class Hosting:
         return found
 
 
-def make_strategy(plugins: Plugins, name: str, context: StrategyContext, tasks: Tasks) -> QueueStrategy:
-    """The queue strategy of this name; one that is not built in under guard, with the built-in one behind it."""
+def make_strategy(
+    plugins: Plugins, name: str, context: StrategyContext, tasks: Tasks, refuse: Callable[[InboundMessage], None]
+) -> QueueStrategy:
+    """The queue strategy of this name; one that is not built in under guard, with the built-in one behind it.
+
+    `tasks` and `refuse` are as in `GuardedStrategy`.
+    """
 
     def make(context: StrategyContext) -> tuple[str, QueueStrategy]:
         made = plugins.make("medagent_make_queue_strategy", QueueStrategy, name=name, context=context)
@@ -120,7 +126,7 @@ def make_strategy(plugins: Plugins, name: str, context: StrategyContext, tasks: 
         if plugin in plugins.guards.built_in:
             return strategy
     guard = plugins.guards.renew(plugin, f"queue strategy {name}")
-    return GuardedStrategy(lambda guarded: make(guarded)[1], context, guard, tasks)
+    return GuardedStrategy(lambda guarded: make(guarded)[1], context, guard=guard, tasks=tasks, refuse=refuse)
 
 
 def make_store(plugins: Plugins, url: str, context: StoreContext) -> QueueStore:

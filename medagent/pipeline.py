@@ -136,6 +136,7 @@ class Pipeline:
             statistics=self.statistics,
             next_seq=self.intake.next_seq,
             reply=self.reply,
+            guard_of=lambda scheme: plugins.guards.of(plugins.sender_types.owners.get(scheme, ""), f"sender for {scheme}://"),
             clock=clock,
         )
         self._strategy = self._make_strategy(config)
@@ -190,7 +191,8 @@ class Pipeline:
         context = StrategyContext(
             config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings, self._clock
         )
-        return make_strategy(self._plugins, config.queue_strategy, context, self._strategy_tasks)
+        refuse = self.intake.refuse_uncommitted
+        return make_strategy(self._plugins, config.queue_strategy, context, self._strategy_tasks, refuse)
 
     @property
     def strategy_fault(self) -> str:

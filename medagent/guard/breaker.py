@@ -24,21 +24,18 @@ class Breaker:
         self.open = False
         """Whether calls are kept back; only `allows` ends it."""
         self.half_open = False
+        self.troubled = False
+        """Whether `succeeded` has anything to do."""
         self.reason = ""
         """Why it has opened last."""
         self._until = 0.0
         self._cool_down = 0.0
         self._in_a_row: dict[str, int] = {}
 
-    @property
-    def troubled(self) -> bool:
-        """Whether `succeeded` has anything to do."""
-        return self.half_open or bool(self._in_a_row)
-
     def allows(self, now: float) -> bool:
         """Whether a call may go through; the first one after the cool-down finds it half open."""
         if self.open and now >= self._until:
-            self.open, self.half_open = False, True
+            self.open, self.half_open, self.troubled = False, True, True
         return not self.open
 
     def seconds_left(self, now: float) -> float:
@@ -49,10 +46,12 @@ class Breaker:
         """A call of this method or hook went well."""
         self._in_a_row.pop(what, None)
         self.half_open = False
+        self.troubled = bool(self._in_a_row)
 
     def failed(self, what: str, now: float, reason: str) -> bool:
         """A call went wrong; whether that has opened it."""
         in_a_row = self._in_a_row[what] = self._in_a_row.get(what, 0) + 1
+        self.troubled = True
         if self.open or (in_a_row < FAULTS_IN_A_ROW and not self.half_open):
             return False
         self._open(now, reason, FIRST_COOL_DOWN)
@@ -70,3 +69,4 @@ class Breaker:
         self._until = now + self._cool_down
         self.open, self.half_open, self.reason = True, False, reason
         self._in_a_row.clear()
+        self.troubled = False

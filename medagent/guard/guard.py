@@ -6,6 +6,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from types import CoroutineType
 from typing import Any, Protocol, TypeVar
 
@@ -100,13 +101,16 @@ class Guard:
         breaker = self.breaker
         if breaker.open and not regardless and not breaker.allows(self._clock.monotonic()):
             raise StoppedPlugin(f"plugin {self.plugin} failed in {self.where}: {self.stopped}", self.seconds_left)
-        begin = time.monotonic()
+        begin = monotonic()
         try:
             result = function(*arguments)
-            if not may_await:
+            # this runs for every message: nothing is called here but what must be
+            if kinds:
+                if type(result) not in kinds:
+                    a_value(result)
+                    raise TypeError(f"not a {kinds[0].__name__}")
+            elif type(result) is CoroutineType and not may_await:
                 a_value(result)
-            if kinds and type(result) not in kinds:
-                raise TypeError(f"not a {kinds[0].__name__}")
         except expected:
             raise
         # the one place where a plugin's fault is kept from the core
@@ -116,7 +120,7 @@ class Guard:
                 raise PluginError("it called sys.exit") from error
             raise
         finally:
-            if time.monotonic() - begin >= BLOCKING_SECONDS and self.slow_calls is not None:
+            if monotonic() - begin >= BLOCKING_SECONDS and self.slow_calls is not None:
                 self.slow_calls.slow(self, what)
         if breaker.troubled and not (may_await or regardless):
             breaker.succeeded(what)

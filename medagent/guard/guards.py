@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from types import FrameType
 from typing import Any
+from weakref import ref
 
 from medagent.clock import Clock
 from medagent.guard.guard import Guard, SlowCalls
@@ -24,6 +25,8 @@ class Guards:
         """Plugins that are never stopped."""
         self._clock = clock
         self._guards: dict[tuple[str, str], Guard] = {}
+        self._all: list[ref[Guard]] = []
+        """Those too of things that others come in the place of, as long as they are there."""
         self._slow_calls: SlowCalls | None = None
 
     def of(self, plugin: str, where: str) -> Guard:
@@ -37,13 +40,19 @@ class Guards:
         if (before := self._guards.get((plugin, where))) is not None:
             guard.faults, guard.last_fault = before.faults, before.last_fault
         self._guards[plugin, where] = guard
+        # a new list: the watchdog's thread may be looking at the old one
+        self._all = [*(each for each in self._all if each() is not None), ref(guard)]
         return guard
 
     def watch(self, slow_calls: SlowCalls | None) -> None:
         """Have slow calls judged from now on, or no longer."""
         self._slow_calls = slow_calls
-        for guard in self._guards.values():
+        for guard in self._living:
             guard.slow_calls = slow_calls
+
+    @property
+    def _living(self) -> list[Guard]:
+        return [guard for each in self._all if (guard := each()) is not None]
 
     def responsible(self, frames: list[FrameType]) -> list[Guard]:
         """The guards whose code is running in these frames of one plugin, innermost first.
@@ -58,7 +67,7 @@ class Guards:
             if isinstance(guard, Guard) and guard.plugin == plugin:
                 return [guard]
             frame = frame.f_back
-        own = [guard for guard in self._guards.values() if guard.plugin == plugin and guard.subjects]
+        own = [guard for guard in self._living if guard.plugin == plugin and guard.subjects]
         for frame in frames:
             for guard in own:
                 if _has_hold(frame, guard.subjects):

@@ -26,7 +26,7 @@ LOOKS = round(BLOCKING_SECONDS / LOOK_SECONDS)
 
 
 class Watchdog:
-    """Watches the loop that it is started on. Only looks that come in time count, so a machine that sleeps accuses nobody."""
+    """Watches the loop that it is started on. It counts its own looks and no time, so a machine that sleeps accuses nobody."""
 
     def __init__(self, guards: Guards) -> None:
         self._guards = guards
@@ -35,6 +35,8 @@ class Watchdog:
         self._suspects: list[Guard] = []
         """Found guilty by the thread, and stopped when the loop turns."""
         self._place = ""
+        self._ident = 0
+        """Of the loop's thread."""
         self._cpu_seconds = 0.0
         """Of the loop's thread, at the last look."""
         self._unseen_seconds = 0.0
@@ -43,9 +45,8 @@ class Watchdog:
     def start(self) -> None:
         """Watch the running loop, whose thread is this one."""
         loop = asyncio.get_running_loop()
-        thread = threading.Thread(
-            target=self._watch, args=(loop, threading.get_ident()), name="watchdog of the event loop", daemon=True
-        )
+        self._ident = threading.get_ident()
+        thread = threading.Thread(target=self._watch, args=(loop,), name="watchdog of the event loop", daemon=True)
         self._cpu_seconds = time.thread_time()
         self._turned.set()
         self._guards.watch(self)
@@ -58,14 +59,11 @@ class Watchdog:
 
     # -- in the thread
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, ident: int) -> None:
-        clock = time.pthread_getcpuclockid(ident)
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        clock = time.pthread_getcpuclockid(self._ident)
         call: FrameType | None = None
         looks = 0
-        before = time.monotonic()
         while not self._stopped.wait(LOOK_SECONDS):
-            now = time.monotonic()
-            in_time, before = now - before < 2 * LOOK_SECONDS, now
             cpu_seconds = time.clock_gettime(clock)
             self._unseen_seconds, self._cpu_seconds = cpu_seconds - self._cpu_seconds, cpu_seconds
             if self._turned.is_set():
@@ -75,8 +73,8 @@ class Watchdog:
                     loop.call_soon_threadsafe(self._turn)
                 except RuntimeError:  # the loop is closed
                     return
-            elif in_time:
-                frames = self._guards.owners.innermost(_stack(ident))
+            else:
+                frames = self._guards.owners.innermost(_stack(self._ident))
                 looks = looks + 1 if frames and frames[-1] is call else 1
                 call = frames[-1] if frames else None
                 if frames and looks == LOOKS:
@@ -100,6 +98,8 @@ class Watchdog:
 
     def slow(self, guard: Guard, what: str) -> None:
         """Code that lets no other thread run is seen by nobody but the one who has called it: by the time of its processor."""
+        if threading.get_ident() != self._ident:
+            return  # it holds up no loop
         unseen = max(self._unseen_seconds, time.thread_time() - self._cpu_seconds)
         if not self._suspects and unseen >= BLOCKING_SECONDS * 0.8:
             log.error("plugin %s has blocked the event loop in %s of %s", guard.plugin, what or "the hook", guard.where)

@@ -1,7 +1,8 @@
 """A third party's queue strategy under guard: what it does not commit, the built-in one does.
 
-It keeps account of every message that the strategy has and has not handed to the committer. When the strategy fails, all of
-these go to `batched`, in order, and nothing that it commits later counts: so no message is lost, and none committed twice.
+It keeps account of every message that the strategy has and has not handed to the committer. When the strategy fails, these go
+to `batched`, in order, and nothing that it commits later counts: so none is lost, and none committed twice. Those that others
+of their channel have overtaken are refused, so that their devices send them again: committed now, they would be out of order.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 from medagent.guard import Guard
 from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.queue.batched import BatchedStrategy
+from medagent.queue.parts import with_parts
 from medagent.tasks import Tasks
 from medagent.types import InboundMessage
 
@@ -30,9 +32,16 @@ class GuardedStrategy:
     """Implements `medagent.queue.base.QueueStrategy`."""
 
     def __init__(
-        self, make: Callable[[StrategyContext], QueueStrategy], context: StrategyContext, guard: Guard, tasks: Tasks
+        self,
+        make: Callable[[StrategyContext], QueueStrategy],
+        context: StrategyContext,
+        *,
+        guard: Guard,
+        tasks: Tasks,
+        refuse: Callable[[InboundMessage], None],
     ) -> None:
-        """`make` may raise anything; then the built-in strategy works from the start."""
+        """`make` may raise anything; then the built-in strategy works from the start. `refuse` tells a message's device that
+        it was not stored; `tasks` run what the strategy spawns."""
         self.failed = ""
         """Why the built-in strategy works in its place; "" if it does not."""
         self._context = context
@@ -40,6 +49,9 @@ class GuardedStrategy:
         self._fallback = BatchedStrategy(context)
         self._held: dict[InboundMessage, None] = {}
         """Taken by the strategy and not given to the committer yet, in order."""
+        self._refuse = refuse
+        self._newest: dict[str, int] = {}
+        """The highest seq of each channel that it has given to the committer."""
         self._commits = 0
         """That run for it."""
         self._busy_since = 0.0
@@ -75,6 +87,8 @@ class GuardedStrategy:
         mine = [message for message in messages if message in held]
         for message in mine:
             held.pop(message, None)
+            last = with_parts((message,))[-1]
+            self._newest[last.channel] = max(last.seq, self._newest.get(last.channel, 0))
         if len(mine) < len(messages) and not self.failed:
             self._guard.fault("commit", "it commits what it does not hold", counts=False)
         if not mine:
@@ -132,5 +146,12 @@ class GuardedStrategy:
         log.error("plugin %s: its queue strategy is replaced by batched until the next reload: %s", self._guard.plugin, reason)
         held, self._held = list(self._held), {}
         self._over.set()
-        if held:
-            self._fallback.put(held)
+        overtaken = dict.fromkeys(message for message in held if self._is_overtaken(message))
+        for message in overtaken:
+            self._refuse(message)
+        if in_order := [message for message in held if message not in overtaken]:
+            self._fallback.put(in_order)
+
+    def _is_overtaken(self, message: InboundMessage) -> bool:
+        first = with_parts((message,))[0]
+        return first.seq < self._newest.get(first.channel, 0)

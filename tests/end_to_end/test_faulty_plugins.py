@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from medagent import hookimpl
+from medagent import agent, hookimpl
 from medagent.admin import call
 from medagent.channel import ChannelContext, ChannelFactory
 from medagent.cli.main import make_app
+from medagent.config.bootstrap import Bootstrap
 from medagent.guard import breaker, watchdog
 from medagent.plugins import Plugins, calls
-from medagent.queue import guarded
-from medagent.queue.base import QueueStrategy, StrategyContext
+from medagent.queue import guarded, hosted_store
+from medagent.queue.base import ChannelDepth, QueueStrategy, StrategyContext
+from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.doubles import RecordingChannel
 from medagent.testing.queue import message
 from medagent.testing.site import Acknowledged, Site, adt
@@ -154,8 +156,9 @@ class Uplinks:
     """An uplink whose `run` ends at first."""
 
     @hookimpl
-    def medagent_make_uplink(self, context: UplinkContext) -> WebSocketUplink:
-        return Ending(context)
+    def medagent_make_uplink(self, bootstrap: Bootstrap, context: UplinkContext) -> WebSocketUplink:
+        assert context.tokens is not None
+        return Ending(bootstrap.base_url, context.agent_id, context.tokens, context)
 
 
 class Ending(WebSocketUplink):
@@ -209,3 +212,40 @@ async def test_hooks_that_do_not_end_or_give_nonsense_keep_nobody_waiting(
         assert "lacks close, commit" in faults(shown, "medagent_make_queue_store")["last_fault"]
         assert "coroutine" in faults(shown, "medagent_health")["last_fault"]
         assert "plugin faulty: its medagent_health fails" in shown["reasons"]
+
+
+class Stores:
+    """A queue that does not answer any more once `hangs` is set."""
+
+    hangs = False
+
+    @hookimpl
+    def medagent_make_queue_store(self, url: str) -> SqliteStore:
+        return Hanging(self, Path(url.partition(":")[2]))
+
+
+class Hanging(SqliteStore):
+    def __init__(self, plugin: Stores, path: Path) -> None:
+        super().__init__(path)
+        self._plugin = plugin
+
+    async def depths(self) -> dict[str, ChannelDepth]:
+        if self._plugin.hangs:
+            await asyncio.Event().wait()
+        return await super().depths()
+
+
+async def test_a_store_that_does_not_answer_is_told_and_keeps_nobody_from_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "STORE_SECONDS", 0.1)
+    monkeypatch.setattr(hosted_store, "LONG_SECONDS", 0.05)
+    stores = Stores()
+    async with Site(tmp_path, plugins=with_plugin(stores)) as site:
+        await site.start()
+        assert await site.exchange(adt("A1")) == [Acknowledged("AA", "A1")]
+        stores.hangs = True
+        shown = await site.until(lambda shown: any("does not answer within" in reason for reason in shown["reasons"]))
+        assert shown["state"] == "degraded"
+        stores.hangs = False
+        await site.drained()

@@ -13,7 +13,7 @@ from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.queue.guarded import PATIENCE, GuardedStrategy
 from medagent.tasks import Tasks
 from medagent.testing.queue import QueueWorld, message
-from medagent.types import InboundMessage
+from medagent.types import InboundMessage, RefusalKind
 
 
 class Own:
@@ -45,7 +45,13 @@ class World(QueueWorld):
 
         def guarded(context: StrategyContext) -> GuardedStrategy:
             self.guard = Guard("lab", "queue strategy own")
-            self.guarded = GuardedStrategy(make, context, self.guard, Tasks())
+            self.guarded = GuardedStrategy(
+                make,
+                context,
+                guard=self.guard,
+                tasks=Tasks(),
+                refuse=lambda refused: self.intake.refuse_uncommitted(refused),
+            )
             return self.guarded
 
         super().__init__(folder, strategy=guarded)
@@ -147,6 +153,16 @@ async def test_a_flush_that_does_not_end_is_told_from_a_long_one(tmp_path: Path)
             world.guarded.look(1.0)
         await flushing
         assert world.guarded.failed
+
+
+async def test_what_others_have_overtaken_is_refused(tmp_path: Path) -> None:
+    async with World(tmp_path, Forgetful) as world:
+        world.intake.accept("adt", [message("a"), message("b"), message("c"), message("d")])
+        await world.own.context.commit([world.own.taken[1]])
+        world.guarded.give_up("a test")
+        await world.guarded.flush()
+        assert world.acknowledged == ["b", "c", "d"]
+        assert [(one.control_id, refusal.kind) for one, refusal in world.channel.refusals] == [("a", RefusalKind.STORAGE)]
 
 
 async def test_a_slow_disk_is_not_its_fault(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""Bugs to be planted: each a small patch of the agent, or another store or strategy, with the invariant that must find it."""
+"""Bugs to be planted: each a small patch of the agent, or another store, with the invariant that must find it."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -24,7 +24,6 @@ from medagent.queue.sqlite.store import SqliteStore
 from medagent.reload.apply import Reload
 from medagent.reload.plan import ChannelChange
 from medagent.testing.simulation.disk import Disk, SqliteDisk
-from medagent.testing.simulation.run import MakeStrategy
 from medagent.types import InboundMessage, State
 from medagent.uplink.base import Response
 
@@ -38,7 +37,6 @@ class Bug:
     """Of which one must be what finds it."""
     patches: tuple[Any, ...] = ()  # as `patch.object` makes them
     disk: Callable[[], Disk] = SqliteDisk
-    strategy: MakeStrategy | None = None
     first_seed: int = 0
     """Where the search begins: some need a rare chain of events."""
 
@@ -181,18 +179,17 @@ class ForgetfulDisk(SqliteDisk):
             self._connection.deserialize(self._before)
 
 
-class TwiceStrategy(BatchedStrategy):
-    """Takes messages off its buffer twice."""
+_make_batched = BatchedStrategy.__init__
 
-    def __init__(self, context: StrategyContext) -> None:
-        super().__init__(context)
-        commit = self._commit
 
-        async def twice(messages: Sequence[InboundMessage]) -> None:
-            await commit(messages)
-            await commit(messages[-1:])
+def _committing_twice(self: BatchedStrategy, context: StrategyContext) -> None:
+    """It takes messages off its buffer twice; a third party's strategy would be kept from it."""
 
-        self._commit = twice
+    async def twice(messages: Sequence[InboundMessage]) -> None:
+        await context.commit(messages)
+        await context.commit(messages[-1:])
+
+    _make_batched(self, replace(context, commit=twice))
 
 
 # -- reloads
@@ -249,5 +246,5 @@ BUGS = (
         "what waits after a time-out is lost with its lane", "liveness", Failures, "late", _late_in_memory_only, first_seed=525
     ),
     _bug("a crash takes the last commit", "I1", disk=ForgetfulDisk),
-    _bug("the strategy commits a message twice", "I3 I4 I7 I10", strategy=TwiceStrategy),
+    _bug("the strategy commits a message twice", "I3 I4 I7 I10", BatchedStrategy, "__init__", _committing_twice),
 )
