@@ -265,13 +265,13 @@ async def test_what_is_newer_waits_for_a_commit_whose_caller_was_cancelled(world
     await world.committer.commit([one])
     world.committer.change(Change(one, State.SENT))
     world.store.gate.clear()
-    older = asyncio.create_task(world.committer.flush_changes())
+    older = asyncio.ensure_future(world.committer.flush_changes())
     while len(world.store.commits) < 2:
         await asyncio.sleep(0)
     older.cancel()
     await asyncio.wait([older])
     world.committer.change(Change(one, State.PROCESSED))
-    newer = asyncio.create_task(world.committer.flush_changes())
+    newer = asyncio.ensure_future(world.committer.flush_changes())
     for _ in range(5):
         await asyncio.sleep(0)
     assert world.states_asked_for() == [[], [State.SENT]]
