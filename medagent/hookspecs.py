@@ -91,7 +91,8 @@ def medagent_make_queue_strategy(name: str, context: StrategyContext) -> QueueSt
 def medagent_make_queue_store(url: str, context: StoreContext) -> QueueStore | None:
     """Offer a queue store.
 
-    - `url`: where the queue is, `sqlite:` and the path of a file
+    - `url`: where the queue is: what the option `queue_store` says, perhaps with a password, or else `sqlite:` and the path of
+      a file in the state folder
     - `context`: what the store works with
 
     Called: once, at start.

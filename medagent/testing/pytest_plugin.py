@@ -99,6 +99,7 @@ def medagent_server() -> MakeServer:
     from medagent.testing.fhir_server import FhirServer
     from medagent.testing.resources import resources_of
 
+    # as of `MakeServer`
     def make(
         agent: Mapping[str, Any] | Path | None = None,
         endpoints: Iterable[Mapping[str, Any]] = (),
@@ -140,6 +141,7 @@ def medagent_site(tmp_path_factory: pytest.TempPathFactory) -> MakeSite:
     from medagent.testing.resources import resources_of
     from medagent.testing.site import Site
 
+    # as of `MakeServer`
     def make(
         agent: Mapping[str, Any] | Path | None = None,
         endpoints: Iterable[Mapping[str, Any]] = (),
@@ -162,6 +164,7 @@ def medagent_agent(medagent_site: MakeSite) -> MakeSite:
     Arguments as of `medagent_site`.
     """
 
+    # as of `MakeSite`
     @contextlib.asynccontextmanager
     async def make(*arguments: Any, **options: Any) -> AsyncIterator[Site]:
         async with medagent_site(*arguments, **options) as site:

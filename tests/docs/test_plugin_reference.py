@@ -14,6 +14,7 @@ import pytest
 
 import medagent
 from medagent import hookspecs
+from medagent.scaffold import Kind, Names, write
 from medagent.testing import pytest_plugin
 from medagent.testing.markdown import Page
 from medagent.testing.reference import Entry, Module, text, undocumented
@@ -130,15 +131,25 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
             yield from ((alias.name, "") for alias in node.names)
 
 
-@pytest.mark.parametrize("folder", [*ROOT.glob("plugins/*"), *ROOT.glob("docs/examples/*/")], ids=lambda path: path.name)
-def test_plugins_import_only_what_is_public(folder: Path) -> None:
+def not_public(folder: Path) -> list[str]:
+    """What the files of a distribution import of medagent although it is not for plugins."""
     public = {(name, entry.name) for name in PUBLIC for entry in Module(name).entries}
     public |= {("medagent", name) for name in ("", *medagent.__all__)}
     public |= {(package, module) for package, _, module in (name.rpartition(".") for name in PUBLIC)}
-    assert [
+    return [
         f"{path.relative_to(folder)}: {module} {name}".rstrip()
         for path in sorted(folder.rglob("*.py"))
         for module, name in imports(path)
         if module.partition(".")[0] == "medagent" and (module, name) not in public
         if not module.startswith("medagent.testing")
-    ] == []
+    ]
+
+
+@pytest.mark.parametrize("folder", [*ROOT.glob("plugins/*"), *ROOT.glob("docs/examples/*/")], ids=lambda path: path.name)
+def test_plugins_import_only_what_is_public(folder: Path) -> None:
+    assert not_public(folder) == []
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_new_plugins_import_only_what_is_public(kind: Kind, tmp_path: Path) -> None:
+    assert not_public(write(kind, Names.of("ward-monitor"), tmp_path)) == []

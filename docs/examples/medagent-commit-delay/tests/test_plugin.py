@@ -36,9 +36,8 @@ class World:
         self.disk_works = asyncio.Event()
         self.disk_works.set()
         batch = BatchConfig(max_batch_size=batch_size)
-        self.strategy = make(
-            StrategyContext(batch, self._commit, self.tasks.spawn, {"commitDelayMs": 2})
-        )
+        settings = {"commitDelayMs": 2}
+        self.strategy = make(StrategyContext(batch, self._commit, self.tasks.spawn, settings))
 
     async def _commit(self, messages: Sequence[InboundMessage]) -> None:
         self.batches.append([message.control_id for message in messages])
@@ -46,9 +45,8 @@ class World:
         await self.disk_works.wait()
 
     def put(self, *control_ids: str) -> None:
-        self.strategy.put(
-            [InboundMessage(b"any", control_id, "10.0.0.7:41022") for control_id in control_ids]
-        )
+        messages = [InboundMessage(b"any", each, "10.0.0.7:41022") for each in control_ids]
+        self.strategy.put(messages)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

@@ -12,7 +12,8 @@ def test_the_content_of_a_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", [b"", b"$", b"17,temperature,37.2*72", b"$17,temperature,38.2*72"]
+    "frame",
+    [b"", b"$", b"17,temperature,37.2*72", b"$17,temperature,38.2*72"],
 )
 def test_what_is_no_frame(frame: bytes) -> None:
     with pytest.raises(ValueError, match="no frame"):

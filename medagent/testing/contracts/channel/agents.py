@@ -92,9 +92,7 @@ class Agents(ChannelBase):
                     await self._load_and_kill(agent, senders, life)
             async with AgentProcess(*arguments, environ=environ) as agent:
                 await self._started(agent, self.kills + 1)
-                async with asyncio.timeout(3 * self.patience):
-                    while any(sender.unsafe for sender in senders):
-                        await asyncio.gather(*(sender.run(agent.addresses[CHANNEL], new=False) for sender in senders))
+                await self._resend(agent, senders)
                 await self._drained(agent, tmp_path / "state")
                 await agent.stop()
         safe = {name for sender in senders for name in sender.safe}
@@ -159,6 +157,15 @@ class Agents(ChannelBase):
         finally:
             await agent.kill()
             await asyncio.gather(*loading)
+
+    async def _resend(self, agent: AgentProcess, senders: list[Sender]) -> None:
+        try:
+            async with asyncio.timeout(3 * self.patience):
+                while any(sender.unsafe for sender in senders):
+                    await asyncio.gather(*(sender.run(agent.addresses[CHANNEL], new=False) for sender in senders))
+        except TimeoutError:
+            waiting = sum(len(sender.unsafe) for sender in senders)
+            raise Broken(f"{waiting} messages were sent again to the last agent, and never acknowledged") from None
 
     async def _drained(self, agent: AgentProcess, state_dir: Path) -> None:
         try:

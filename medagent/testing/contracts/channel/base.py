@@ -154,7 +154,7 @@ class ChannelBase(Contract):
     async def handed_over(self, site: ChannelSite, count: int = 1) -> None:
         """Wait until the channel has handed over so many messages."""
         await self.until(
-            lambda: len(site.accepted) >= count, f"{len(site.accepted)} messages were handed over, {count} were sent"
+            lambda: len(site.accepted) >= count, lambda: f"{len(site.accepted)} messages were handed over, {count} were sent"
         )
 
     @property
