@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ LONGEST = KILLED | RANDOM | BODIES
 
 
 class Whole(QueueStoreContract):
-    patience = 2.0
+    patience = float(os.environ.get("PATIENCE", "2.0"))
     store: ClassVar[type[SqliteStore]]
     fails: ClassVar[set[str]]
 

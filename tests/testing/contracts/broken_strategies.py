@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ class Sound:
 
 
 class Whole(QueueStrategyContract):
-    patience = 0.4
+    patience = float(os.environ.get("PATIENCE", "0.4"))
     strategy: ClassVar[Any]  # the classes of this file
     fails: ClassVar[set[str]]
 

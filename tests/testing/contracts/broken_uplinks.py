@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -82,7 +83,7 @@ class Handler:
 
 
 class Whole(UplinkContract[MedplumControl]):
-    patience = 0.5
+    patience = float(os.environ.get("PATIENCE", "0.5"))
     uplink: ClassVar[type[Sound]] = Sound
     handler: ClassVar[type[Handler]] = Handler
     fails: ClassVar[set[str]]
