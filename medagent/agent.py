@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from medagent import __version__
 from medagent.admin import AdminServer
-from medagent.channel import Resynchronizable
+from medagent.channel import Channel, Resynchronizable
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.in_force import describe_agent, describe_start
 from medagent.config.model import AgentConfig
@@ -31,10 +31,11 @@ from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
 from medagent.reload.watch import FileWatch
 from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
+from medagent.running import RunningAgent
 from medagent.status import plugin_figures, status_report
 from medagent.tasks import Tasks
 from medagent.throttle import Throttle
-from medagent.uplink.answers import agent_error
+from medagent.uplink.answers import Frame, agent_error
 from medagent.uplink.base import ServerRequest
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,12 @@ _TYPE = re.compile(r"[a-z:-]{1,40}")
 """Of a request; what else stands there is never shown: it may be anything."""
 
 
-class Agent:
+class Agent(RunningAgent):
     """One agent over one state folder. `run` is all a caller needs."""
 
     def __init__(self, bootstrap: Bootstrap, plugins: Plugins | None = None) -> None:
         self.bootstrap = bootstrap
-        self.plugins = plugins if plugins is not None else Plugins(blocked=bootstrap.blocked_plugins)
+        self.plugins = plugins if plugins is not None else Plugins(bootstrap.plugins)
         self.configuration: Configuration | None = None
         """None until there is a queue."""
         self.pipeline: Pipeline | None = None
@@ -86,6 +87,11 @@ class Agent:
         return self.configuration.missing if self.configuration is not None else "starting"
 
     @property
+    def channels(self) -> Mapping[str, Channel]:
+        """As their plugins made them, by name."""
+        return {name: host.hosted for name, host in self.pipeline.channels.items()} if self.pipeline is not None else {}
+
+    @property
     def uptime(self) -> float:
         """Seconds."""
         return time.monotonic() - self._started_at
@@ -93,8 +99,8 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then shut down in order.
 
-        Raises `QueueHeld` or `QueueError` if there is no queue to run on, and `ConfigError` for local files that cannot be
-        used; nothing else ends it.
+        Raises `QueueHeld` or `QueueError` if there is no queue to run on, `ConfigError` for local files that cannot be used,
+        and `PluginError` if the Agent's setting `strictPlugins` wants a plugin that cannot be loaded; nothing else ends it.
         """
         lock = QueueLock(self.bootstrap.state_dir)
         watchdog = Watchdog(self.plugins.guards)
@@ -108,7 +114,9 @@ class Agent:
 
     async def _run_on_queue(self, stop: asyncio.Event) -> None:
         state_dir = self.bootstrap.state_dir
-        store = make_store(self.plugins, f"sqlite:{state_dir / QUEUE_NAME}", StoreContext(str(state_dir)))
+        store = make_store(
+            self.plugins, self.bootstrap.queue_store or f"sqlite:{state_dir / QUEUE_NAME}", StoreContext(str(state_dir))
+        )
         admin = AdminServer(
             state_dir,
             {
@@ -257,6 +265,11 @@ class Agent:
             if self._files.changed():
                 self.reload_soon("a file has changed")
 
+    def reply(self, frame: Frame) -> None:
+        """Answer a request of the server; in vain when there is no pipeline any more."""
+        if self.pipeline is not None:
+            self.pipeline.reply(frame)
+
     def _requested(self, frame: ServerRequest) -> None:
         self._tasks.spawn(self._serve(frame), "request of the server")
 
@@ -270,7 +283,7 @@ class Agent:
         if self._notes.passes(text, time.monotonic()):
             log.warning("a request of the server is refused: %s", text)
         if frame.callback is not None:
-            self.pipeline.reply(agent_error(frame.callback, text))
+            self.reply(agent_error(frame.callback, text))
 
     def _log_statistics(self, store: QueueStore) -> None:
         """As often as the configuration wants it."""

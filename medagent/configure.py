@@ -40,9 +40,14 @@ class Loaded:
         barred = (channel.name for channel in self.config.channels if channel.enabled and channel.barred)
         return frozenset({*(problem.channel for problem in self.errors), *barred} - {""})
 
+    @property
+    def fatal(self) -> bool:
+        """No agent works by it."""
+        return any(problem.fatal for problem in self.problems)
+
     def refusal(self, lacking: frozenset[str] = frozenset()) -> list[str]:
         """All faults, if it is not to take the place of a configuration in which only channels `lacking` could not run."""
-        if self.lacking - lacking or (self.config.strict_validation and self.errors):
+        if self.fatal or self.lacking - lacking or (self.config.strict_validation and self.errors):
             return [problem.fault for problem in self.errors if not problem.consequence]
         return []
 
@@ -68,6 +73,11 @@ def configure(source: Source, plugins: Plugins, *, bind_any: bool, local: bool) 
         return None, problems
     config, strategy_problems = _with_known_strategy(config, plugins)
     problems += strategy_problems
+    if config.strict_plugins:
+        problems += [
+            Problem("Agent.setting strictPlugins", f"plugin {info.name} cannot be loaded: {info.error}", fatal=True)
+            for info in plugins.left_out
+        ]
     for guard, validate in plugins.implementations("medagent_validate_config", config=config):
         problems += guard.call("", _problems, validate, otherwise=())
     return config, problems

@@ -133,7 +133,8 @@ def make_store(plugins: Plugins, url: str, context: StoreContext) -> QueueStore:
     """The queue store for this URL. Raises `PluginError` if there is none."""
     made = plugins.make("medagent_make_queue_store", QueueStore, url=url, context=context)
     if made is None:
-        raise PluginError(f"no plugin offers a queue store for {url}")
+        # the rest may hold a password
+        raise PluginError(f"no plugin offers a queue store for URLs with {url.partition(':')[0]}: (queue_store)")
     plugin, store = made
     if plugin in plugins.guards.built_in:
         return cast("QueueStore", store)

@@ -248,6 +248,48 @@ async def test_no_message_goes_past_a_transform_that_cannot_be_made(
     assert CANARY not in caplog.text
 
 
+class Filters:
+    """Keeps from the server what the channel's parameter `without` says, and marks the rest."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self.asked: list[str] = []
+
+    @hookimpl
+    def medagent_make_transform(self, channel: ChannelConfig) -> Callable[[str], str | None] | None:
+        without = channel.parameters.get("without")
+
+        def transform(text: str) -> str | None:
+            self.asked.append(text)
+            return None if text == f"body of {without}" else text + self.mark
+
+        return transform if without is not None else None
+
+
+async def test_transforms_of_several_plugins_filter_and_follow_a_reload(tmp_path: Path) -> None:
+    def without(name: str) -> AgentConfig:
+        parameters = {"without": name}
+        return AgentConfig(
+            "a-1", "Test", channels=(ChannelConfig("adt", "test", "127.0.0.1", 1, "test://127.0.0.1:1", parameters),)
+        )
+
+    first, second = Filters("1"), Filters("2")
+    async with running(tmp_path, without("a"), second, first) as (pipeline, world, store):
+        world.accept("adt", message("a"), message("b"))
+        await world.server.until(lambda: world.server.transmitted)
+        assert world.server.bodies == ["body of b12"]
+        assert second.asked == ["body of b1"]
+        assert ("settled", "adt", ["a FILTERED"]) in world.observed
+        await pipeline.reconfigure(without("b"), {})
+        world.accept("adt", message("b", "body of b", link="c2"), message("c"), message("d", "body of b"))
+        await world.server.until(lambda: len(world.server.transmitted) == 2)
+        assert world.server.bodies[1:] == ["body of c12"]
+        world.server.answer(*world.server.transmitted)
+        await pipeline.stop()
+        assert await counts(store) == {State.FILTERED: 2, State.RESPONSE_SENT: 2}
+        assert [(one.control_id, answer.body) for one, answer in world.channels["adt"].answers][:2] == [("a", ""), ("d", "")]
+
+
 async def test_no_message_content_is_in_any_line_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with running(tmp_path, config("adt", "oru"), Faulty()) as (pipeline, world, store):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from medagent.cli import options
+from medagent.cli.loading import refuse_left_out
 from medagent.config.bootstrap import resolve
 from medagent.config.options import Flags
 
@@ -46,11 +47,15 @@ def run(
     properties: options.Properties = None,
     config: options.Config = None,
     state_dir: options.StateDir = None,
+    queue_store: options.QueueStore = None,
     bind: options.Bind = None,
     no_wait: options.NoWait = None,
     log_level: options.LogLevel = None,
     log_format: options.LogFormat = None,
     block_plugins: options.BlockPlugins = None,
+    allow_plugins: options.AllowPlugins = None,
+    load_plugins: options.LoadPlugins = None,
+    strict_plugins: options.StrictPlugins = None,
 ) -> None:
     """Run the agent until SIGTERM or SIGINT. SIGHUP has it read its configuration again.
 
@@ -75,11 +80,15 @@ def run(
         client_key_file=client_key_file,
         proxy=proxy,
         state_dir=state_dir,
+        queue_store=queue_store,
         bind=bind,
         no_wait=no_wait,
         log_level=log_level,
         log_format=log_format,
         block_plugins=tuple(block_plugins or ()),
+        allow_plugins=tuple(allow_plugins or ()),
+        load_plugins=tuple(load_plugins or ()),
+        strict_plugins=strict_plugins,
     )
     bootstrap = resolve(flags, os.environ)
 
@@ -94,10 +103,14 @@ def run(
 
     from medagent.agent import Agent
     from medagent.guard import run_to_end
+    from medagent.plugins import Plugins  # not every command needs it
 
-    running = Agent(bootstrap)
+    # before there is a loop: a signal ends what hangs here
+    plugins = Plugins(bootstrap.plugins, state_dir=bootstrap.state_dir, mark=True)
+    refuse_left_out(bootstrap.plugins, plugins)
+    running = Agent(bootstrap, plugins)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        run_to_end(runner.get_loop(), _serve(running), running.plugins.guards)
+        run_to_end(runner.get_loop(), _serve(running), plugins.guards)
 
 
 def raise_file_limit() -> None:

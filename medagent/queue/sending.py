@@ -43,10 +43,14 @@ class Sending:
         committer: Committer,
         channels: Mapping[str, Channel],
         failed: Callable[[InboundMessage, BaseException], None],
+        filtered: Callable[[Sequence[InboundMessage]], None],
         tasks: Tasks,
         clock: Clock = time,
     ) -> None:
-        """`failed` is told of a message that cannot be sent, and why; it gives the message's place in the window back."""
+        """`failed` is told of a message that cannot be sent, and why; `filtered` of those of one channel that are not to be.
+
+        Both give the messages' places in the window back.
+        """
         self.uplink: Uplink | None = None
         self.connected = False
         self.transforms: Mapping[str, Transforms] = {}
@@ -57,6 +61,7 @@ class Sending:
         self._committer = committer
         self._channels = channels
         self._failed = failed
+        self._filtered = filtered
         self._tasks = tasks
         self._clock = clock
         self.reconfigure(config)
@@ -137,18 +142,21 @@ class Sending:
     def _transmit(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
         """Write messages of one channel to the uplink; returns those that it did not take, or that a plugin holds.
 
-        The caller has taken their places in the window. A message that a plugin fails on gives its place back.
+        The caller has taken their places in the window. A message that a plugin fails on, or filters, gives its place back.
         """
         name = messages[0].channel
         transforms = self.transforms.get(name, ())
-        sound, frames, faults, hold_seconds = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
-        if hold_seconds:
-            self._lanes[name].held_until = self._clock.monotonic() + hold_seconds
-        held = messages[len(sound) + len(faults) :]
-        for message, fault in faults:
+        outgoing = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
+        if outgoing.hold_seconds:
+            self._lanes[name].held_until = self._clock.monotonic() + outgoing.hold_seconds
+        held = messages[outgoing.count :]
+        for message, fault in outgoing.faults:
             self._failed(message, fault)
+        if outgoing.filtered:
+            self._filtered(outgoing.filtered)
+        sound = outgoing.sound
         try:
-            taken = uplink.transmit(frames) if frames else 0
+            taken = uplink.transmit(outgoing.frames) if sound else 0
         # an uplink may raise too, such as on a text that cannot be encoded
         except Exception as error:  # noqa: BLE001  as said above
             if len(sound) > 1:

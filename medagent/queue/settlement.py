@@ -16,6 +16,8 @@ Verdict = tuple[InboundMessage, Answer, int | None]
 """A message, the server's word on it, and the status code it came with, if any."""
 
 REFUSED = (State.REJECTED, State.DEAD_LETTER)
+LASTING = (*REFUSED, State.FILTERED)
+"""What a message has ended as, whatever became of its answer."""
 
 
 class Settlement:
@@ -38,12 +40,13 @@ class Settlement:
         self._again: set[int] = set()
         """Of copies whose answer waits for a slow device; nothing is stored under such a seq."""
 
-    def settle(self, channel: str, verdicts: Sequence[Verdict], refused: State = State.REJECTED) -> None:
-        """These messages of one channel have ended; those that were not accepted as `refused`."""
+    def settle(self, channel: str, verdicts: Sequence[Verdict], ended: State | None = None) -> None:
+        """These messages of one channel have ended, as `ended`; None: refused ones as `REJECTED`, the others as their device's
+        `Delivery` says."""
         deliveries = self._answer(channel, [(message, answer) for message, answer, _ in verdicts])
         settled = []
         for (message, answer, status_code), delivery in zip(verdicts, deliveries, strict=True):
-            state = delivery.value if answer.accepted else refused
+            state = ended if ended is not None else delivery.value if answer.accepted else State.REJECTED
             settled.append((message, state))
             self._committer.change(
                 Change(
@@ -69,8 +72,7 @@ class Settlement:
                 self._again.remove(message.seq)
                 continue
             pending = self._committer.pending(message.seq)
-            # a refusal has ended as that whatever became of its answer
-            if self._committer.state_of(message) in REFUSED:
+            if self._committer.state_of(message) in LASTING:
                 continue
             change = Change(message, delivery.value)
             if pending is not None:

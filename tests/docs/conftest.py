@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -56,4 +57,4 @@ def install_example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         example.run("-m", "pip", "install", "--quiet", *offline, "--target", str(example.target), str(example.source))
         return example
 
-    return install
+    return functools.cache(install)

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from medagent.clock import Clock
+from medagent.queue import forwarding, sending
 from medagent.queue.base import Duplicate, QueueStore, Receipt, StrategyContext
 from medagent.queue.batched import BatchedStrategy
 from medagent.queue.committer import Committer
@@ -122,9 +123,22 @@ _settle = Settlement.settle
 _give = Settlement._answer
 
 
-def _settle_twice(self: Settlement, channel: str, verdicts: Sequence[Any]) -> None:
-    _settle(self, channel, verdicts)
-    _settle(self, channel, verdicts[-1:])
+def _settle_twice(self: Settlement, channel: str, verdicts: Sequence[Any], *ended: State) -> None:
+    _settle(self, channel, verdicts, *ended)
+    _settle(self, channel, verdicts[-1:], *ended)
+
+
+def _filtered_as_served(self: Settlement, channel: str, verdicts: Sequence[Any], *ended: State) -> None:
+    _settle(self, channel, verdicts, *(state for state in ended if state is not State.FILTERED))
+
+
+_make_frames = sending.make_frames
+
+
+def _filtered_and_forgotten(*arguments: Any) -> forwarding.Outgoing:
+    outgoing = _make_frames(*arguments)
+    outgoing.filtered.clear()
+    return outgoing
 
 
 def _to_the_newest(self: Settlement, channel: str, answers: Sequence[Any]) -> Any:
@@ -211,15 +225,17 @@ def _join_last(connection: sqlite3.Connection, message: InboundMessage, twin: An
 
 BUGS = (
     _bug("acknowledged before the commit", "I6", Committer, "_commit", _receipt_first),
-    _bug("refused messages are acknowledged and sent", "I6 I3", Committer, "_commit", _refused_as_stored),
+    _bug("refused messages are acknowledged and sent", "I6 I3 I4", Committer, "_commit", _refused_as_stored),
     _bug("a failed batch loses its first message", "I4 liveness", Committer, "_commit_singly", _first_forgotten, first_seed=60),
-    _bug("a failed batch loses its changes of state", "I4 I10 liveness", Committer, "_commit_changes", _changes_forgotten),
+    _bug("a failed batch loses its changes of state", "I1 I4 I10 liveness", Committer, "_commit_changes", _changes_forgotten),
     _bug("the lane swaps two messages", "I2", Lane, "take", _second_first),
     _bug("what was in flight is forgotten on a reconnect", "liveness", Lane, "rewind", lambda self, seqs: None),
     _bug("a time-out gives the message up", "liveness", Dispatcher, "tick", _late_given_up),
     _bug("answers are matched by order", "I5 I1", Dispatcher, "answered", _by_order),
     _bug("another attempt has another key", "I3", Sending, "_transmit", _new_key),
     _bug("settled twice", "I4", Settlement, "settle", _settle_twice),
+    _bug("what was filtered ends as if the server had it", "I1", Settlement, "settle", _filtered_as_served),
+    _bug("what was filtered is forgotten", "I4 liveness", sending, "make_frames", _filtered_and_forgotten),
     _bug("answers go to the newest connection", "I5", Settlement, "_answer", _to_the_newest),
     _bug("retries are forgotten at a restart", "liveness", SqliteStore, "retries", _no_retries),
     _bug("a resend is stored again", "I3", insertion, "_duplicate", lambda connection, message, twin: None),
@@ -227,7 +243,7 @@ BUGS = (
     _bug("the lane of a removed channel is not rewound", "I10 liveness", Dispatcher, "remove_lane", _lane_removed),
     _bug("a channel is closed before the strategy is flushed", "I4", Reload, "_stop", _closed_first),
     _bug(
-        "what waits after a time-out is lost with its lane", "liveness", Failures, "late", _late_in_memory_only, first_seed=391
+        "what waits after a time-out is lost with its lane", "liveness", Failures, "late", _late_in_memory_only, first_seed=525
     ),
     _bug("a crash takes the last commit", "I1", disk=ForgetfulDisk),
     _bug("the strategy commits a message twice", "I3 I4 I7 I10", BatchedStrategy, "__init__", _committing_twice),

@@ -18,7 +18,14 @@ from medagent.types import Answer, Delivery, InboundMessage, Refusal
 @hookimpl
 def medagent_register_settings(registry: Registry) -> None:
     registry.add_parameter(
-        Parameter("encoding", ("line",), str, "utf-8", "Character set of the lines.", choices=("utf-8", "latin-1"))
+        Parameter(
+            "encoding",
+            ("line",),
+            str,
+            "utf-8",
+            "Character set of the lines.",
+            choices=("utf-8", "latin-1"),
+        )
     )
 
 
@@ -44,9 +51,13 @@ class LineChannel:
         config = self.context.config
         host = None if self.context.bind_any else config.host
         try:
-            self._server = await asyncio.get_running_loop().create_server(lambda: LineConnection(self), host, config.port)
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: LineConnection(self), host, config.port
+            )
         except OSError as error:
-            raise BindFailed(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
+            raise BindFailed(
+                f"cannot listen on {config.host}:{config.port}: {error.strerror}"
+            ) from error
 
     async def stop_accepting(self) -> None:
         if self._server is not None:
@@ -73,7 +84,10 @@ class LineChannel:
             self._tell(message, "refused")
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        return [self._tell(message, "done" if answer.accepted else "failed") for message, answer in answers]
+        return [
+            self._tell(message, "done" if answer.accepted else "failed")
+            for message, answer in answers
+        ]
 
     def _tell(self, message: InboundMessage, word: str) -> Delivery:
         connection = self._connections.get(message.link)
@@ -83,7 +97,9 @@ class LineChannel:
         return Delivery.SENT
 
     def forward(self, message: InboundMessage) -> str:
-        return (message.body or b"").decode(str(self.context.config.parameters["encoding"]), "replace")
+        return (message.body or b"").decode(
+            str(self.context.config.parameters["encoding"]), "replace"
+        )
 
     def pause_reading(self) -> None:
         self._set_reading(False)
@@ -102,7 +118,11 @@ class LineChannel:
 
     @property
     def address(self) -> str:
-        return "{}:{}".format(*self._server.sockets[0].getsockname()[:2]) if self._server is not None else ""
+        return (
+            "{}:{}".format(*self._server.sockets[0].getsockname()[:2])
+            if self._server is not None
+            else ""
+        )
 
     # what follows is called by the connections
 
@@ -144,7 +164,9 @@ class LineConnection(asyncio.Protocol):
 
     def _message(self, line: bytes) -> InboundMessage:
         control_id, _, text = line.rstrip(b"\r").partition(b" ")
-        return InboundMessage(text, control_id.decode("ascii", "replace"), self._remote, self.link)
+        return InboundMessage(
+            text, control_id.decode("ascii", "replace"), self._remote, self.link
+        )
 
     def pause_writing(self) -> None:
         self._may_write = False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from medagent import hookimpl
 from medagent.channel import ChannelContext, ChannelFactory
 from medagent.config.bootstrap import Bootstrap
-from medagent.config.model import AgentConfig
+from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins
 from medagent.queue.base import QueueStrategy, StrategyContext
@@ -18,6 +18,7 @@ from medagent.reload.plan import make_plan
 from medagent.testing.simulation.channel import Ports, SimulatedChannel
 from medagent.testing.simulation.disk import Disk
 from medagent.testing.simulation.loop import Process
+from medagent.testing.simulation.message import read_body
 from medagent.testing.simulation.store import FaultyStore
 from medagent.testing.simulation.uplink import SimulatedUplink, Tokens
 from medagent.testing.simulation.world import World
@@ -46,7 +47,7 @@ class SimulatedAgent:
 
     async def start(self, config: AgentConfig) -> None:
         """Everything that `medagent run` does once it has its configuration."""
-        plugins = Plugins(entry_points=False)
+        plugins = Plugins(entry_points=False, clock=self.world.clock)
         plugins.register(self, "simulation")
         last_seq = await self._store.open()
         self.pipeline = Pipeline(
@@ -129,6 +130,16 @@ class SimulatedAgent:
     def medagent_make_uplink(self, context: UplinkContext) -> SimulatedUplink:
         self.uplink = SimulatedUplink(self.world, self.process, self._tokens, context)
         return self.uplink
+
+    @hookimpl
+    def medagent_make_transform(self, channel: ChannelConfig) -> Callable[[str], str | None]:
+        def transform(text: str) -> str | None:
+            if not (self.process.alive and self.world.chance(self.world.faults.filtered)):
+                return text
+            self.world.ledger.filtered(channel.name, read_body(text))
+            return None
+
+        return transform
 
     @hookimpl
     def medagent_messages_settled(self, settled: Sequence[tuple[InboundMessage, State]]) -> None:
