@@ -28,13 +28,10 @@ class Outgoing:
     """Those that a transform keeps from the server."""
     faults: list[tuple[InboundMessage, BaseException]] = field(default_factory=list)
     """The others, with what the channel or a transform raised; `TooLong` if the text alone is too long."""
+    held: Sequence[InboundMessage] = ()
+    """Those that must wait, since a plugin is stopped and nothing goes past it."""
     hold_seconds: float = 0.0
-    """How long those must wait that are of none of these kinds: a plugin is stopped, and nothing goes past it."""
-
-    @property
-    def count(self) -> int:
-        """Of all kinds."""
-        return len(self.sound) + len(self.filtered) + len(self.faults)
+    """For how long."""
 
 
 def make_frames(messages: Sequence[InboundMessage], channel: Channel, transforms: Transforms, max_bytes: int) -> Outgoing:
@@ -47,7 +44,7 @@ def make_frames(messages: Sequence[InboundMessage], channel: Channel, transforms
             if text is not None and (size := size_above(text, max_bytes)):
                 raise TooLong(f"the message is {size} bytes as JSON text, and maxFrameBytes is {max_bytes}: {ADVICE}")
         except StoppedPlugin as stopped:
-            outgoing.hold_seconds = stopped.seconds
+            outgoing.held, outgoing.hold_seconds = messages[messages.index(message) :], stopped.seconds
             break
         # a plugin may raise anything on one message; the others go on
         except PLUGIN_FAULTS as error:

@@ -147,9 +147,9 @@ class Sending:
         name = messages[0].channel
         transforms = self.transforms.get(name, ())
         outgoing = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
-        if outgoing.hold_seconds:
+        held = outgoing.held
+        if held:
             self._lanes[name].held_until = self._clock.monotonic() + outgoing.hold_seconds
-        held = messages[outgoing.count :]
         for message, fault in outgoing.faults:
             self._failed(message, fault)
         if outgoing.filtered:
