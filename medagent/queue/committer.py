@@ -76,8 +76,14 @@ class Committer:
             self._lock.release()
             return
         commit = self._tasks.spawn(self._commit(messages, changes), "commit")
-        commit.add_done_callback(lambda _: self._lock.release())
-        await asyncio.shield(commit)
+        try:
+            await asyncio.shield(commit)
+        finally:
+            # not before the caller goes on: it looks at what is still unwritten
+            if commit.done():
+                self._lock.release()
+            else:
+                commit.add_done_callback(lambda _: self._lock.release())
 
     async def depths(self) -> dict[str, ChannelDepth]:
         """How the channels stand, changes of state that are not written yet included; writes nothing."""
