@@ -10,6 +10,8 @@ from medagent.guard import Guard, StoppedPlugin, a_value
 MAKE_AGAIN_SECONDS = 5.0
 """Before a transform that could not be made is asked for again."""
 
+Function = Callable[[str], str | None]
+"""As `medagent_make_transform` gives it."""
 # what a plugin gives is checked when it is there
 Make = Callable[[], object]
 
@@ -17,13 +19,16 @@ Make = Callable[[], object]
 class Transform:
     """Calls the plugin's function. One that could not be made is made when a message comes, and until then none goes."""
 
-    def __init__(self, guard: Guard, make: Make, function: Callable[[str], str | None] | None) -> None:
+    def __init__(self, guard: Guard, make: Make, function: Function | None) -> None:
         self._guard = guard
         self._make = make
         self._function = function
 
     def __call__(self, text: str) -> str | None:
-        """None keeps the message from the server. Raises what the function does, and `StoppedPlugin` if the messages must wait."""
+        """The text for the server, or None if there is none.
+
+        Raises what the function does, and `StoppedPlugin` if the messages must wait.
+        """
         if self._function is None:
             try:
                 self._function = _make(self._guard, self._make) or _unchanged
@@ -42,8 +47,8 @@ def made_transform(guard: Guard, make: Make) -> Transform | None:
     return Transform(guard, make, function) if function is not None else None
 
 
-def _make(guard: Guard, make: Make) -> Callable[[str], str | None] | None:
-    def checked() -> Callable[[str], str | None] | None:
+def _make(guard: Guard, make: Make) -> Function | None:
+    def checked() -> Function | None:
         function = a_value(make())
         if function is not None and not callable(function):
             raise TypeError("not a function")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from types import FrameType
 from typing import Any
 from weakref import ref
@@ -61,14 +62,14 @@ class Guards:
         the plugin, since nobody can tell.
         """
         plugin = self.owners.of(frames[0].f_code)
-        frame: FrameType | None = frames[0]
-        while frame is not None:
+        # the core's own frames too: a connection may be the core's, and what it calls the plugin's
+        stack = [*(frame for frame, _ in traceback.walk_stack(frames[0])), *frames]
+        for frame in stack:
             guard = frame.f_locals.get("self") if frame.f_code in _FRAMES else None
             if isinstance(guard, Guard) and guard.plugin == plugin:
                 return [guard]
-            frame = frame.f_back
         own = [guard for guard in self._living if guard.plugin == plugin and guard.subjects]
-        for frame in frames:
+        for frame in stack:
             for guard in own:
                 if _has_hold(frame, guard.subjects):
                     return [guard]

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from medagent.channel import ChannelContext, ChannelFactory
 from medagent.cli.main import make_app
 from medagent.config.bootstrap import Bootstrap
 from medagent.guard import breaker, watchdog
-from medagent.plugins import Plugins, calls
+from medagent.plugins import calls
 from medagent.queue import guarded, hosted_store
 from medagent.queue.base import ChannelDepth, QueueStrategy, StrategyContext
 from medagent.queue.sqlite.store import SqliteStore
@@ -31,10 +32,13 @@ from medagent.uplink.base import UplinkContext
 from medagent.uplink.websocket import WebSocketUplink
 
 
-def with_plugin(plugin: object) -> Plugins:
-    plugins = Plugins()
-    plugins.register(plugin, "faulty")
-    return plugins
+def module_of(plugin: object) -> list[ModuleType]:
+    """A module that has the hooks of an object, under the name of this one: it is in this file that its code lies."""
+    module = ModuleType(__name__)
+    for name in dir(plugin):
+        if name.startswith("medagent_"):
+            setattr(module, name, getattr(plugin, name))
+    return [module]
 
 
 # as decoded JSON
@@ -67,7 +71,7 @@ class Channels:
 async def test_a_channel_that_fails_is_made_anew_and_the_other_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "FIRST_COOL_DOWN", 0.5)
     channels = Channels()
-    async with Site(tmp_path, {"adt": "", "odd": "odd://127.0.0.1:1"}, plugins=with_plugin(channels)) as site:
+    async with Site(tmp_path, {"adt": "", "odd": "odd://127.0.0.1:1"}, plugins=module_of(channels)) as site:
         await site.start()
         for number in range(breaker.FAULTS_IN_A_ROW):
             channels.read(f"m{number}")
@@ -102,13 +106,13 @@ async def test_a_hook_that_blocks_the_loop_is_named_and_not_called_again(
 ) -> None:
     monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.05)
     blocking = Blocking()
-    async with Site(tmp_path, plugins=with_plugin(blocking)) as site:
+    async with Site(tmp_path, plugins=module_of(blocking)) as site:
         await site.start()
         await site.exchange(adt("A1"))
         shown = await site.until(lambda shown: faults(shown, "medagent_messages_accepted"))
         assert faults(shown, "medagent_messages_accepted")["stopped"]
-        assert "plugin faulty, medagent_messages_accepted: " in "; ".join(shown["reasons"])
-        assert f"plugin faulty blocks the event loop in {__file__}:" in caplog.text
+        assert f"plugin {__name__}, medagent_messages_accepted: " in "; ".join(shown["reasons"])
+        assert f"plugin {__name__} blocks the event loop in {__file__}:" in caplog.text
         assert await site.exchange(adt("A2")) == [Acknowledged("AA", "A2")]
         assert blocking.calls == 1
         run = await asyncio.to_thread(CliRunner().invoke, make_app(), ["status", "--state-dir", str(tmp_path)])
@@ -139,7 +143,7 @@ async def test_a_strategy_that_commits_nothing_is_replaced_until_the_next_reload
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guarded, "PATIENCE", 0.1)
-    async with Site(tmp_path, settings={"queueStrategy": "keeping"}, plugins=with_plugin(Keeping())) as site:
+    async with Site(tmp_path, settings={"queueStrategy": "keeping"}, plugins=module_of(Keeping())) as site:
         await site.start()
         assert await site.exchange(adt("A1")) == [Acknowledged("AA", "A1")]
         shown = await site.status()
@@ -173,7 +177,7 @@ class Ending(WebSocketUplink):
 
 async def test_an_uplink_that_ends_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted, "FIRST_RETRY", 0.01)
-    async with Site(tmp_path, plugins=with_plugin(Uplinks())) as site:
+    async with Site(tmp_path, plugins=module_of(Uplinks())) as site:
         await site.start()
         assert await site.exchange(adt("A1")) == [Acknowledged("AA", "A1")]
         assert faults(await site.status(), "uplink")["faults"] == 1
@@ -196,22 +200,22 @@ class Slow:
         return object()
 
     @hookimpl
-    async def medagent_health(self) -> list[tuple[str, bool, str]]:
-        return []
+    def medagent_health(self) -> object:
+        return self.medagent_handle_frame()  # a coroutine, where nobody waits for one
 
 
 async def test_hooks_that_do_not_end_or_give_nonsense_keep_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "LIFE_SECONDS", 0.01)
-    async with Site(tmp_path, plugins=with_plugin(Slow())) as site:
+    async with Site(tmp_path, plugins=module_of(Slow())) as site:
         await site.start()
         assert await site.exchange(adt("A1")) == [Acknowledged("AA", "A1")]
         shown = await site.until(lambda shown: faults(shown, "medagent_health"))
         assert faults(shown, "medagent_startup")["last_fault"] == "PluginTimeout"
         assert "lacks close, commit" in faults(shown, "medagent_make_queue_store")["last_fault"]
         assert "coroutine" in faults(shown, "medagent_health")["last_fault"]
-        assert "plugin faulty: its medagent_health fails" in shown["reasons"]
+        assert f"plugin {__name__}: its medagent_health fails" in shown["reasons"]
 
 
 class Stores:
@@ -241,7 +245,7 @@ async def test_a_store_that_does_not_answer_is_told_and_keeps_nobody_from_asking
     monkeypatch.setattr(agent, "STORE_SECONDS", 0.1)
     monkeypatch.setattr(hosted_store, "LONG_SECONDS", 0.05)
     stores = Stores()
-    async with Site(tmp_path, plugins=with_plugin(stores)) as site:
+    async with Site(tmp_path, plugins=module_of(stores)) as site:
         await site.start()
         assert await site.exchange(adt("A1")) == [Acknowledged("AA", "A1")]
         stores.hangs = True

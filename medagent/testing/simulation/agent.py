@@ -47,7 +47,7 @@ class SimulatedAgent:
 
     async def start(self, config: AgentConfig) -> None:
         """Everything that `medagent run` does once it has its configuration."""
-        plugins = Plugins(entry_points=False)
+        plugins = Plugins(entry_points=False, clock=self.world.clock)
         plugins.register(self, "simulation")
         last_seq = await self._store.open()
         self.pipeline = Pipeline(
