@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from medagent.printable import printable
 
 ENTRY_POINT_GROUP = "medagent"
+OWN = frozenset({"medagent-astm", "medagent-hl7", "medagent-tcp"})
+"""medagent's own distributions: loaded before all others, so that nobody takes their schemes and settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,19 @@ def normalized(distribution: str) -> str:
 
 
 def find_candidates() -> list[Candidate]:
-    """By name; of several that share one, the distribution `medagent-NAME` comes first."""
+    """medagent's own first, then by name; of several that share one, the distribution `medagent-NAME` comes first."""
     found: dict[str, list[Candidate]] = {}
     for distribution in importlib.metadata.distributions():
         if candidates := _candidates(distribution):
             # as for imports, the first on the path hides the others
             found.setdefault(normalized(candidates[0].distribution), candidates)
     every = [candidate for candidates in found.values() for candidate in candidates]
-    return sorted(every, key=lambda each: (each.name, normalized(each.distribution) != f"medagent-{each.name}", each.origin))
+    return sorted(every, key=_place)
+
+
+def _place(candidate: Candidate) -> tuple[bool, str, bool, str]:
+    distribution = normalized(candidate.distribution)
+    return distribution not in OWN, candidate.name, distribution != f"medagent-{candidate.name}", candidate.origin
 
 
 def _candidates(distribution: importlib.metadata.Distribution) -> list[Candidate]:

@@ -18,6 +18,7 @@ PROGRAMS = {
     "tokens": "token-test",
     "link_cuts": "link-cuts",
     "reloads": "reload-test",
+    "plugin_faults": "plugin-faults",
 }
 """The target of `make` by the name of its result."""
 ABOUT = ("date", "cpus", "python", "sqlite", "commit", "seed")
