@@ -97,7 +97,9 @@ FAULTS = {
         _HOOKS + "@hookimpl\ndef medagent_messages_accepted(channel, messages): raise RuntimeError", told="observer-raises"
     ),
     "observer-coroutine": Fault(
-        _HOOKS + "@hookimpl\nasync def medagent_messages_settled(channel, settled): ...", told="observer-coroutine"
+        _HOOKS + "@hookimpl\nasync def medagent_messages_settled(channel, settled): ...",
+        told="async def",
+        loads=False,
     ),
     "transform-raises": Fault(
         _HOOKS
