@@ -156,9 +156,12 @@ class Site:
         return AgentProcess(*server_arguments(self.fhir.base_url, self._agent_id, self.state_dir), environ=environ)
 
     async def address(self, channel: str) -> tuple[str, int]:
-        """Where a channel listens. Raises `NotReady`, and `KeyError` without such a channel."""
-        addresses = {each["name"]: each["address"] for each in (await self.status())["channels"]}
-        host, _, port = addresses[channel].rpartition(":")
+        """Where a channel listens, as soon as it does. Raises `TimeoutError`."""
+
+        def addresses(shown: Status) -> dict[str, str]:
+            return {each["name"]: each["address"] for each in shown["channels"]}
+
+        host, _, port = addresses(await self.until(lambda shown: addresses(shown).get(channel)))[channel].rpartition(":")
         return host.strip("[]"), int(port)
 
     async def device(self, channel: str = "adt", local_port: int | None = None) -> MllpClient:
