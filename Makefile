@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7 plugins/medagent-tcp/medagent_tcp plugins/medagent-astm/medagent_astm
 
-.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog
+.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog plugin-faults
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ link-cuts: install ## Cut the link between an agent and its server, 5,000 times 
 
 reload-test: install ## Reload the configuration 200 times under 1,000 messages a second (ARGS=--help)
 	$(BIN)/python tests/load/reloads.py $(ARGS)
+
+plugin-faults: install ## Measure good devices beside 30 faulty plugins, one after the other (ARGS=--help)
+	$(BIN)/python tests/isolation/plugin_faults.py $(ARGS)
 
 backlog: install ## Queue 1,000,000 messages without a server, restart, drain them (ARGS=--help)
 	$(BIN)/python tests/load/backlog.py $(ARGS)

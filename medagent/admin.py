@@ -17,6 +17,8 @@ from typing import Any
 
 from medagent.errors import MedagentError, NotReady
 
+__all__ = ["call"]
+
 log = logging.getLogger(__name__)
 
 SOCKET_NAME = "admin.sock"
@@ -86,7 +88,11 @@ def _refusal(reason: str) -> str:
 
 
 def call(state_dir: Path, command: str, *, timeout: float = 10.0, **arguments: object) -> Any:
-    """Ask the agent of a state folder; returns its result as decoded JSON. Raises `NotReady` if no agent answers."""
+    """Ask the agent of the state folder `state_dir`; returns its result as decoded JSON.
+
+    `command` is `status`, `stats`, `config`, `reload` or another that the agent serves, with its `arguments`. Raises `NotReady`
+    if no agent answers within `timeout` seconds, and `MedagentError` with the reason if it refuses.
+    """
     try:
         with _reachable(state_dir) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)

@@ -12,16 +12,17 @@ from typing import TypeVar
 
 from medagent import __version__
 from medagent.admin import AdminServer
-from medagent.awaiting import awaited
-from medagent.channel import Resynchronizable
+from medagent.channel import Channel, Resynchronizable
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.in_force import describe_agent, describe_start
 from medagent.config.model import AgentConfig
 from medagent.configuration import Configuration
-from medagent.errors import ChannelError, MedagentError, PluginError, QueueError
+from medagent.errors import ChannelError, MedagentError, QueueError
 from medagent.fhir.access import FhirAccess
 from medagent.fhir.client import FhirClient
 from medagent.fhir.route import DIRECT, make_route
+from medagent.guard import Watchdog
+from medagent.hosting import make_store
 from medagent.loading import FIRST_RETRY, RETRY_CAP
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins
@@ -30,10 +31,11 @@ from medagent.queue.lock import QueueLock
 from medagent.queue.sqlite.store import QUEUE_NAME, SqliteStore
 from medagent.reload.watch import FileWatch
 from medagent.report import Report, add_notices, add_statistics, queue_report, statistics_line
-from medagent.status import status_report
+from medagent.running import RunningAgent
+from medagent.status import plugin_figures, status_report
 from medagent.tasks import Tasks
 from medagent.throttle import Throttle
-from medagent.uplink.answers import agent_error
+from medagent.uplink.answers import Frame, agent_error
 from medagent.uplink.base import ServerRequest
 
 log = logging.getLogger(__name__)
@@ -44,18 +46,18 @@ WATCH_SECONDS = 2.0
 """Between two looks at the files of the configuration."""
 SECONDS_BETWEEN_NOTES = 10.0
 """Between two lines of the log about refused requests of one type."""
-PLUGIN_SECONDS = 3.0
-"""What a plugin may take at start and stop."""
+STORE_SECONDS = 3.0
+"""What the queue may take to tell its figures, when it is asked how the agent is."""
 _TYPE = re.compile(r"[a-z:-]{1,40}")
 """Of a request; what else stands there is never shown: it may be anything."""
 
 
-class Agent:
+class Agent(RunningAgent):
     """One agent over one state folder. `run` is all a caller needs."""
 
     def __init__(self, bootstrap: Bootstrap, plugins: Plugins | None = None) -> None:
         self.bootstrap = bootstrap
-        self.plugins = plugins if plugins is not None else Plugins(blocked=bootstrap.blocked_plugins)
+        self.plugins = plugins if plugins is not None else Plugins(bootstrap.plugins)
         self.configuration: Configuration | None = None
         """None until there is a queue."""
         self.pipeline: Pipeline | None = None
@@ -85,6 +87,15 @@ class Agent:
         return self.configuration.missing if self.configuration is not None else "starting"
 
     @property
+    def channels(self) -> Mapping[str, Channel]:
+        """As their plugins made them, by name."""
+        return {name: host.hosted for name, host in self.pipeline.channels.items()} if self.pipeline is not None else {}
+
+    @property
+    def _queue_url(self) -> str:
+        return self.bootstrap.queue_store or f"sqlite:{self.bootstrap.state_dir / QUEUE_NAME}"
+
+    @property
     def uptime(self) -> float:
         """Seconds."""
         return time.monotonic() - self._started_at
@@ -92,20 +103,24 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then shut down in order.
 
-        Raises `QueueHeld` or `QueueError` if there is no queue to run on, and `ConfigError` for local files that cannot be
-        used; nothing else ends it.
+        Raises `QueueHeld` or `QueueError` if there is no queue to run on, `ConfigError` for local files that cannot be used,
+        and `PluginError` if the Agent's setting `strictPlugins` wants a plugin that cannot be loaded; nothing else ends it.
         """
         lock = QueueLock(self.bootstrap.state_dir)
+        watchdog = Watchdog(self.plugins.guards)
+        watchdog.start()
         try:
             if await _unless(stop, _true_after(lock.acquire(wait=self.bootstrap.wait))):
                 await self._run_on_queue(stop)
         finally:
+            watchdog.stop()
             lock.release()
 
     async def _run_on_queue(self, stop: asyncio.Event) -> None:
-        store = self._make_store()
+        state_dir = self.bootstrap.state_dir
+        store = make_store(self.plugins, self._queue_url, StoreContext(str(state_dir)))
         admin = AdminServer(
-            self.bootstrap.state_dir,
+            state_dir,
             {
                 "stats": lambda _arguments: self.report(store),
                 "status": lambda _arguments: self._status(store),
@@ -182,7 +197,7 @@ class Agent:
             requested=self._requested,
             channel_names=partial(_channel_names, access.client, config.agent_id) if access else None,
         )
-        await self._call_all("medagent_startup")
+        await self.plugins.await_each("medagent_startup", agent=self)
         try:
             await pipeline.start()
             self.waiting_for = ""
@@ -197,17 +212,7 @@ class Agent:
             self._works.clear()
             await self._work_tasks.cancel()
             await pipeline.stop()
-            await self._call_all("medagent_shutdown")
-
-    def _make_store(self) -> QueueStore:
-        state_dir = self.bootstrap.state_dir
-        url = f"sqlite:{state_dir / QUEUE_NAME}"
-        store: QueueStore | None = self.plugins.call_first(
-            "medagent_make_queue_store", url=url, context=StoreContext(str(state_dir))
-        )
-        if store is None:
-            raise PluginError(f"no plugin offers a queue store for {url}")
-        return store
+            await self.plugins.await_each("medagent_shutdown", agent=self)
 
     async def reload(self) -> list[str]:
         """Read the configuration again and bring it into force; returns all that keeps it from that, and then nothing has
@@ -254,13 +259,18 @@ class Agent:
     async def _reloaded(self) -> None:
         if self.pipeline is not None:
             self._log_statistics(self.pipeline.store)
-        await self._call_all("medagent_reloaded")
+        await self.plugins.await_each("medagent_reloaded", agent=self)
 
     async def _watch_files(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if self._files.changed():
                 self.reload_soon("a file has changed")
+
+    def reply(self, frame: Frame) -> None:
+        """Answer a request of the server; in vain when there is no pipeline any more."""
+        if self.pipeline is not None:
+            self.pipeline.reply(frame)
 
     def _requested(self, frame: ServerRequest) -> None:
         self._tasks.spawn(self._serve(frame), "request of the server")
@@ -275,16 +285,7 @@ class Agent:
         if self._notes.passes(text, time.monotonic()):
             log.warning("a request of the server is refused: %s", text)
         if frame.callback is not None:
-            self.pipeline.reply(agent_error(frame.callback, text))
-
-    async def _call_all(self, hook: str) -> None:
-        """Call a life-cycle hook; one plugin's fault is its own."""
-        for plugin, result in self.plugins.call_each(hook, agent=self):
-            try:
-                await awaited(result, PLUGIN_SECONDS)
-            # a plugin may raise anything here; the agent starts and stops all the same
-            except Exception as error:  # noqa: BLE001  as said above
-                log.error("plugin %s failed in %s: %s", plugin, hook, type(error).__name__)
+            self.reply(agent_error(frame.callback, text))
 
     def _log_statistics(self, store: QueueStore) -> None:
         """As often as the configuration wants it."""
@@ -306,9 +307,8 @@ class Agent:
             return queue_report(await store.depths())
         report = add_statistics(queue_report(await pipeline.depths()), pipeline.statistics, self.uptime)
         add_notices(report, {channel.config.name: channel.notices for channel in pipeline.supervisor.channels})
-        extra: dict[str, float] = {}
-        self.plugins.call_each("medagent_metrics", registry=extra)
-        figures = {name: value for name, value in extra.items() if isinstance(name, str) and isinstance(value, int | float)}
+        figures = plugin_figures(self.plugins)
+        report["plugin_faults"] = self.plugins.guards.report()
         return report | pipeline.figures() | ({"plugins": figures} if figures else {})
 
     async def _resync(self, arguments: Mapping[str, object]) -> None:
@@ -316,13 +316,12 @@ class Agent:
         name, expected, link = arguments.get("channel"), arguments.get("seq"), arguments.get("link")
         if not (isinstance(name, str) and isinstance(expected, int | None) and isinstance(link, str)):
             raise ChannelError("resync takes a channel, a sequence number or null, and a link or an empty text")
-        hosted = self.pipeline.supervisor.channels if self.pipeline is not None else []
-        channel = next((each.hosted for each in hosted if each.config.name == name), None)
+        channel = self.pipeline.channels.get(name) if self.pipeline is not None and isinstance(name, str) else None
         if channel is None:
             raise ChannelError(f"the agent has no channel {name} at work")
-        if not isinstance(channel, Resynchronizable):
+        if not isinstance(channel.hosted, Resynchronizable):
             raise ChannelError(f"channel {name} knows no sequence numbers")
-        await channel.resync(expected, link)
+        await channel.guard.wait("resync", channel.hosted.resync, expected, link, expected=(ChannelError,))
 
     async def _describe(self, _arguments: Mapping[str, object]) -> dict[str, object]:
         """What it was started with, and the Agent's settings and channels in force; `agent` is null until they are loaded."""
@@ -330,11 +329,16 @@ class Agent:
         return describe_start(self.bootstrap) | {"agent": agent}
 
     async def _status(self, store: QueueStore) -> Report:
+        reasons = []
         try:
-            report = await self.report(store)
+            async with asyncio.timeout(STORE_SECONDS):
+                report = await self.report(store)
         except QueueError:
             report = queue_report({})  # it is being opened anew, as `waiting_for` says
-        return status_report(self, report, store.reasons())
+        except TimeoutError:
+            report = queue_report({})
+            reasons.append(f"it does not answer within {STORE_SECONDS:g} s: its disk hangs, or its plugin")
+        return status_report(self, report, [*store.reasons(), *reasons])
 
 
 def _open_access(server: Bootstrap) -> FhirAccess | None:

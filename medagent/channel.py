@@ -1,9 +1,4 @@
-"""What a channel is: a listener for one protocol, made by a plugin and hosted by the core.
-
-A channel reads messages and hands them over with `ChannelContext.accept`. The core commits them and then calls `committed` or
-`refused`; later, when the server has spoken, `answer`. A channel never acknowledges a message by itself before one of these
-calls: that is what makes a positive acknowledgment mean "on disk". All methods run on the event loop and must not block.
-"""
+"""What a channel is: a listener for one protocol, made by a plugin and hosted by the core."""
 
 from __future__ import annotations
 
@@ -17,7 +12,15 @@ from medagent.types import Answer, Delivery, InboundMessage, Refusal
 
 
 class Channel(Protocol):
-    """One listener. See the module's docstring for the order of calls."""
+    """A listener for one protocol.
+
+    It reads messages and hands them over with `ChannelContext.accept`. The core commits them and then calls `committed` or
+    `refused`; later, when the server has spoken, `answer`. A channel never acknowledges a message by itself before one of these
+    calls: that is what makes a positive acknowledgment mean "on disk". Whatever one device sends, or does not read, disturbs
+    no other. All methods run on the event loop and must not block.
+
+    `medagent.testing.contracts.channel.ChannelContract` checks all that is said here.
+    """
 
     content_type: str
     """Of what is forwarded, such as `x-application/hl7-v2+er7`."""
@@ -32,27 +35,33 @@ class Channel(Protocol):
         """Write out what is buffered for the devices, within a second or two, and close every connection."""
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
-        """These are on disk: send the commit acknowledgments that the mode asks for, in this order."""
+        """`messages` are on disk: acknowledge them, if the protocol or the channel's mode asks for it, in this order.
+
+        One that is a copy of a stored message (`InboundMessage.copy_of`) is among them: it is acknowledged as the first was.
+        """
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
-        """These were not accepted and will not be: send the negative acknowledgments."""
+        """`messages` were not accepted and will not be: send the negative acknowledgments. `refusal` says why."""
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
-        """The server's verdicts: tell the devices what the mode asks for. One `Delivery` per entry, in order.
+        """`answers` are the server's verdicts: tell the devices what the mode asks for. Returns one `Delivery` each, in order.
 
-        The answer goes to the connection that `link` names; if that is gone, so is the device (`Delivery.GONE`).
+        The answer goes to the connection that `InboundMessage.link` names; if that is gone, so is the device (`Delivery.GONE`).
+        `Delivery.QUEUED` is for a device that is slow to read: the end is then reported by `ChannelContext.delivered`.
         """
 
     def forward(self, message: InboundMessage) -> str:
-        """What is forwarded to the server; `message.body` is not None. Must not raise for a body this channel accepted.
+        """The text that the server gets for `message`, whose body is not None. Must not raise for a body this channel accepted.
 
-        For a message read back from disk, the place to set `origin` again if `answer` needs it.
+        It is called before `answer`, so for a message read back from disk it is the place to set `origin` again if `answer`
+        needs it.
         """
 
     def pause_reading(self) -> None:
         """The core is behind: read nothing more from any connection until `resume_reading`."""
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        """Read again."""
 
     @property
     def connections(self) -> int:
@@ -73,7 +82,11 @@ class Keyed(Protocol):
         """Keys that may be unanswered at a time; 0 if this channel is not configured to have keys. Asked once, at start."""
 
     def key(self, message: InboundMessage) -> str:
-        """The key of a message, whose body is not None, such as a patient's number. Must be the same for the same bytes."""
+        """The key of `message`, whose body is not None, such as a patient's number; "" for none, which is a key too.
+
+        Called once when a message comes into memory, in this run or a later one, so it must be the same for the same bytes at
+        any time. Read what is needed, and build no tree.
+        """
 
 
 @runtime_checkable
@@ -81,7 +94,7 @@ class Resynchronizable(Protocol):
     """A channel whose senders number their messages, and that stops on a number it does not expect."""
 
     async def resync(self, expected: int | None, link: str) -> None:
-        """Release the sender's link of this key, or with "" all that are stopped; returns when that is on disk.
+        """Release the sender's link of the key `link`, or with "" all that are stopped; returns when that is on disk.
 
         They expect number `expected` next, or with None whatever comes. Raises `medagent.errors.ChannelError`.
         """
@@ -92,7 +105,7 @@ class Reconfigurable(Protocol):
     """A channel that can take other address parameters while it listens."""
 
     def reconfigure(self, config: ChannelConfig) -> bool:
-        """Work by these parameters from now on, on open connections too; name, scheme, host and port are as before.
+        """Work by the parameters of `config` from now on, on open connections too; name, scheme, host and port are as before.
 
         False, with nothing changed, if it cannot: the core then drains this channel, closes it and starts another. Called
         with the same parameters when `ChannelContext.max_body_bytes` has changed.
@@ -113,6 +126,7 @@ class ChannelContext:
     """What the core gives a channel, which only reads it."""
 
     config: ChannelConfig
+    """The channel as configured: where it listens, and its parameters."""
     bind_any: bool
     """`--bind any`: listen on all interfaces, whatever host the Endpoint names."""
     registers: Mapping[str, int]
@@ -134,3 +148,4 @@ class ChannelContext:
 
 
 ChannelFactory = Callable[[ChannelContext], Channel]
+"""What `medagent_register_channel_types` registers; a class whose constructor takes the context is one."""

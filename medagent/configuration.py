@@ -15,11 +15,12 @@ from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.configure import Loaded, configure
-from medagent.errors import ConfigError, MedagentError
+from medagent.errors import ConfigError, MedagentError, PluginError
 from medagent.fhir.access import FhirAccess
 from medagent.loading import RETRY_CAP, Loader
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins
+from medagent.plugins.info import strict_fault
 from medagent.reload.apply import Reload
 from medagent.reload.plan import make_plan
 from medagent.tasks import Tasks
@@ -58,7 +59,8 @@ class Configuration:
     async def load(self) -> AgentConfig:
         """The configuration to start with, however long that takes.
 
-        Raises `ConfigError` for local files that cannot be used.
+        Raises `ConfigError` for local files that cannot be used, and `PluginError` if it wants all plugins and one cannot be
+        loaded.
         """
         loading: asyncio.Task[Loaded] = self._tasks.spawn(
             self._loader.until_loaded(self._not_loaded), "loading of the configuration"
@@ -78,6 +80,8 @@ class Configuration:
                 self.missing = "the configuration of the server cannot be used as a whole"
                 self._refuse(refusal)
             log.warning("the configuration kept since %s is used until the server gives one that can be used", self.since)
+        if loaded.fatal:
+            raise PluginError(strict_fault(self._plugins.left_out))
         self._use(loaded)
         return loaded.config
 
@@ -156,7 +160,8 @@ class Configuration:
         if refusal := loaded.refusal(self._lacking):
             return self._refuse(refusal)
         plan = make_plan(old, new)
-        if plan and (problems := await Reload(pipeline, new, plan).apply()):
+        # a strategy that has been replaced is tried again
+        if (plan or pipeline.strategy_fault) and (problems := await Reload(pipeline, new, plan).apply()):
             return self._refuse(problems)
         self.refused, self.changes, self.saved_at = [], str(plan), None
         self._use(loaded)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medagent.awaiting import awaited
 from medagent.config.build import build
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
-from medagent.errors import ConfigError, NotReady
+from medagent.errors import ConfigError, NotReady, PluginError
 from medagent.fhir.source import Source
+from medagent.guard import a_value
 from medagent.plugins import Plugins
-from medagent.queue.base import StrategyContext
+from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.types import InboundMessage
-
-log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from medagent.config.bootstrap import Bootstrap
@@ -43,17 +40,21 @@ class Loaded:
         barred = (channel.name for channel in self.config.channels if channel.enabled and channel.barred)
         return frozenset({*(problem.channel for problem in self.errors), *barred} - {""})
 
+    @property
+    def fatal(self) -> bool:
+        """No agent works by it."""
+        return any(problem.fatal for problem in self.problems)
+
     def refusal(self, lacking: frozenset[str] = frozenset()) -> list[str]:
         """All faults, if it is not to take the place of a configuration in which only channels `lacking` could not run."""
-        if self.lacking - lacking or (self.config.strict_validation and self.errors):
+        if self.fatal or self.lacking - lacking or (self.config.strict_validation and self.errors):
             return [problem.fault for problem in self.errors if not problem.consequence]
         return []
 
 
 async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) -> Loaded:
     """Read the Agent and build its configuration. Raises `NotReady`, `AuthenticationFailed` or `ConfigError`."""
-    result: Source | Awaitable[Source] | None = plugins.call_first("medagent_load_agent", bootstrap=bootstrap, client=client)
-    source = await awaited(result)
+    source: Source | None = await plugins.load("medagent_load_agent", Source, bootstrap=bootstrap, client=client)
     if source is None:
         raise ConfigError("no plugin could load an Agent resource")
     # the validation imports fhir.resources: 0.3 s that must not hold up the loop
@@ -72,12 +73,22 @@ def configure(source: Source, plugins: Plugins, *, bind_any: bool, local: bool) 
         return None, problems
     config, strategy_problems = _with_known_strategy(config, plugins)
     problems += strategy_problems
-    for plugin, more in plugins.call_each("medagent_validate_config", config=config):
-        if isinstance(more, Sequence) and all(isinstance(problem, Problem) for problem in more):
-            problems += more
-        elif more is not None:
-            log.error("plugin %s gives no list of problems in medagent_validate_config", plugin)
+    if config.strict_plugins:
+        problems += [
+            Problem("Agent.setting strictPlugins", f"plugin {info.name} cannot be loaded: {info.error}", fatal=True)
+            for info in plugins.left_out
+        ]
+    for guard, validate in plugins.implementations("medagent_validate_config", config=config):
+        problems += guard.call("", _problems, validate, otherwise=())
     return config, problems
+
+
+# what a plugin's function gives is looked at here
+def _problems(validate: Callable[[], Any]) -> Sequence[Problem]:
+    more = a_value(validate()) or ()
+    if not (isinstance(more, Sequence) and all(isinstance(problem, Problem) for problem in more)):
+        raise PluginError("it gives no list of problems")
+    return more
 
 
 def _with_known_strategy(config: AgentConfig, plugins: Plugins) -> tuple[AgentConfig, list[Problem]]:
@@ -86,7 +97,7 @@ def _with_known_strategy(config: AgentConfig, plugins: Plugins) -> tuple[AgentCo
     async def commit(_messages: Sequence[InboundMessage]) -> None: ...
 
     context = StrategyContext(config.batch, commit, lambda coroutine, _name: coroutine.close(), config.settings)
-    if plugins.call_first("medagent_make_queue_strategy", name=config.queue_strategy, context=context) is not None:
+    if plugins.make("medagent_make_queue_strategy", QueueStrategy, name=config.queue_strategy, context=context) is not None:
         return config, []
     fallback = "batched" if config.batch.enabled else "immediate"
     problem = Problem(

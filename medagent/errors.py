@@ -29,6 +29,7 @@ class MedagentError(Exception):
     """Something went wrong in medagent."""
 
     exit_code: ClassVar[int] = 1
+    """Of a command that ends with it."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__ or "")

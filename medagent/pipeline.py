@@ -13,9 +13,9 @@ from medagent.awaiting import awaited
 from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
-from medagent.errors import PLUGIN_FAULTS, ChannelError, PluginError
+from medagent.errors import ChannelError, PluginError
 from medagent.fhir.route import DIRECT, Route
-from medagent.hosting import Hosting
+from medagent.hosting import Hosting, make_strategy, make_uplink
 from medagent.outbound.outbound import Outbound
 from medagent.plugins import Plugins
 from medagent.queue.backlog import Backlog
@@ -23,6 +23,7 @@ from medagent.queue.base import ChannelDepth, QueueStore, QueueStrategy, Receipt
 from medagent.queue.brake import Brake
 from medagent.queue.committer import Committer
 from medagent.queue.dispatcher import ChannelNames, Dispatcher
+from medagent.queue.guarded import GuardedStrategy
 from medagent.queue.intake import Intake
 from medagent.queue.retention import Retention
 from medagent.queue.settlement import Settlement
@@ -31,7 +32,7 @@ from medagent.supervisor import HostedChannel, Supervisor
 from medagent.tasks import Tasks
 from medagent.types import PUSH_CHANNEL, InboundMessage
 from medagent.uplink.answers import Frame, agent_error
-from medagent.uplink.base import ServerRequest, TokenSource, Uplink, UplinkContext
+from medagent.uplink.base import ServerRequest, TokenSource, UplinkContext
 from medagent.uplink.frames import encode_frame
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Pipeline:
             clock=clock,
         )
         context = UplinkContext(config.agent_id, tokens, self.dispatcher, requested, route)
-        self.uplink = _make_uplink(plugins, bootstrap, context)
+        self.uplink = make_uplink(plugins, bootstrap, context)
         self.intake = Intake(
             agent_id=config.agent_id or "local",
             first_seq=last_seq,
@@ -135,11 +136,18 @@ class Pipeline:
             statistics=self.statistics,
             next_seq=self.intake.next_seq,
             reply=self.reply,
+            guard_of=lambda scheme: plugins.guards.of(plugins.sender_types.owners.get(scheme, ""), f"sender for {scheme}://"),
             clock=clock,
         )
         self._strategy = self._make_strategy(config)
         self.intake.use(self._strategy)
-        self.hosting = Hosting(plugins, bind_any=bootstrap.bind_any, intake=self.intake, settlement=self._settlement)
+        self.hosting = Hosting(
+            plugins,
+            bind_any=bootstrap.bind_any,
+            intake=self.intake,
+            settlement=self._settlement,
+            revive=self.supervisor.revive,
+        )
         for channel in config.channels:
             try:
                 self.channels[channel.name] = self.hosting.make(config, channel)
@@ -183,12 +191,13 @@ class Pipeline:
         context = StrategyContext(
             config.batch, self._committer.commit, self._strategy_tasks.spawn, config.settings, self._clock
         )
-        strategy: QueueStrategy | None = self._plugins.call_first(
-            "medagent_make_queue_strategy", name=config.queue_strategy, context=context
-        )
-        if strategy is None:
-            raise PluginError(f"no plugin offers the queue strategy {config.queue_strategy!r}")
-        return strategy
+        refuse = self.intake.refuse_uncommitted
+        return make_strategy(self._plugins, config.queue_strategy, context, self._strategy_tasks, refuse)
+
+    @property
+    def strategy_fault(self) -> str:
+        """Why the built-in queue strategy works in the place of the configured one; "" if it does not."""
+        return self._strategy.failed if isinstance(self._strategy, GuardedStrategy) else ""
 
     async def start(self) -> None:
         """Read what the queue holds, connect, listen."""
@@ -228,7 +237,8 @@ class Pipeline:
         """
         # a strategy may look at every setting
         same = (config.queue_strategy, config.settings) == (self.config.queue_strategy, self.config.settings)
-        strategy = self._strategy if same and config.batch == self.config.batch else self._make_strategy(config)
+        kept = same and config.batch == self.config.batch and not self.strategy_fault
+        strategy = self._strategy if kept else self._make_strategy(config)
         places = {channel.name: channel for channel in config.channels}
         coming = {name: hosts.get(name) or self.channels[name] for name in places if name in hosts or name in self.channels}
         self._brake.hold(_RELOAD)
@@ -291,6 +301,8 @@ class Pipeline:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.dispatcher.tick()
+            if isinstance(self._strategy, GuardedStrategy):
+                self._strategy.look(TICK_SECONDS)
 
     async def _maintain(self) -> None:
         while True:
@@ -338,8 +350,11 @@ class Pipeline:
         try:
             await self.flush(FLUSH_TIMEOUT)
         # a strategy may be a plugin's; what it did not commit was not acknowledged, so its senders send it again
-        except PLUGIN_FAULTS as error:
+        except Exception as error:  # noqa: BLE001  as said above
             log.error("the queue strategy failed at the end: %s", type(error).__name__)
+            if isinstance(self._strategy, GuardedStrategy) and not self._strategy.failed:
+                self._strategy.give_up("it does not come to an end")
+                await self._flush_strategy()
 
     @property
     def storage_fault(self) -> str:
@@ -373,10 +388,3 @@ def _observer(plugins: Plugins, hook: str, argument: str) -> Callable[[str, Sequ
         plugins.call_each(hook, channel=channel, **{argument: observed})
 
     return observe
-
-
-def _make_uplink(plugins: Plugins, bootstrap: Bootstrap, context: UplinkContext) -> Uplink | None:
-    uplink: Uplink | None = plugins.call_first("medagent_make_uplink", bootstrap=bootstrap, context=context)
-    if uplink is None and bootstrap.base_url:
-        raise PluginError("no plugin offers an uplink to the FHIR server")
-    return uplink

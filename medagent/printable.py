@@ -7,6 +7,6 @@ MAX_SHOWN = 60
 
 
 def printable(text: str, limit: int = MAX_SHOWN) -> str:
-    """A text without control characters, cut to `limit` characters."""
+    """`text` without control characters, cut to `limit` characters."""
     cut = text[:limit] + "…" if len(text) > limit else text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)

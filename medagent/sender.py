@@ -31,17 +31,18 @@ class Sender(Protocol):
         """
 
     async def send(self, remote: str, body: bytes, seconds: float) -> str:
-        """Send prepared bytes once and return the device's final answer as text; at most about `seconds` long.
+        """Send `body`, prepared bytes, once to `remote`; return the device's final answer as text within about `seconds`.
 
         Calls overlap; the sender has those wait that are too many for the device. Raises `medagent.errors.DeviceError`, which
         says whether the device may have the message; its text names the device, and nothing of the content.
         """
 
     def reconfigure(self, context: SenderContext) -> None:
-        """Other values are in force; what is in flight goes on."""
+        """The values of `context` are in force from now on; what is in flight goes on."""
 
     async def close(self) -> None:
         """Close all connections; what is in flight fails."""
 
 
 SenderFactory = Callable[[SenderContext], Sender]
+"""What `medagent_register_sender_types` registers; a class whose constructor takes the context is one."""

@@ -83,7 +83,7 @@ class Statistics:
         record, ended = statistics.answer.record, statistics.ended
         for message, state in settled:
             ended[state] += 1
-            if message.received_at:
+            if message.received_at and state is not State.FILTERED:  # the server gave no verdict on it
                 record(now - message.received_at)
 
     def duplicate(self, channel: str) -> None:

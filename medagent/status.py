@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from medagent import __version__
+from medagent.guard import a_value
+from medagent.plugins import Plugins
 from medagent.report import Report
 from medagent.types import PUSH_CHANNEL
 
@@ -34,6 +36,19 @@ def _about(configuration: Configuration) -> list[str]:
     return reasons
 
 
+# as the plugin gives it, looked at here
+def _unwell(health: Callable[[], Any]) -> list[str]:
+    """What a plugin says is not well. Raises whatever it does, and `ValueError` or `TypeError` for what is no list of it."""
+    return [f"{what}: {why}" for what, well, why in a_value(health()) or () if not well]
+
+
+def plugin_figures(plugins: Plugins) -> dict[str, float]:
+    """What plugins count."""
+    extra: dict[str, float] = {}
+    plugins.call_each("medagent_metrics", registry=extra)
+    return {name: value for name, value in extra.items() if isinstance(name, str) and isinstance(value, int | float)}
+
+
 def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Report:
     """The state of a running agent as plain JSON; `state` is `ok`, or `degraded` with the `reasons`.
 
@@ -54,6 +69,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
         "state_dir": str(agent.bootstrap.state_dir),
         "server": agent.bootstrap.base_url,
         "problems": problems,
+        "plugin_faults": agent.plugins.guards.report(),
         "channels": [],
     }
     if agent.config is not None:
@@ -64,6 +80,8 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
             report["uplink"] = {"state": status.state, "detail": status.detail, "reconnects": status.reconnects}
             if status.state != "connected":
                 reasons.append(f"uplink {status.state}: {status.detail}")
+        if fault := agent.pipeline.strategy_fault:
+            reasons.append(f"the queue strategy {agent.pipeline.config.queue_strategy} is replaced by batched: {fault}")
         if fault := agent.pipeline.storage_fault:
             reasons.append(f"the queue refuses to commit: {fault}")
         if full := agent.pipeline.backlog.reason:
@@ -88,9 +106,7 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
             if channel.state not in ("listening", "off"):
                 reasons.append(f"channel {channel.config.name} {channel.state}: {channel.reason}".rstrip(": "))
     reasons += _left_behind(agent, queue)
-    for plugin, checks in agent.plugins.call_each("medagent_health", agent=agent):
-        try:
-            reasons += [f"{what}: {why}" for what, well, why in checks or () if not well]
-        except (TypeError, ValueError):
-            reasons.append(f"plugin {plugin}: medagent_health gives no list of (what, well, why)")
+    for guard, health in agent.plugins.implementations("medagent_health", agent=agent):
+        reasons += guard.call("", _unwell, health, otherwise=[f"plugin {guard.plugin}: its medagent_health fails"])
+    reasons += agent.plugins.guards.reasons()
     return report | {"state": "degraded" if reasons else "ok", "reasons": reasons, "queue": queue}

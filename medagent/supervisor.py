@@ -1,22 +1,25 @@
-"""Hosting of channels: their life cycle, and a guard between a plugin's faults and the core.
+"""Hosting of channels: their life cycle, under a guard.
 
 A channel is `starting`, then `listening`; when it cannot listen it is `waiting` and tried again with back-off, for ever: a
-port that is taken now is free later. At the end it is `stopped`. One that `ChannelConfig.barred` keeps from listening is
-`waiting` too, and not tried. One that is turned off is `off`: it only forwards what it has accepted before.
+port that is taken now is free later. One whose code fails again and again is closed, and `waiting` until it is made anew. At
+the end it is `stopped`. One that `ChannelConfig.barred` keeps from listening is `waiting` too, and not tried. One that is
+turned off is `off`: it only forwards what it has accepted before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
-from medagent.awaiting import awaited
 from medagent.channel import Channel, ChannelContext, Keyed, Noticing, Reconfigurable
 from medagent.config.model import ChannelConfig
-from medagent.errors import PLUGIN_FAULTS, ChannelError, PluginError
+from medagent.errors import ChannelError, PluginError
+from medagent.guard import Guard, StoppedPlugin, a_value
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 
@@ -33,8 +36,21 @@ CLOSE_TIMEOUT = 3.0
 """Seconds that a channel's `close` may take at shutdown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A channel, and what it was given."""
+
+    channel: Channel
+    context: ChannelContext | None = None
+    tasks: Tasks = field(default_factory=Tasks)
+
+
 class HostedChannel:
-    """One channel under supervision; itself a `medagent.channel.Channel` that never raises."""
+    """One channel under supervision; itself a `medagent.channel.Channel` that raises in `forward` only.
+
+    When its guard's breaker opens, it is down: the channel is closed, nothing of it is called, and `revive` puts another one
+    in its place.
+    """
 
     def __init__(
         self,
@@ -44,25 +60,81 @@ class HostedChannel:
         off: str = "",
         context: ChannelContext | None = None,
         tasks: Tasks | None = None,
+        guard: Guard | None = None,
+        outlet: Guard | None = None,
+        make: Callable[[ChannelConfig], Made] | None = None,
+        went_down: Callable[[HostedChannel], None] = lambda host: None,
     ) -> None:
-        """`off`: why the channel does not listen; "" if it does. `context` and `tasks` are what the channel was given."""
+        """`off`: why the channel does not listen; "" if it does. `context` and `tasks` are what the channel was given.
+
+        `outlet` guards `forward`: what fails on the way to the server keeps no device from handing over.
+        `make` makes another one, and raises `ChannelError`; None if nobody can. `went_down` is told when that is needed.
+        """
         self.config = config
         self.state = "off" if off else "starting"
         self.reason = off
-        self.faults = 0
+        self.guard = guard or Guard("", f"channel {config.name}")
+        self._outlet = outlet or Guard("", f"forward of channel {config.name}")
         self.content_type = channel.content_type
         self._channel = channel
         self._context = context
         self._tasks = tasks or Tasks()
+        self._off = off
+        self._make = make
+        self._went_down = went_down
+        self._down = False
+        self._paused = False
+        self._closing = False
+        self._ended = False
+        self.guard.subjects = (channel, context) if context is not None else (channel,)
+        self.guard.opened = self._opened
+
+    @property
+    def faults(self) -> int:
+        """How often its code has failed."""
+        return self.guard.faults + self._outlet.faults
+
+    def _opened(self) -> None:
+        if self._make is not None and not (self._down or self._closing):
+            self._down = True
+            self.state, self.reason = "waiting", f"it is made anew, since its code fails: {self.guard.breaker.reason}"
+            self._went_down(self)
+
+    async def revive(self) -> None:
+        """Close the channel that has failed, and make another one when the cool-down is over, however often that takes."""
+        await self._end()
+        delay = FIRST_RETRY
+        while self._down:
+            await asyncio.sleep(max(self.guard.seconds_left, delay))
+            try:
+                self._renew()
+            except ChannelError as error:
+                self.reason = str(error)
+                delay = min(delay * 2, RETRY_CAP)
+        await self.start()
+
+    def _renew(self) -> None:
+        """Raises `ChannelError` if the plugin cannot make another one."""
+        if self._make is None:
+            return
+        made = self._make(self.config)
+        self._channel, self._context, self._tasks = made.channel, made.context, made.tasks
+        self.guard.subjects = (made.channel, made.context)
+        self.guard.breaker.allows(math.inf)
+        self._down = self._ended = False
+        self.state, self.reason = ("off", self._off) if self._off else ("starting", "")
+        if self._paused:
+            self.pause_reading()
 
     async def listen(self, seconds: float = START_TIMEOUT) -> None:
         """Try once, for so long. Raises `ChannelError` with the reason."""
         try:
-            await awaited(self._channel.start(), seconds)
+            await self.guard.wait("start", self._channel.start, seconds=seconds, expected=(ChannelError,), regardless=True)
+        except ChannelError as error:
+            raise ChannelError(str(error)) from error
         # a plugin's start can fail with anything
-        except PLUGIN_FAULTS as error:
-            reason = str(error) if isinstance(error, ChannelError | PluginError) else type(error).__name__
-            raise ChannelError(reason) from error
+        except Exception as error:
+            raise ChannelError(str(error) if isinstance(error, PluginError) else type(error).__name__) from error
         self.state, self.reason = "listening", ""
         log.info("channel %s listens on %s", self.config.name, self.address)
 
@@ -75,7 +147,7 @@ class HostedChannel:
             log.error("channel %s does not listen: %s; it would let everybody in", self.config.name, self.config.barred)
             return
         delay = FIRST_RETRY
-        while self.state != "listening":
+        while self.state != "listening" and not self._down:
             try:
                 await self.listen()
             except ChannelError as error:
@@ -87,35 +159,51 @@ class HostedChannel:
                 delay = min(delay * 2, RETRY_CAP)
 
     async def stop_accepting(self) -> None:
-        await self._bounded(self._channel.stop_accepting)
+        self._closing = True
+        if not self._down:
+            await self._bounded("stop_accepting", self._channel.stop_accepting)
 
     async def close(self) -> None:
-        await self._bounded(self._channel.close)
-        await self._bounded(self._tasks.cancel)
+        self._closing = True
+        if not self._ended:
+            await self._end()
         self.state = "stopped"
 
-    async def _bounded(self, step: Callable[[], object]) -> None:
-        try:
-            await awaited(step(), CLOSE_TIMEOUT)
+    async def _end(self) -> None:
+        if self._down:
+            if self._context is not None:
+                self._context.accept = _nobody
+            await self._bounded("stop_accepting", self._channel.stop_accepting)
+        await self._bounded("close", self._channel.close)
+        await self._bounded("the end of its tasks", self._tasks.cancel)
+        self._ended = True
+
+    async def _bounded(self, what: str, step: Callable[[], object]) -> None:
         # a plugin's clean-up can fail with anything; the shutdown goes on
-        except PLUGIN_FAULTS as error:
-            self._fault("while closing", error)
+        with suppress(Exception):
+            await self.guard.wait(what, step, seconds=CLOSE_TIMEOUT, regardless=True)
+
+    def _call(self, what: str, function: Callable[..., T], *arguments: object, otherwise: T) -> T:
+        return otherwise if self._down else self.guard.call(what, function, *arguments, otherwise=otherwise)
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
-        self._guard("committed", lambda: self._channel.committed(messages), None)
+        self._call("committed", self._channel.committed, messages, otherwise=None)
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
-        self._guard("refused", lambda: self._channel.refused(messages, refusal), None)
+        self._call("refused", self._channel.refused, messages, refusal, otherwise=None)
 
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         def deliveries() -> list[Delivery]:
             # `Delivery` of each, and a ValueError unless there is one per answer
-            return [Delivery(delivery) for delivery, _ in zip(self._channel.answer(answers), answers, strict=True)]
+            return [Delivery(delivery) for delivery, _ in zip(a_value(self._channel.answer(answers)), answers, strict=True)]
 
-        return self._guard("answer", deliveries, [Delivery.GONE] * len(answers))
+        return self._call("answer", deliveries, otherwise=[Delivery.GONE] * len(answers))
 
     def forward(self, message: InboundMessage) -> str:
-        return self._channel.forward(message)
+        """Raises what the channel does, and `StoppedPlugin` while it is down."""
+        if self._down:
+            raise StoppedPlugin(f"channel {self.config.name}: {self.reason}", max(self.guard.seconds_left, FIRST_RETRY))
+        return self._outlet.attempt("", self._channel.forward, message, kinds=(str,))
 
     @property
     def max_workers(self) -> int:
@@ -125,18 +213,16 @@ class HostedChannel:
             channel = self._channel
             return max(0, int(channel.max_workers)) if isinstance(channel, Keyed) else 0
 
-        return self._guard("max_workers", asked, 0)
+        return self._call("max_workers", asked, otherwise=0)
 
     def key(self, message: InboundMessage) -> str:
         """Only for a channel with `max_workers`. What its plugin fails on waits in line with all that have no key."""
-
-        def asked() -> str:
-            key = cast("Keyed", self._channel).key(message)
-            if type(key) is not str:
-                raise TypeError("not a text")
-            return key
-
-        return self._guard("key", asked, "")
+        keyed = cast("Keyed", self._channel)
+        try:
+            # also of one that is down: without its key, a message would go beside others of its key
+            return self.guard.attempt("key", keyed.key, message, kinds=(str,), regardless=self._down)
+        except Exception:  # noqa: BLE001  the guard has counted it
+            return ""
 
     def reconfigure(self, config: ChannelConfig) -> bool:
         """Work by this configuration from now on; False if the channel must be closed, and another started with it.
@@ -151,7 +237,7 @@ class HostedChannel:
 
         if _place(config) != _place(self.config) or config.barred or self.config.barred:
             return False
-        if not self._guard("reconfigure", asked, False):
+        if not self._call("reconfigure", asked, otherwise=False):
             return False
         self.config = config
         return True
@@ -163,10 +249,12 @@ class HostedChannel:
             self.reconfigure(self.config)
 
     def pause_reading(self) -> None:
-        self._guard("pause_reading", self._channel.pause_reading, None)
+        self._paused = True
+        self._call("pause_reading", self._channel.pause_reading, otherwise=None)
 
     def resume_reading(self) -> None:
-        self._guard("resume_reading", self._channel.resume_reading, None)
+        self._paused = False
+        self._call("resume_reading", self._channel.resume_reading, otherwise=None)
 
     @property
     def hosted(self) -> Channel:
@@ -175,11 +263,11 @@ class HostedChannel:
 
     @property
     def connections(self) -> int:
-        return self._guard("connections", lambda: self._channel.connections, 0)
+        return self._call("connections", lambda: self._channel.connections, otherwise=0)
 
     @property
     def address(self) -> str:
-        return self._guard("address", lambda: self._channel.address, "")
+        return self._call("address", lambda: self._channel.address, otherwise="")
 
     @property
     def notices(self) -> dict[str, int]:
@@ -189,20 +277,11 @@ class HostedChannel:
             noticing = self._channel
             return {str(kind): int(count) for kind, count in noticing.notices.items()} if isinstance(noticing, Noticing) else {}
 
-        return self._guard("notices", counts, {})
+        return self._call("notices", counts, otherwise={})
 
-    def _guard(self, what: str, call: Callable[[], T], otherwise: T) -> T:
-        try:
-            return call()
-        # the one place where a channel's fault is kept from the core
-        except PLUGIN_FAULTS as error:
-            self._fault(f"in {what}", error)
-            return otherwise
 
-    def _fault(self, where: str, error: BaseException) -> None:
-        self.faults += 1
-        if self.faults == 1 or self.faults % 1000 == 0:
-            log.error("channel %s failed %s: %s (%d faults)", self.config.name, where, type(error).__name__, self.faults)
+def _nobody(messages: object) -> None:
+    """In the place of `ChannelContext.accept` for a channel that is closed: its devices hear of no acceptance."""
 
 
 def _place(config: ChannelConfig) -> tuple[str, str, str, int]:
@@ -217,6 +296,7 @@ class Supervisor:
         self._channels = channels
         self._tasks = Tasks()
         self._starting: dict[HostedChannel, asyncio.Task[None]] = {}
+        self._stopping = False
 
     @property
     def channels(self) -> list[HostedChannel]:
@@ -229,9 +309,19 @@ class Supervisor:
 
     def begin(self, channel: HostedChannel) -> None:
         """Have this channel listen, however often it takes; returns at once."""
-        task = self._tasks.spawn(channel.start(), f"start of channel {channel.config.name}")
+        self._run(channel, channel.start(), f"start of channel {channel.config.name}")
+
+    def revive(self, channel: HostedChannel) -> None:
+        """Have another one made for this channel, which has gone down; returns at once."""
+        if not self._stopping:
+            self._run(channel, channel.revive(), f"revival of channel {channel.config.name}")
+
+    def _run(self, channel: HostedChannel, work: Coroutine[None, None, None], name: str) -> None:
+        task = self._tasks.spawn(work, name)
+        if (before := self._starting.get(channel)) is not None:
+            before.cancel()
         self._starting[channel] = task
-        task.add_done_callback(lambda _: self._starting.pop(channel, None))
+        task.add_done_callback(lambda _: self._starting.pop(channel, None) if self._starting.get(channel) is task else None)
 
     async def begun(self, channels: Iterable[HostedChannel], seconds: float) -> None:
         """Wait until these listen, at most so long."""
@@ -248,6 +338,7 @@ class Supervisor:
 
     async def stop_accepting(self) -> None:
         """No new connection, no more reading."""
+        self._stopping = True
         await self._tasks.cancel()
         await asyncio.gather(*(channel.stop_accepting() for channel in self.channels))
 

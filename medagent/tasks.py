@@ -7,6 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+__all__ = ["Tasks"]
+
 log = logging.getLogger(__name__)
 
 
@@ -22,7 +24,7 @@ class Tasks:
 
     # the result of a background task is not looked at, so its type does not matter
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run `coroutine` in the background."""
+        """Run `coroutine` in the background; `name` is for the log."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+__all__ = ["Throttle"]
+
 MOST_KINDS = 1000
 """Remembered, the latest: kinds may come from outside, and be others each time."""
 
@@ -17,7 +19,7 @@ class Throttle:
         self._silent_until: dict[Hashable, float] = {}
 
     def passes(self, kind: Hashable, now: float) -> bool:
-        """Whether one of this kind may pass now, monotonic seconds; then it does."""
+        """Whether one of this `kind` may pass at `now`, monotonic seconds; then it does."""
         if now < self._silent_until.get(kind, float("-inf")):
             return False
         self._silent_until.pop(kind, None)

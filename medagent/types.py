@@ -36,6 +36,7 @@ class AcceptanceRules:
     """How the store takes a message; one value serves all messages of a channel."""
 
     duplicates: Duplicates = Duplicates.IDEMPOTENT
+    """What becomes of a message whose control ID is used."""
     duplicate_window: float = 7 * 86_400.0
     """Seconds after which a control ID counts as new."""
     numbered: bool = False
@@ -45,6 +46,7 @@ class AcceptanceRules:
 
 
 DEFAULT_RULES = AcceptanceRules()
+"""Of a channel that has no others: the same bytes under the same control ID are stored once in seven days."""
 
 
 class Admission(Protocol):
@@ -55,7 +57,9 @@ class Admission(Protocol):
     """
 
     def __call__(self, message: InboundMessage, registers: Mapping[str, int], twin: State | None) -> Decision:
-        """Decide. `registers` are the channel's, those included that messages before it in this transaction have set.
+        """Decide on `message`.
+
+        `registers` are the channel's, those included that messages before it in this transaction have set.
 
         `twin`: where the newest stored message with the same control ID and bytes stands, None if there is none within the
         duplicate window or the control ID is empty. A twin that the server did not refuse makes an admitted message a
@@ -74,6 +78,7 @@ class Decision:
 
 
 ADMITTED = Decision()
+"""Nothing speaks against it, and nothing is to be kept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +99,7 @@ class InboundMessage:
     origin: object = None
     """The channel's own handle for the answer (a connection, a header); None for a message read back from disk."""
     rules: AcceptanceRules = DEFAULT_RULES
+    """How the store takes it."""
     sender: int = 0
     """Stands for who has sent it, if one channel has several senders that make control IDs by themselves: 63 bits."""
     admission: Admission | None = None
@@ -114,6 +120,7 @@ class InboundMessage:
     number: int | None = None
     """By `AcceptanceRules.numbered`."""
     channel: str = ""
+    """The name of the channel it came by."""
     seq: int = 0
     """Position in the queue: unique in it, increasing in the order of acceptance, with gaps."""
     callback: str = ""
@@ -133,7 +140,7 @@ class InboundMessage:
         self.size = len(self.body or b"")
 
     def answer_to(self, copy: InboundMessage) -> None:
-        """The device has sent it again: the connection of the copy gets the answer."""
+        """The device has sent it again: the connection of `copy` gets the answer."""
         self.link, self.remote, self.origin = copy.link, copy.remote, copy.origin
 
 
@@ -158,9 +165,12 @@ class State(enum.IntEnum):
     """The server will never take it."""
     DEAD_LETTER = 14
     """The retry settings of its channel gave it up, or it is too long for the server."""
+    FILTERED = 15
+    """A transform kept it from the server, and the device was told as if that had taken it."""
 
     @property
     def ended(self) -> bool:
+        """Whether nothing more will be done for the message."""
         return self >= 10
 
 
@@ -195,7 +205,9 @@ class Refusal:
     """Why a message was not accepted, in words that hold no patient data."""
 
     kind: RefusalKind
+    """What it is for the sender: worth another try, or not."""
     reason: str
+    """Without patient data, so it may go to the device and to the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +217,6 @@ class Answer:
     accepted: bool
     """False when the server will never take the message, or the channel's retry settings have given it up."""
     body: str
-    """The server's acknowledgment if `accepted` (it need not be HL7), else "" ."""
+    """The server's acknowledgment if `accepted` (it need not be HL7; "" if a transform kept the message from it), else ""."""
     reason: str = ""
     """Why the server refused; may hold patient data, so it goes to the queue, never to the device or a log."""

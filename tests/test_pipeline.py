@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from medagent import hookimpl
+from medagent import hookimpl, transform
 from medagent import pipeline as pipeline_module
 from medagent.channel import ChannelContext, ChannelFactory
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
-from medagent.errors import PluginError
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins
 from medagent.queue.base import QueueStrategy, StrategyContext
@@ -158,10 +157,12 @@ async def test_a_channel_that_its_plugin_cannot_make_stops_no_other(tmp_path: Pa
     assert CANARY not in caplog.text
 
 
-async def test_an_unknown_strategy_is_a_plugin_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match="'turbo'"):
-        async with running(tmp_path, config("adt", queue_strategy="turbo")):
-            pass
+async def test_in_the_place_of_a_strategy_that_nobody_can_make_the_built_in_one_works(tmp_path: Path) -> None:
+    async with running(tmp_path, config("adt", queue_strategy="turbo")) as (pipeline, world, _):
+        world.accept("adt", message("a"))
+        await world.channels["adt"].until(lambda: world.channels["adt"].acknowledged)
+        assert "no plugin offers the queue strategy 'turbo'" in pipeline.strategy_fault
+        await pipeline.stop()
 
 
 class Mine(BatchedStrategy):
@@ -198,7 +199,8 @@ async def test_a_strategy_that_fails_at_the_end_does_not_keep_it_from_coming(
         await asyncio.wait_for(pipeline.stop(), 10)
         assert world.channels["adt"].calls[-1] == "close"
         assert sum((await counts(store)).values()) == 1
-    assert "the queue strategy failed at the end" in caplog.text
+    said = {"hangs": "the queue strategy failed at the end: PluginTimeout", "raises": "replaced by batched"}
+    assert said[mode] in caplog.text
     assert CANARY not in caplog.text
 
 
@@ -213,9 +215,79 @@ class Faulty:
     def medagent_messages_settled(self, settled: Sequence[object]) -> None:
         raise RuntimeError(CANARY)
 
+
+class Censor:
+    """Its transforms cannot be made until `works` is set."""
+
+    works = False
+
     @hookimpl
-    def medagent_make_transform(self, channel: ChannelConfig) -> Callable[[str], str]:
-        raise RuntimeError(CANARY)
+    def medagent_make_transform(self, channel: ChannelConfig) -> Callable[[str], str] | None:
+        if channel.name != "adt":
+            return None
+        if not self.works:
+            raise RuntimeError(CANARY)
+        return str.upper
+
+
+async def test_no_message_goes_past_a_transform_that_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transform, "MAKE_AGAIN_SECONDS", 0.1)
+    censor = Censor()
+    async with running(tmp_path, config("adt", "oru"), censor) as (pipeline, world, _):
+        world.accept("adt", message("a", "secret"))
+        await world.channels["adt"].until(lambda: world.channels["adt"].acknowledged)
+        world.accept("oru", message("b", "open"))
+        await world.server.until(lambda: world.server.transmitted)
+        assert world.server.bodies == ["open"]
+        censor.works = True
+        await world.server.until(lambda: len(world.server.transmitted) > 1)
+        assert world.server.bodies == ["open", "SECRET"]
+        await pipeline.stop()
+    assert CANARY not in caplog.text
+
+
+class Filters:
+    """Keeps from the server what the channel's parameter `without` says, and marks the rest."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self.asked: list[str] = []
+
+    @hookimpl
+    def medagent_make_transform(self, channel: ChannelConfig) -> Callable[[str], str | None] | None:
+        without = channel.parameters.get("without")
+
+        def transform(text: str) -> str | None:
+            self.asked.append(text)
+            return None if text == f"body of {without}" else text + self.mark
+
+        return transform if without is not None else None
+
+
+async def test_transforms_of_several_plugins_filter_and_follow_a_reload(tmp_path: Path) -> None:
+    def without(name: str) -> AgentConfig:
+        parameters = {"without": name}
+        return AgentConfig(
+            "a-1", "Test", channels=(ChannelConfig("adt", "test", "127.0.0.1", 1, "test://127.0.0.1:1", parameters),)
+        )
+
+    first, second = Filters("1"), Filters("2")
+    async with running(tmp_path, without("a"), second, first) as (pipeline, world, store):
+        world.accept("adt", message("a"), message("b"))
+        await world.server.until(lambda: world.server.transmitted)
+        assert world.server.bodies == ["body of b12"]
+        assert second.asked == ["body of b1"]
+        assert ("settled", "adt", ["a FILTERED"]) in world.observed
+        await pipeline.reconfigure(without("b"), {})
+        world.accept("adt", message("b", "body of b", link="c2"), message("c"), message("d", "body of b"))
+        await world.server.until(lambda: len(world.server.transmitted) == 2)
+        assert world.server.bodies[1:] == ["body of c12"]
+        world.server.answer(*world.server.transmitted)
+        await pipeline.stop()
+        assert await counts(store) == {State.FILTERED: 2, State.RESPONSE_SENT: 2}
+        assert [(one.control_id, answer.body) for one, answer in world.channels["adt"].answers][:2] == [("a", ""), ("d", "")]
 
 
 async def test_no_message_content_is_in_any_line_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

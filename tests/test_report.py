@@ -29,6 +29,7 @@ def test_the_report_of_a_queue() -> None:
         "response_undelivered": 0,
         "rejected": 2,
         "dead_letter": 0,
+        "filtered": 0,
     }
     adt, oru = report["channels"]["adt"], report["channels"]["oru"]
     assert (adt["accepted"], adt["depth"], adt["oldest_age_seconds"]) == (10, 4, 10.0)
@@ -73,6 +74,6 @@ def test_the_statistics_line_is_one_line_with_every_state() -> None:
     line = statistics_line(add_statistics(queue_report(DEPTHS, now=100.0), statistics, uptime=4.0))
     assert "\n" not in line
     assert line.startswith("Agent stats durableQueueReceived=3 durableQueueSent=0 durableQueueResponseQueued=0 ")
-    assert "durableQueueDeadLetter=0 depth=4 " in line
+    assert "durableQueueDeadLetter=0 durableQueueFiltered=0 depth=4 " in line
     assert "[adt depth=4 oldest=10.0s in=0.2/s out=0.0/s commit=p50:1.0" in line
     assert line.endswith("[oru depth=0 oldest=none]")

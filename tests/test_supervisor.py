@@ -12,8 +12,10 @@ import pytest
 
 from medagent import supervisor as supervisor_module
 from medagent.config.model import ChannelConfig
-from medagent.supervisor import HostedChannel, Supervisor
-from medagent.testing.doubles import RecordingChannel
+from medagent.guard import Guard, StoppedPlugin
+from medagent.guard.breaker import FAULTS_IN_A_ROW
+from medagent.supervisor import HostedChannel, Made, Supervisor
+from medagent.testing.doubles import Clock, RecordingChannel
 from medagent.testing.queue import message
 from medagent.types import Answer, Delivery, Refusal, RefusalKind
 
@@ -118,7 +120,7 @@ async def test_one_that_cannot_listen_holds_up_neither_the_others_nor_the_end() 
     await asyncio.wait_for(supervisor.close(), 5)
     assert good.calls == ["start", "stop_accepting", "close"]
     assert [host.state for host in hosts] == ["stopped", "stopped"]
-    assert hosts[0].faults == 2
+    assert hosts[0].faults == 3
 
 
 @pytest.mark.usefixtures("_fast")
@@ -145,7 +147,9 @@ async def test_a_fault_in_any_method_is_contained(caplog: pytest.LogCaptureFixtu
     assert host.connections == 0
     assert host.address == ""
     assert host.faults == 7
-    assert len(caplog.records) == 1, "not a line a fault"
+    for _ in range(3):
+        host.committed([one])
+    assert len(caplog.records) == 7, "a line for each method, not for each fault"
     assert "canary" not in caplog.text
 
 
@@ -231,3 +235,106 @@ def test_another_place_or_a_bar_takes_another_channel(change: dict[str, Any]) ->
     assert not hosted(channel).reconfigure(other)
     assert HostedChannel(other, channel).reconfigure(CONFIG) is False
     assert channel.config is None
+
+
+class Factory:
+    """Makes channels of which the first `bad` fail in `method`."""
+
+    def __init__(self, method: str = "committed", bad: int = 1) -> None:
+        self.made: list[RecordingChannel] = []
+        self._method = method
+        self._bad = bad
+        self.down: list[HostedChannel] = []
+        self.clock = Clock()
+
+    def __call__(self, config: ChannelConfig) -> Made:
+        channel = RecordingChannel()
+        if len(self.made) < self._bad:
+            channel.failing = {self._method}
+        self.made.append(channel)
+        return Made(channel)
+
+    def host(self, supervisor: Supervisor, **others: Any) -> HostedChannel:  # as `HostedChannel` takes them
+        guard = Guard("lab-plugin", "channel adt", clock=self.clock)
+        return HostedChannel(CONFIG, self(CONFIG).channel, guard=guard, make=self, went_down=supervisor.revive, **others)
+
+
+def fail(host: HostedChannel) -> None:
+    for _ in range(FAULTS_IN_A_ROW):
+        host.committed([message("a")])
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_a_channel_that_goes_on_failing_is_closed_and_made_anew() -> None:
+    hosts: dict[str, HostedChannel] = {}
+    supervisor, factory, other = Supervisor(hosts), Factory(), RecordingChannel()
+    host = hosts["adt"] = factory.host(supervisor)
+    hosts["lab"] = hosted(other)
+    supervisor.start()
+    await factory.made[0].until(lambda: host.state == "listening")
+    host.pause_reading()
+    fail(host)
+    assert (host.state, "committed: RuntimeError" in host.reason) == ("waiting", True)
+    assert host.answer([(message("a"), Answer(True, ""))]) == [Delivery.GONE]
+    with pytest.raises(StoppedPlugin):
+        host.forward(message("a"))
+    await factory.made[0].until(lambda: "close" in factory.made[0].calls)
+    assert factory.made[0].calls == ["start", "stop_accepting", "close"]
+    factory.clock.now += 10
+    while host.state != "listening":
+        await asyncio.sleep(0.001)
+    assert host.hosted is factory.made[1]
+    assert factory.made[1].paused == [True], "what held the old one back holds the new one"
+    host.committed([message("b")])
+    assert [one.control_id for one in factory.made[1].acknowledged] == ["b"]
+    assert other.calls == ["start"]
+    await supervisor.stop_accepting()
+    await supervisor.close()
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_an_agent_that_ends_meanwhile_closes_it_and_makes_no_other() -> None:
+    hosts: dict[str, HostedChannel] = {}
+    supervisor, factory = Supervisor(hosts), Factory()
+    host = hosts["adt"] = factory.host(supervisor)
+    await host.start()
+    fail(host)
+    await supervisor.stop_accepting()
+    await supervisor.close()
+    assert factory.made[0].calls.count("close") == 1
+    assert len(factory.made) == 1
+    assert host.state == "stopped"
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_one_that_is_off_is_off_again() -> None:
+    hosts: dict[str, HostedChannel] = {}
+    supervisor, factory = Supervisor(hosts), Factory()
+    host = hosts["adt"] = factory.host(supervisor, off="the Endpoint is off")
+    fail(host)
+    assert host.state == "waiting"
+    factory.clock.now += 10
+    while host.state != "off":
+        await asyncio.sleep(0.001)
+    assert (host.reason, factory.made[1].calls) == ("the Endpoint is off", [])
+
+
+async def test_what_fails_on_the_way_to_the_server_keeps_no_device_out() -> None:
+    factory = Factory("forward")
+    host = factory.host(Supervisor({}))
+    await host.start()
+    for _ in range(FAULTS_IN_A_ROW):
+        with pytest.raises(RuntimeError):
+            host.forward(message("a"))
+    with pytest.raises(StoppedPlugin):
+        host.forward(message("a"))
+    assert host.state == "listening"
+    host.committed([message("a")])
+    assert len(factory.made[0].acknowledged) == 1
+
+
+async def test_a_key_is_asked_of_a_channel_that_is_down_too() -> None:
+    factory = Factory()
+    host = factory.host(Supervisor({}))
+    fail(host)
+    assert host.key(message("a", "x/1")) == "x", "or it would go beside others of its key"

@@ -16,6 +16,7 @@ def test_the_numbers_of_states_never_change() -> None:
         "RESPONSE_UNDELIVERED": 12,
         "REJECTED": 13,
         "DEAD_LETTER": 14,
+        "FILTERED": 15,
     }
 
 

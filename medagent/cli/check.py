@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
+from medagent.cli import loading, options
 from medagent.cli.output import Format, print_json
 from medagent.config.describe import describe, describe_problems
 from medagent.config.model import AgentConfig, ChannelConfig
+from medagent.config.plugin_options import PluginOptions
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.wording import show
@@ -38,9 +40,14 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="Agent, Endpoints, or a Bundle of them, as JSON.")],
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TEXT,  # noqa: A002  the option's name
     here: Annotated[bool, typer.Option(help="Check hosts against this machine's addresses.")] = True,
+    block_plugins: options.BlockPlugins = None,
+    allow_plugins: options.AllowPlugins = None,
+    load_plugins: options.LoadPlugins = None,
+    strict_plugins: options.StrictPlugins = None,
 ) -> None:
     """List every problem of an Agent resource and show what would run. Exits 78 if anything is wrong."""
-    config, problems, registry = examine(files, local=here)
+    chosen = options.of_plugins(block_plugins, allow_plugins, load_plugins, strict_plugins)
+    config, problems, registry = examine(files, chosen, local=here)
     if format is Format.JSON:
         described = None if config is None else describe(config)
         document = {"well": not _errors(problems), "configuration": described, "problems": describe_problems(problems)}
@@ -53,14 +60,16 @@ def check(
         raise typer.Exit(ConfigError.exit_code)
 
 
-def examine(files: Sequence[Path], *, local: bool) -> tuple[AgentConfig | None, list[Problem], Registry]:
+def examine(
+    files: Sequence[Path], plugin_options: PluginOptions, *, local: bool
+) -> tuple[AgentConfig | None, list[Problem], Registry]:
     """Read files as the agent would, without a server, and tell what is declared. An unusable file is a problem too."""
     # these cost 0.5 s together, which `medagent --help` should not
     from medagent.configure import configure
     from medagent.fhir.source import from_files
-    from medagent.plugins import Plugins
 
-    plugins = Plugins()
+    plugins = loading.load_plugins(plugin_options)
+    loading.refuse_left_out(plugin_options, plugins)
     try:
         source = asyncio.run(from_files(files))
     except ConfigError as error:

@@ -36,11 +36,15 @@ def config_command(
     properties: options.Properties = None,
     config: options.Config = None,
     state_dir: options.StateDir = None,
+    queue_store: options.QueueStore = None,
     bind: options.Bind = None,
     no_wait: options.NoWait = None,
     log_level: options.LogLevel = None,
     log_format: options.LogFormat = None,
     block_plugins: options.BlockPlugins = None,
+    allow_plugins: options.AllowPlugins = None,
+    load_plugins: options.LoadPlugins = None,
+    strict_plugins: options.StrictPlugins = None,
     running: Annotated[
         bool, typer.Option("--running", help="Ask the agent that runs on the state folder what it was started with.")
     ] = False,
@@ -67,11 +71,15 @@ def config_command(
         client_key_file=client_key_file,
         proxy=proxy,
         state_dir=state_dir,
+        queue_store=queue_store,
         bind=bind,
         no_wait=no_wait,
         log_level=log_level,
         log_format=log_format,
         block_plugins=tuple(block_plugins or ()),
+        allow_plugins=tuple(allow_plugins or ()),
+        load_plugins=tuple(load_plugins or ()),
+        strict_plugins=strict_plugins,
     )
     if running:
         shown = call(state_dir_or_default(state_dir), "config")

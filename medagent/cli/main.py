@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Sequence
+from functools import partial
 
 import typer
 from typer.models import CommandInfo, TyperInfo
 
 from medagent import __version__
-from medagent.cli import channel, check, config, plugins, queue, reload, run, status
-from medagent.errors import MedagentError
-from medagent.plugins import Plugins
+from medagent.cli import channel, check, config, plugins, queue, reload, run, settings, status
+from medagent.cli.loading import load_plugins
+from medagent.errors import ConfigError, MedagentError, PluginTimeout
 
-COMMANDS = (run, config, check, reload, status, queue, channel, plugins)
+COMMANDS = (run, config, check, reload, status, queue, channel, settings, plugins)
 
 
 def _version(wanted: bool) -> None:
@@ -21,8 +23,8 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def make_app() -> typer.Typer:
-    """The command line with everybody's commands, installed plugins' included."""
+def make_app(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The command line with everybody's commands; plugins are not loaded if the arguments name one of medagent's own."""
     app = typer.Typer(
         name="medagent",
         help="The FHIR-configured agent for hospital messages.\n\n"
@@ -40,13 +42,41 @@ def make_app() -> typer.Typer:
 
     for command in COMMANDS:
         command.register(app)
-    commands, groups = len(app.registered_commands), len(app.registered_groups)
-    Plugins().call_each("medagent_register_commands", app=app)
-    app.registered_commands[commands:] = [
-        command for command in app.registered_commands[commands:] if _can_be_built(typer.Typer(), command)
-    ]
-    app.registered_groups[groups:] = [group for group in app.registered_groups[groups:] if _can_be_built(typer.Typer(), group)]
+    own = {*map(_name, app.registered_commands), *map(_name, app.registered_groups)}
+    if not {*own, "--version"}.intersection(arguments[:1]):
+        _add_commands_of_plugins(app, own)
     return app
+
+
+def _name(added: CommandInfo | TyperInfo) -> str:
+    """What it is called by."""
+    if added.name:
+        return str(added.name)
+    return typer.main.get_command_name(added.callback.__name__) if added.callback is not None else ""
+
+
+def _add_commands_of_plugins(app: typer.Typer, own: Collection[str]) -> None:
+    from medagent.plugins.time_limit import IMPORT_SECONDS, within  # medagent's own commands do not need it
+
+    try:
+        plugins = load_plugins()
+    except ConfigError as error:
+        typer.echo(f"medagent: plugins' commands are left out: {error}", err=True)
+        return
+    commands, groups = len(app.registered_commands), len(app.registered_groups)
+    try:
+        within(IMPORT_SECONDS, partial(plugins.call_each, "medagent_register_commands", app=app))
+    except PluginTimeout as error:
+        typer.echo(f"medagent: some plugins' commands are left out: {error}", err=True)
+    app.registered_commands[commands:] = [each for each in app.registered_commands[commands:] if _can_be_used(each, own)]
+    app.registered_groups[groups:] = [each for each in app.registered_groups[groups:] if _can_be_used(each, own)]
+
+
+def _can_be_used(added: CommandInfo | TyperInfo, own: Collection[str]) -> bool:
+    if _name(added) in own:
+        typer.echo(f"medagent: a plugin's command is left out: {_name(added)} is medagent's own", err=True)
+        return False
+    return _can_be_built(typer.Typer(), added)
 
 
 def _can_be_built(app: typer.Typer, added: CommandInfo | TyperInfo) -> bool:
@@ -67,10 +97,12 @@ def _can_be_built(app: typer.Typer, added: CommandInfo | TyperInfo) -> bool:
 def main() -> None:
     """Run the command line; medagent's own errors become one line and an exit code."""
     try:
-        make_app()()
+        make_app(sys.argv[1:])()
     except MedagentError as error:
         typer.echo(f"medagent: {error}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OSError as error:
         # such as a full disk under the standard output
         typer.echo(f"medagent: {error.strerror or error}", err=True)

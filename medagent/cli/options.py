@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from medagent.config.bootstrap import resolve_plugin_options
+from medagent.config.options import Flags
+from medagent.config.plugin_options import PluginOptions
 
 BaseUrl = Annotated[str | None, typer.Option(help="The FHIR server, such as https://fhir.example.org/.")]
 ClientId = Annotated[str | None, typer.Option(help="The OAuth2 client of this agent.")]
@@ -31,6 +37,9 @@ Proxy = Annotated[
 Properties = Annotated[Path | None, typer.Option(help="A file of Medplum's form: agent.properties.")]
 Config = Annotated[Path | None, typer.Option(help="A TOML file with any of these options.")]
 StateDir = Annotated[Path | None, typer.Option(help="Folder of the queue, its lock and the admin socket.")]
+QueueStore = Annotated[
+    str | None, typer.Option(help="URL of a plugin's queue store, instead of the file queue.db in the state folder.")
+]
 Bind = Annotated[str | None, typer.Option(help="`any`: listen on all interfaces, whatever host an Endpoint names.")]
 NoWait = Annotated[bool | None, typer.Option("--no-wait/--wait", help="Leave with 75 if another agent holds the queue.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info (default), warning or error.")]
@@ -38,3 +47,30 @@ LogFormat = Annotated[str | None, typer.Option(help="text (default) or json.")]
 BlockPlugins = Annotated[
     list[str] | None, typer.Option("--block-plugins", help="The name of a plugin that is not to be loaded. Repeatable.")
 ]
+AllowPlugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-plugins",
+        help="The name of a plugin that may be loaded; no other is, but for the built-in ones. `none` for none. Repeatable.",
+    ),
+]
+LoadPlugins = Annotated[
+    list[str] | None,
+    typer.Option("--load-plugins", help="A module to load as a plugin, such as hospital.lab, on PYTHONPATH. Repeatable."),
+]
+StrictPlugins = Annotated[
+    bool | None, typer.Option("--strict-plugins/--no-strict-plugins", help="Leave with 78 if any plugin cannot be loaded.")
+]
+
+
+def of_plugins(
+    blocked: Sequence[str] | None, allowed: Sequence[str] | None, modules: Sequence[str] | None, strict: bool | None
+) -> PluginOptions:
+    """What these flags, the environment and the files that it names say. Raises `ConfigError` if they cannot be used."""
+    flags = Flags(
+        block_plugins=tuple(blocked or ()),
+        allow_plugins=tuple(allowed or ()),
+        load_plugins=tuple(modules or ()),
+        strict_plugins=strict,
+    )
+    return resolve_plugin_options(flags, os.environ)

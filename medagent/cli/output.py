@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+__all__ = ["Format", "print_json", "table"]
+
 LEAST_LAST_WIDTH = 20
 """Characters that the last column of a table keeps before the others give way too."""
 LEAST_WIDTH = 8
@@ -20,17 +22,21 @@ class Format(enum.StrEnum):
     """`--format`."""
 
     TEXT = "text"
+    """For people."""
     JSON = "json"
+    """For machines."""
 
 
 def print_json(value: object) -> None:
-    """Print one JSON value on standard output."""
+    """Print `value` as JSON on standard output."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on standard output; numbers are aligned to the right, None is shown as a dash.
+    """Print `rows` under the headings `columns` as a table on standard output, below `title` unless that is "".
+
+    Numbers are aligned to the right, None is shown as a dash.
 
     Nothing is cut: where the terminal is too narrow, headings break between words, then the last column wraps, then the other
     texts. A pipe has no width, unless `COLUMNS` gives it one.

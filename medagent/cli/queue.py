@@ -11,6 +11,8 @@ from medagent.cli.output import Format, print_json, table
 from medagent.cli.state import StateDir, ask_or_read, state_dir_or_default
 from medagent.report import queue_report
 
+__all__ = ["show"]
+
 
 def register(app: typer.Typer) -> None:
     commands = typer.Typer(help="Look into the queue, and copy it.", no_args_is_help=True, rich_markup_mode=None)
@@ -46,7 +48,7 @@ def stats(
 
 # the report is decoded JSON, nested by kind
 def show(report: Any) -> None:
-    """Print a report as tables."""
+    """Print `report`, what a running agent answers to `stats` (`medagent.admin.call`), as tables."""
     if not report["channels"]:
         typer.echo("The queue holds no messages.")
         return

@@ -11,15 +11,19 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
 from medagent.cli import options
-from medagent.config.bootstrap import Bootstrap, resolve
+from medagent.cli.loading import refuse_left_out
+from medagent.config.bootstrap import resolve
 from medagent.config.options import Flags
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from medagent.agent import Agent
 
+log = logging.getLogger(__name__)
 
 STOP_SECONDS = 9.0
 """After a signal, the process ends in order within this, or at once when it is over."""
@@ -43,11 +47,15 @@ def run(
     properties: options.Properties = None,
     config: options.Config = None,
     state_dir: options.StateDir = None,
+    queue_store: options.QueueStore = None,
     bind: options.Bind = None,
     no_wait: options.NoWait = None,
     log_level: options.LogLevel = None,
     log_format: options.LogFormat = None,
     block_plugins: options.BlockPlugins = None,
+    allow_plugins: options.AllowPlugins = None,
+    load_plugins: options.LoadPlugins = None,
+    strict_plugins: options.StrictPlugins = None,
 ) -> None:
     """Run the agent until SIGTERM or SIGINT. SIGHUP has it read its configuration again.
 
@@ -72,11 +80,15 @@ def run(
         client_key_file=client_key_file,
         proxy=proxy,
         state_dir=state_dir,
+        queue_store=queue_store,
         bind=bind,
         no_wait=no_wait,
         log_level=log_level,
         log_format=log_format,
         block_plugins=tuple(block_plugins or ()),
+        allow_plugins=tuple(allow_plugins or ()),
+        load_plugins=tuple(load_plugins or ()),
+        strict_plugins=strict_plugins,
     )
     bootstrap = resolve(flags, os.environ)
 
@@ -88,8 +100,17 @@ def run(
     failpoints.arm(os.environ)
     os.umask(0o077)
     raise_file_limit()
+
+    from medagent.agent import Agent
+    from medagent.guard import run_to_end
+    from medagent.plugins import Plugins
+
+    # before there is a loop: a signal ends what hangs here
+    plugins = Plugins(bootstrap.plugins, state_dir=bootstrap.state_dir, mark=True)
+    refuse_left_out(bootstrap.plugins, plugins)
+    running = Agent(bootstrap, plugins)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(bootstrap))
+        run_to_end(runner.get_loop(), _serve(running), plugins.guards)
 
 
 def raise_file_limit() -> None:
@@ -109,14 +130,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(bootstrap: Bootstrap) -> None:
-    from medagent.agent import Agent
-
+async def _serve(agent: Agent) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
-    agent = Agent(bootstrap)
     loop.add_signal_handler(signal.SIGHUP, agent.reload_soon, "SIGHUP")
     await agent.run(stop)
     if stop.is_set():

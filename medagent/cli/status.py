@@ -47,4 +47,7 @@ def status(
         noted = [[c["name"], kind, count] for c in report["channels"] for kind, count in c["notices"].items()]
         if noted:
             table("Noted about devices since the agent's start", ["channel", "what", "times"], noted)
+    if faults := report["plugin_faults"]:
+        rows = [[f["plugin"], f["where"], f["faults"], f["last_fault"], f["seconds_left"] or None] for f in faults]
+        table("Faults of plugins since the agent's start", ["plugin", "where", "faults", "last", "stopped for, s"], rows)
     queue.show(report["queue"])

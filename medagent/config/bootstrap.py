@@ -25,9 +25,12 @@ from medagent.config.options import (
     from_properties,
     unknown_variables,
 )
+from medagent.config.plugin_options import PluginOptions, plugin_options
 from medagent.config.secret import CREDENTIAL, Secret, find_secret, from_credentials
 from medagent.config.toml_file import read_toml
 from medagent.errors import ConfigError
+
+__all__ = ["Bootstrap"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -42,7 +45,9 @@ class Bootstrap:
     base_url: str = ""
     """Of the FHIR server, ending in `/`; "" for none."""
     client_id: str = ""
+    """Of the OAuth2 client."""
     client_secret: str = field(default="", repr=False)
+    """Of the OAuth2 client: never show or log it."""
     client_secret_file: Path | None = None
     """Where the secret was read, and is read again after a refusal; None if it is in no file of its own."""
     ca_file: Path | None = None
@@ -59,6 +64,8 @@ class Bootstrap:
     """Files with an Agent, Endpoints or a Bundle of them; empty if the server has them."""
     state_dir: Path = Path()
     """Folder of queue, lock, snapshot and admin socket."""
+    queue_store: str = field(default="", repr=False)
+    """URL of a plugin's queue store, perhaps with a password; "" for the file in `state_dir`."""
     bind_any: bool = False
     """`--bind any`: listen on all interfaces, whatever host an Endpoint names."""
     log_level: str = "info"
@@ -67,8 +74,8 @@ class Bootstrap:
     """One of `LOG_FORMATS`."""
     wait: bool = True
     """False (`--no-wait`): leave at once when another agent holds the queue."""
-    blocked_plugins: tuple[str, ...] = ()
-    """Names of plugins that are not to be loaded."""
+    plugins: PluginOptions = field(default_factory=PluginOptions)
+    """Which plugins are loaded."""
     warnings: tuple[str, ...] = ()
     """What the operator should hear about; no secrets."""
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -110,17 +117,30 @@ def resolve(flags: Flags, environ: Mapping[str, str]) -> Bootstrap:
         client_key_file=chosen.path("client_key_file"),
         proxy=str(proxy.value) if proxy is not None else "",
         state_dir=chosen.path("state_dir") or default_state_dir(environ),
+        queue_store=chosen.text("queue_store"),
         bind_any=_choice(chosen.origin("bind"), chosen.text("bind"), ("", "any"), faults) == "any",
         log_level=_choice(chosen.origin("log_level"), _LEVEL_ALIASES.get(level, level), LOG_LEVELS, faults),
         log_format=_choice(chosen.origin("log_format"), chosen.text("log_format").lower() or "text", LOG_FORMATS, faults),
         wait=not chosen.switch("no_wait"),
-        blocked_plugins=chosen.names("block_plugins"),
+        plugins=plugin_options(chosen, faults),
         warnings=tuple(warnings),
         origins=MappingProxyType(_origins(chosen, secret, proxy, environ)),
     )
+    _refuse(faults)
+    return bootstrap
+
+
+def resolve_plugin_options(flags: Flags, environ: Mapping[str, str]) -> PluginOptions:
+    """The part of it that commands need which start no agent. Raises `ConfigError` for any fault of the sources."""
+    faults: list[str] = []
+    options = plugin_options(Chosen(_layers(flags, environ, faults, [])), faults)
+    _refuse(faults)
+    return options
+
+
+def _refuse(faults: list[str]) -> None:
     if faults:
         raise ConfigError("the configuration cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
-    return bootstrap
 
 
 SOURCES = 5
@@ -133,7 +153,7 @@ def _layers(flags: Flags, environ: Mapping[str, str], faults: list[str], warning
     properties = flags.properties or _path(environ.get(PROPERTIES_VARIABLE))
     toml = flags.config or _path(environ.get(CONFIG_VARIABLE))
     try:
-        layers.append(from_properties(properties, warnings) if properties else {})
+        layers.append(from_properties(properties, faults, warnings) if properties else {})
     except ConfigError as error:
         faults.append(str(error))
     try:

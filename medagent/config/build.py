@@ -139,6 +139,7 @@ def _config(values: Mapping[str, Value], agent_id: str, name: str) -> AgentConfi
         max_frame_bytes=value("maxFrameBytes", default.max_frame_bytes),
         log_stats_freq_secs=value("logStatsFreqSecs", default.log_stats_freq_secs),
         strict_validation=value("strictConfigValidation", default.strict_validation),
+        strict_plugins=value("strictPlugins", default.strict_plugins),
         keep_alive=value("keepAlive", default.keep_alive),
         max_clients_per_remote=value("maxClientsPerRemote", default.max_clients_per_remote),
         settings=MappingProxyType(dict(values)),

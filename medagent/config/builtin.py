@@ -147,6 +147,12 @@ EFFECTIVE = (
         "A reload with any fault changes nothing; false lets a faulty setting or parameter give way to its default.",
     ),
     Setting(
+        "strictPlugins",
+        bool,
+        _AGENT.strict_plugins,
+        "While a plugin cannot be loaded, the agent leaves with 78 at its start, and a reload to this changes nothing.",
+    ),
+    Setting(
         "queueRetentionDays",
         int,
         _AGENT.retention.days,

@@ -9,6 +9,7 @@ from medagent.config.bootstrap import Bootstrap
 from medagent.config.link import without_password
 from medagent.config.model import AgentConfig, ChannelConfig
 from medagent.config.options import OPTIONS
+from medagent.config.plugin_options import NONE
 from medagent.config.settings import Parameter, Registry
 from medagent.config.values import from_text
 
@@ -28,11 +29,15 @@ def describe_start(bootstrap: Bootstrap) -> dict[str, object]:
         "client_key_file": str(bootstrap.client_key_file or ""),
         "proxy": without_password(bootstrap.proxy),
         "state_dir": str(bootstrap.state_dir),
+        "queue_store": without_password(bootstrap.queue_store),
         "bind": "any" if bootstrap.bind_any else "",
         "no_wait": not bootstrap.wait,
         "log_level": bootstrap.log_level,
         "log_format": bootstrap.log_format,
-        "block_plugins": list(bootstrap.blocked_plugins),
+        "block_plugins": list(bootstrap.plugins.blocked),
+        "allow_plugins": _allowed(bootstrap.plugins.allowed),
+        "load_plugins": list(bootstrap.plugins.modules),
+        "strict_plugins": bootstrap.plugins.strict,
     }
     # the file of the secret is the secret's origin
     options = [
@@ -41,6 +46,11 @@ def describe_start(bootstrap: Bootstrap) -> dict[str, object]:
         if name != "client_secret_file"
     ]
     return {"options": options, "warnings": list(bootstrap.warnings)}
+
+
+def _allowed(names: tuple[str, ...] | None) -> list[str]:
+    """Empty for all."""
+    return [] if names is None else list(names) or [NONE]
 
 
 def describe_agent(config: AgentConfig, registry: Registry) -> dict[str, object]:

@@ -59,7 +59,7 @@ class RetryConfig:
     """Agent.setting `channelAutoRetryBackoffMultiplier`: each delay is the one before times this, at least 1."""
 
     def in_mode(self, mode: str) -> RetryConfig:
-        """With the choice of an Endpoint.address parameter `retryMode`: none, normal or guaranteed; "" for no choice."""
+        """With `mode`, the choice of the address parameter `retryMode`: none, normal or guaranteed; "" for no choice."""
         if not mode:
             return self
         return replace(self, auto=mode != "none", guaranteed=mode == "guaranteed")
@@ -108,10 +108,13 @@ class ChannelConfig:
     """One channel: an Agent.channel and the Endpoint it names."""
 
     name: str
+    """Agent.channel.name, unique in the Agent."""
     scheme: str
     """Of the Endpoint's address, in lower case: `mllp`."""
     host: str
+    """Of the address; a plugin listens there unless `ChannelContext.bind_any` says otherwise."""
     port: int
+    """Of the address; 0 for one that the system chooses."""
     address: str
     """Endpoint.address as spelled."""
     parameters: Mapping[str, Value] = field(default_factory=lambda: _EMPTY)
@@ -127,13 +130,19 @@ class AgentConfig:
     """What an Agent resource asks for."""
 
     agent_id: str
+    """Agent.id; "" in a file without one."""
     name: str
+    """Agent.name."""
     status: str = "active"
+    """Agent.status: `active`, `off` or `error`."""
     batch: BatchConfig = field(default_factory=BatchConfig)
+    """How messages are gathered into commits."""
     queue_strategy: str = "batched"
     """Agent.setting `queueStrategy`; without it `batched` or `immediate`, by `batchEnabled`."""
     retry: RetryConfig = field(default_factory=RetryConfig)
+    """What becomes of messages that failed, where a channel does not say otherwise (`retry_of`)."""
     backlog: BacklogConfig = field(default_factory=BacklogConfig)
+    """How much the queue may hold."""
     max_in_flight: int = 1000
     """Unanswered messages a channel, 1-10,000."""
     response_timeout_ms: int = 60_000
@@ -144,14 +153,20 @@ class AgentConfig:
     """Seconds between statistics lines; -1 for none."""
     strict_validation: bool = False
     """Agent.setting `strictConfigValidation`: a reload that has any fault changes nothing."""
+    strict_plugins: bool = False
+    """Agent.setting `strictPlugins`: no agent works by this while a plugin cannot be loaded."""
     keep_alive: bool = False
+    """Agent.setting `keepAlive`, for senders."""
     max_clients_per_remote: int = 5
+    """Agent.setting `maxClientsPerRemote`, for senders."""
     retention: RetentionConfig = field(default_factory=RetentionConfig)
+    """How long ended messages are kept."""
     settings: Mapping[str, Value] = field(default_factory=lambda: _EMPTY)
     """Every known setting by its name, defaults filled in: where a plugin finds its own."""
     given: frozenset[str] = frozenset()
     """Names of those that the Agent gives."""
     channels: tuple[ChannelConfig, ...] = ()
+    """In the order of the Agent; those that are off too."""
 
     @property
     def sends(self) -> bool:
@@ -159,12 +174,12 @@ class AgentConfig:
         return self.status != "off"
 
     def off_reason(self, channel: ChannelConfig) -> str:
-        """Why one of its channels is not to listen; "" if it is."""
+        """Why `channel`, one of its own, is not to listen; "" if it is."""
         if self.status == "off":
             return "Agent.status is off"
         return "" if channel.enabled else "Endpoint.status is off"
 
     def retry_of(self, channel: str) -> RetryConfig:
-        """What holds for one channel: its own `retryMode`, else what the Agent says."""
+        """What holds for the channel of the name `channel`: its own `retryMode`, else what the Agent says."""
         modes = (each.parameters.get("retryMode", "") for each in self.channels if each.name == channel)
         return self.retry.in_mode(str(next(modes, "")))

@@ -68,11 +68,15 @@ OPTIONS = {
         Option("client_key_file", Kind.PATH, "its private key, PEM, if it is not in the same file"),
         Option("proxy", Kind.TEXT, "the HTTP proxy to the server; `none` for none, whatever `HTTPS_PROXY` says"),
         Option("state_dir", Kind.PATH, "the folder of queue, lock, snapshot and admin socket"),
+        Option("queue_store", Kind.TEXT, "URL of a plugin's queue store, instead of the file `queue.db` in the state folder"),
         Option("bind", Kind.TEXT, "`any`: listen on all interfaces, whatever host an Endpoint names"),
         Option("no_wait", Kind.SWITCH, "leave at once when another agent holds the queue"),
         Option("log_level", Kind.TEXT, "`debug`, `info`, `warning` or `error`", "logLevel"),
         Option("log_format", Kind.TEXT, "`text` or `json`"),
         Option("block_plugins", Kind.NAMES, "plugins that are not to be loaded"),
+        Option("allow_plugins", Kind.NAMES, "the only plugins that may be loaded besides the built-in ones; `none` for none"),
+        Option("load_plugins", Kind.NAMES, "modules to load as plugins although no entry point names them"),
+        Option("strict_plugins", Kind.SWITCH, "leave with 78 if any plugin cannot be loaded", "strictPlugins"),
     )
 }
 """Every option by its name, in the order in which they are shown."""
@@ -97,11 +101,15 @@ class Flags:
     client_key_file: Path | None = None
     proxy: str | None = field(default=None, repr=False)
     state_dir: Path | None = None
+    queue_store: str | None = field(default=None, repr=False)
     bind: str | None = None
     no_wait: bool | None = None
     log_level: str | None = None
     log_format: str | None = None
     block_plugins: tuple[str, ...] = ()
+    allow_plugins: tuple[str, ...] = ()
+    load_plugins: tuple[str, ...] = ()
+    strict_plugins: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,7 @@ def from_environ(environ: Mapping[str, str], faults: list[str]) -> Layer:
     layer = {}
     for option in OPTIONS.values():
         text = environ.get(option.variable)
-        if text and (value := _from_text(text, option, faults)) is not None:
+        if text and (value := _from_text(text, option, option.variable, faults)) is not None:
             layer[option.name] = Given(value, option.variable)
     return layer
 
@@ -179,18 +187,19 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return warnings
 
 
-def from_properties(path: Path, warnings: list[str]) -> Layer:
+def from_properties(path: Path, faults: list[str], warnings: list[str]) -> Layer:
     """What a file of Medplum's form gives; what is not understood in it is warned of. Raises `ConfigError`."""
     properties = read_properties(path)
     warnings += properties.notes
-    return {
-        option.name: Given(properties.values[option.properties], f"{path}: {option.properties}", path)
-        for option in OPTIONS.values()
-        if option.properties in properties.values
-    }
+    layer = {}
+    for option in OPTIONS.values():
+        text, origin = properties.values.get(option.properties), f"{path}: {option.properties}"
+        if text and (value := _from_text(text, option, origin, faults)) is not None:
+            layer[option.name] = Given(value, origin, path)
+    return layer
 
 
-def _from_text(text: str, option: Option, faults: list[str]) -> Value | None:
+def _from_text(text: str, option: Option, origin: str, faults: list[str]) -> Value | None:
     match option.kind:
         case Kind.TEXT:
             return text
@@ -202,6 +211,6 @@ def _from_text(text: str, option: Option, faults: list[str]) -> Value | None:
             return tuple(text.replace(",", " ").split())
         case Kind.SWITCH:
             if text.lower() not in ("true", "false"):
-                faults.append(f"{option.variable}: {text!r} is not true or false")
+                faults.append(f"{origin}: {text!r} is not true or false")
                 return None
             return text.lower() == "true"

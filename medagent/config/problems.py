@@ -26,10 +26,13 @@ class Problem:
     used: str = ""
     """What is used instead, such as `the default, 100`; "" if nothing is."""
     severity: Severity = Severity.ERROR
+    """Whether it is a fault."""
     channel: str = ""
     """The channel that does not listen because of it; "" if none does not."""
     consequence: bool = False
     """It only says what comes of other problems."""
+    fatal: bool = False
+    """No agent works by a configuration that has it."""
     passing: bool = False
     """The channel looks at this again by itself, and then says in its own state how it is: `medagent status` leaves it out."""
 

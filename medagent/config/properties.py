@@ -8,7 +8,7 @@ from pathlib import Path
 from medagent.config.settings import nearest
 from medagent.errors import ConfigError
 
-KEYS = ("baseUrl", "clientId", "clientSecret", "agentId", "logLevel")
+KEYS = ("baseUrl", "clientId", "clientSecret", "agentId", "logLevel", "strictPlugins")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING
 
 from medagent.config.model import Value
-from medagent.config.settings import Parameter, Setting
+
+if TYPE_CHECKING:
+    from medagent.config.settings import Parameter, Setting
 
 INTEGER_MINIMUM, INTEGER_MAXIMUM = -(2**31), 2**31 - 1
 """https://hl7.org/fhir/R4B/datatypes.html#integer"""
@@ -53,6 +56,8 @@ def from_text(text: str, parameter: Parameter) -> Value | None:
         value = float(text)
     else:
         value = next((choice for choice in parameter.choices if choice.lower() == text.lower()), text)
+        if parameter.blank and text:
+            return value
     return value if in_bounds(value, parameter) else None
 
 

@@ -8,11 +8,13 @@ from medagent.config.model import Value
 from medagent.config.problems import Problem
 from medagent.printable import printable
 
+__all__ = ["show"]
+
 _MAX_DIGITS = 10**30
 
 
 def show(value: object) -> str:
-    """A decoded JSON value as the reader would find it, never long."""
+    """`value`, decoded JSON, as the reader would find it, never long."""
     if isinstance(value, str):
         return f'"{printable(value)}"'
     if value is None or isinstance(value, bool):

@@ -26,12 +26,12 @@ class FhirClient:
         self._http = http
 
     def url(self, reference: str) -> str:
-        """The address of a resource."""
+        """The address of the resource `reference`."""
         return f"{self.base_url}fhir/R4/{reference}"
 
     # decoded JSON that nobody has validated yet
     async def read(self, reference: str) -> dict[str, Any]:
-        """The resource, such as `Agent/1`, as it came (https://hl7.org/fhir/R4B/http.html#read).
+        """The resource `reference`, such as `Agent/1`, as it came (https://hl7.org/fhir/R4B/http.html#read).
 
         Raises `ResourceNotReadable`, `AuthenticationFailed` or `NotReady`.
         """

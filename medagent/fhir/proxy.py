@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from medagent.errors import ConfigError
 
+__all__ = ["Proxy"]
+
 NEVER = "none"
 """The setting for no proxy, whatever the environment says."""
 DEFAULT_PORT = 80
@@ -21,9 +23,13 @@ class Proxy:
     """An HTTP proxy. As text it is host and port, never what it is logged in to with."""
 
     host: str
+    """Its name or address."""
     port: int
+    """Its port."""
     user: str = field(default="", repr=False)
+    """Whom it knows this agent as; "" for nobody."""
     password: str = field(default="", repr=False)
+    """Of the user: never show or log it."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -35,7 +41,7 @@ class Proxy:
         return f"http://{login}{self}"
 
     def refusal(self, status: int) -> str:
-        """What it means that the proxy answers with this HTTP status instead of connecting."""
+        """What it means that the proxy answers with this HTTP `status` instead of connecting."""
         if status == 407:
             return (
                 f"the proxy {self} wants a user and a password, or does not accept those given (HTTP 407);"

@@ -10,6 +10,8 @@ from pathlib import Path
 from medagent.fhir.proxy import Proxy, find_proxy
 from medagent.fhir.tls import client_context
 
+__all__ = ["DIRECT", "Route"]
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -22,6 +24,7 @@ class Route:
 
 
 DIRECT = Route()
+"""The usual TLS, no proxy."""
 
 
 def make_route(

@@ -13,6 +13,8 @@ from medagent.errors import ConfigError
 from medagent.fhir.client import FhirClient, ResourceNotReadable
 from medagent.fhir.files import FileResource, read_resources
 
+__all__ = ["Source"]
+
 # a literal reference, relative or absolute, with or without a version (https://hl7.org/fhir/R4B/references.html#literal)
 _ENDPOINT = re.compile(r"(?P<base>https?://.*/)?(?P<relative>Endpoint/[A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?")
 
@@ -23,6 +25,7 @@ class Source:
 
     # decoded JSON that nobody has validated yet
     agent: Mapping[str, Any]
+    """The Agent resource."""
     endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By reference, such as `Endpoint/ep1` (or `#ep1` for a contained one, or a Bundle entry's fullUrl)."""
     faults: Mapping[str, str] = field(default_factory=dict)

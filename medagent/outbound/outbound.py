@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from medagent.clock import Clock
 from medagent.config.model import AgentConfig
 from medagent.errors import DeviceError, Unsendable
+from medagent.guard import Guard
 from medagent.outbound.lines import Lines
 from medagent.outbound.outcomes import Outcomes, Reply
 from medagent.outbound.push import ANSWER_SECONDS, OFF, RESTARTED, name_of, read_push
@@ -59,11 +60,14 @@ class Outbound:
         statistics: Statistics,
         next_seq: Callable[[], int],
         reply: Reply,
+        guard_of: Callable[[str], Guard] | None = None,
         patience: float = ANSWER_SECONDS,
         clock: Clock = time,
     ) -> None:
-        """`next_seq` gives places in the queue, `reply` writes a frame to the server; `patience`: seconds that a device may
-        take to answer, and after which nobody waits."""
+        """`next_seq` gives places in the queue, `reply` writes a frame to the server; `guard_of` is as in `Senders`.
+
+        `patience`: seconds that a device may take to answer, and after which nobody waits.
+        """
         self._store = store
         self._committer = committer
         self._backlog = backlog
@@ -73,7 +77,7 @@ class Outbound:
         self._clock = clock
         self._tasks = Tasks()
         self._attempts: set[asyncio.Task[None]] = set()
-        self._senders = Senders(factories, _sender_context(config))
+        self._senders = Senders(factories, _sender_context(config), guard_of)
         self._outcomes = Outcomes(committer, statistics, reply, clock)
         self._lines = Lines(
             config.retry,

@@ -10,7 +10,7 @@ _BARE = re.compile(rf"{_HOST}:\d{{1,9}}")
 
 
 def show_remote(remote: str) -> str:
-    """Scheme, host and port of an address; of what is none, the length alone."""
+    """Scheme, host and port of the address `remote`; of what is none, the length alone."""
     if found := _URL.fullmatch(remote):
         return f'"{"".join(part or "" for part in found.groups())}"'
     return f'"{remote}"' if _BARE.fullmatch(remote) else f"the address of {len(remote)} characters"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from medagent.plugins.manager import PluginInfo, Plugins, build_registry
+from medagent.plugins.info import PluginInfo, State
+from medagent.plugins.manager import Plugins, build_registry
 
-__all__ = ["Plugins", "PluginInfo", "build_registry"]
+__all__ = ["Plugins", "PluginInfo", "State", "build_registry"]

@@ -6,22 +6,32 @@ the reason and harms no other.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import importlib.metadata
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from types import ModuleType
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import pluggy
-
-from medagent import __version__, hookspecs
-from medagent.awaiting import awaited
+from medagent import __version__
 from medagent.channel import ChannelFactory
+from medagent.clock import Clock
+from medagent.config.plugin_options import PluginOptions
 from medagent.config.settings import Registry
 from medagent.errors import PLUGIN_FAULTS, PluginError
-from medagent.plugins.discovery import entry_points_by_name
+from medagent.plugins import time_limit
+from medagent.plugins.calls import HookCalls
+from medagent.plugins.choice import choose
+from medagent.plugins.deprecation import deprecations_logged
+from medagent.plugins.discovery import Candidate, find_candidates
+from medagent.plugins.implementations import check_implementations, refuse_result
+from medagent.plugins.importing import all_or_nothing, import_object
+from medagent.plugins.info import PluginInfo, State
+from medagent.plugins.loading import load, reason_of
+from medagent.plugins.marker import ImportMarker
 from medagent.plugins.schemes import Schemes
 from medagent.sender import SenderFactory
 
@@ -34,42 +44,40 @@ BUILT_IN = (
     "medagent.uplink.plugin",
 )
 """The core's own plugins, which use the same hooks as everybody's. A third party's answer is asked for first."""
+BUILT_IN_ORIGIN = "built in"
+NO_OPTIONS = PluginOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
-    """One line of `medagent plugins`."""
-
-    name: str
-    version: str
-    origin: str
-    """`built in`, or the distribution it comes from."""
-    hooks: tuple[str, ...] = ()
-    error: str = ""
-    """Why it could not be loaded."""
-
-
-class Plugins:
+class Plugins(HookCalls):
     """Loads plugins and holds what they registered."""
 
-    def __init__(self, *, entry_points: bool = True, blocked: Collection[str] = ()) -> None:
-        """`blocked`: names of installed plugins that are not even imported."""
-        self._manager = pluggy.PluginManager("medagent")
-        self._manager.add_hookspecs(hookspecs)
+    def __init__(
+        self,
+        options: PluginOptions = NO_OPTIONS,
+        *,
+        entry_points: bool = True,
+        state_dir: Path | None = None,
+        mark: bool = False,
+        clock: Clock = time,
+    ) -> None:
+        """`entry_points` False: only the built-in ones. `state_dir` may hold the marker of a start that an import has ended;
+        with `mark` this one leaves its own (`medagent.plugins.marker`)."""
+        super().__init__(clock)
         self.registry = Registry()
         self.channel_types: Schemes[ChannelFactory] = Schemes()
         self.sender_types: Schemes[SenderFactory] = Schemes()
         # historic: each plugin's implementation runs as it is registered, so its faults are its own
-        self._manager.hook.medagent_register_settings.call_historic(kwargs={"registry": self.registry})
-        self._manager.hook.medagent_register_channel_types.call_historic(kwargs={"register": self.channel_types.register})
-        self._manager.hook.medagent_register_sender_types.call_historic(kwargs={"register": self.sender_types.register})
+        for hook, arguments in {
+            "medagent_register_settings": {"registry": self.registry},
+            "medagent_register_channel_types": {"register": self.channel_types.register},
+            "medagent_register_sender_types": {"register": self.sender_types.register},
+        }.items():
+            getattr(self._manager.hook, hook).call_historic(partial(refuse_result, hook), kwargs=arguments)
         self._infos: list[PluginInfo] = []
         for module in BUILT_IN:
-            self.register(importlib.import_module(module), module.split(".")[1], __version__, "built in")
+            self.register(importlib.import_module(module), module.split(".")[1], __version__, BUILT_IN_ORIGIN)
         if entry_points:
-            for entry_point in entry_points_by_name():
-                if entry_point.name not in blocked:
-                    self._load(entry_point)
+            self._load_installed(options, ImportMarker(state_dir), mark)
 
     @property
     def hook(self) -> Any:
@@ -82,77 +90,86 @@ class Plugins:
 
     @property
     def infos(self) -> list[PluginInfo]:
+        """All that are installed, those that are not loaded too."""
         return list(self._infos)
+
+    @property
+    def left_out(self) -> list[PluginInfo]:
+        """Those that could not be loaded."""
+        return [info for info in self._infos if info.state is State.LEFT_OUT]
 
     def register(self, plugin: object, name: str, version: str = "", origin: str = "") -> None:
         """Add a plugin object. Raises `PluginError`, and then has not added it."""
+        try:
+            self._add(lambda: plugin, name, version, origin)
+        # a plugin can raise anything from its hooks, SystemExit included; all of it means "this plugin cannot be used"
+        except PLUGIN_FAULTS as error:
+            raise PluginError(f"plugin {name} cannot be used: {reason_of(error)}") from error
+
+    def _add(self, make: Callable[[], object], name: str, version: str, origin: str, seconds: float | None = None) -> None:
+        """Make a plugin object and register it, within `seconds`.
+
+        Raises what the plugin raises, and `PluginError`; then nothing of it is registered.
+        """
         if self._manager.has_plugin(name):
-            raise PluginError(f"plugin {name} cannot be used: another plugin has this name")
+            taken_by = next(info.origin for info in self._infos if info.name == name and info.state is State.LOADED)
+            raise PluginError(f"another plugin has this name ({taken_by or name})")
         self.registry.declaring_as(name)
         channels, senders = dict(self.channel_types.factories), dict(self.sender_types.factories)
         try:
-            self._manager.register(plugin, name=name)
-            self._manager.check_pending()
-        # a plugin can raise anything from its hooks, SystemExit included; all of it means "this plugin cannot be used"
-        except PLUGIN_FAULTS as error:
+            if seconds is None:
+                self._register(make(), name)
+            else:
+                time_limit.within(seconds, lambda: self._register(make(), name))
+        except BaseException:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             self.registry.forget(name)
             self.channel_types.factories, self.sender_types.factories = channels, senders
-            raise PluginError(f"plugin {name} cannot be used: {error}") from error
+            raise
+        self.channel_types.claim(name)
+        self.sender_types.claim(name)
+        plugin = self._manager.get_plugin(name)
+        if origin == BUILT_IN_ORIGIN:
+            self.guards.built_in.add(name)
+        else:
+            self.guards.owners.add(name, plugin)
         callers = self._manager.get_hookcallers(plugin) or []
-        hooks = tuple(sorted(caller.name for caller in callers))
-        self._infos.append(PluginInfo(name, version, origin, hooks))
+        schemes = {*self.channel_types.factories} - channels.keys() | {*self.sender_types.factories} - senders.keys()
+        self._infos.append(
+            PluginInfo(
+                name,
+                version,
+                origin,
+                tuple(sorted(caller.name for caller in callers)),
+                schemes=tuple(sorted(schemes)),
+                settings=tuple(each.name for each in self.registry.settings() if each.declared_by == name),
+                parameters=tuple(sorted({each.name for each in self.registry.all_parameters() if each.declared_by == name})),
+            )
+        )
 
-    # here and below: arguments and results are those of the hook, see `medagent.hookspecs`
-    def call_each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call every plugin's implementation of a hook by itself; returns (plugin name, result), faults left out and logged.
+    def _register(self, plugin: object, name: str) -> None:
+        check_implementations(self._manager, plugin)
+        with deprecations_logged(name):
+            self._manager.register(plugin, name=name)
 
-        pluggy's own call ends at the first exception, which would make one plugin's fault everybody's.
-        """
-        return list(self._results(hook, arguments))
+    def _load_installed(self, options: PluginOptions, marker: ImportMarker, mark: bool) -> None:
+        choice = choose(find_candidates(), options, [info.name for info in self._infos])
+        for warning in choice.warnings:
+            log.warning("%s", warning)
+        for candidate, reason in load(choice.chosen, self._import, marker, mark=mark):
+            self._infos.append(_info(candidate, State.LEFT_OUT, reason))
+        self._infos += [_info(candidate, state) for candidate, state in choice.passed_over]
 
-    def call_first(self, hook: str, **arguments: Any) -> Any:
-        """The first result that is not None, or None; a plugin that fails is logged, and the next is asked."""
-        return next((result for _, result in self._results(hook, arguments) if result is not None), None)
+    def _import(self, candidate: Candidate) -> None:
+        make = partial(import_object, candidate.value)
+        # what a plugin prints must not get into a command's output
+        with all_or_nothing(candidate.value), contextlib.redirect_stdout(sys.stderr):
+            self._add(make, candidate.name, candidate.version, candidate.origin, time_limit.IMPORT_SECONDS)
 
-    async def served(self, hook: str, **arguments: Any) -> bool:
-        """Ask one plugin after the other until one returns a true value; one that fails is logged, and the next is asked."""
-        for plugin, result in self._results(hook, arguments):
-            try:
-                if await awaited(result):
-                    return True
-            # as in `_results`: only the type, since the text may quote a message
-            except Exception as error:  # noqa: BLE001  as said above
-                log.error("plugin %s failed in %s: %s", plugin, hook, type(error).__name__)
-        return False
 
-    def _results(self, hook: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
-            try:
-                result = implementation.function(*(arguments[name] for name in implementation.argnames))
-            # a plugin may raise anything, SystemExit included; the text may quote a message, so only the type is logged
-            except PLUGIN_FAULTS as error:
-                log.error("plugin %s failed in %s: %s", implementation.plugin_name, hook, type(error).__name__)
-            else:
-                yield implementation.plugin_name, result
-
-    def implements(self, hook: str) -> bool:
-        """Whether any plugin implements the hook: if none does, its call can be spared."""
-        return bool(getattr(self._manager.hook, hook).get_hookimpls())
-
-    def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
-        distribution = entry_point.dist
-        version = distribution.version if distribution else ""
-        origin = f"{distribution.name} {distribution.version}" if distribution else entry_point.value
-        try:
-            plugin: ModuleType = entry_point.load()
-            self.register(plugin, entry_point.name, version, origin)
-        # import runs a stranger's code: whatever it raises, even SystemExit, must not stop the others
-        except PLUGIN_FAULTS as error:
-            reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-            log.error("plugin %s (%s) is left out: %s", entry_point.name, origin, reason)
-            self._infos.append(PluginInfo(entry_point.name, version, origin, error=reason))
+def _info(candidate: Candidate, state: State, error: str = "") -> PluginInfo:
+    return PluginInfo(candidate.name, candidate.version, candidate.origin, error=error, state=state)
 
 
 def build_registry() -> tuple[Registry, frozenset[str]]:

@@ -24,6 +24,7 @@ class Duplicate:
     seq: int
     """Of the stored one."""
     state: State
+    """Of the stored one."""
     response: str | None
     """The server's acknowledgment, if it has answered."""
     joined: bool = True
@@ -37,7 +38,9 @@ class Receipt:
     number: int
     """The store's commit sequence."""
     committed: list[InboundMessage] = field(default_factory=list)
+    """Stored by this commit."""
     duplicates: list[Duplicate] = field(default_factory=list)
+    """Not stored again, because they are."""
     rejected: list[InboundMessage] = field(default_factory=list)
     """Not stored, because their control ID is used (`Duplicates.REJECT`)."""
     reused: list[InboundMessage] = field(default_factory=list)
@@ -79,6 +82,7 @@ class ChannelDepth:
     """How one channel's part of the queue stands on disk."""
 
     counts: dict[State, int]
+    """Messages by state."""
     oldest_accepted_at: float | None
     """Of the oldest live message, seconds since the epoch."""
     removed: int = 0
@@ -109,6 +113,7 @@ class Removed:
     """What one call of `QueueStore.remove_ended` did."""
 
     count: int
+    """Messages that were deleted."""
     seen_up_to: int | None
     """Where the next call should go on; None if this one has seen all that may have ended so long ago."""
 
@@ -116,7 +121,8 @@ class Removed:
 class QueueStore(Protocol):
     """Where messages are kept. Calls come from one event loop, and may overlap; they take effect in order.
 
-    When `commit` returns, what it was given survives a power cut: that is the promise the acknowledgments rest on.
+    When `commit` returns, what it was given survives a power cut: that is the promise the acknowledgments rest on. Its files
+    are for their owner only. `medagent.testing.contracts.store.QueueStoreContract` checks what it can without cutting power.
     """
 
     damage: str
@@ -127,24 +133,27 @@ class QueueStore(Protocol):
         `response_undelivered`. Returns the highest `seq` ever used. Raises `medagent.errors.QueueError`."""
 
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
-        """Write all of it in one transaction, or raise and write none of it.
+        """Write `messages`, all of them new, and `changes` of others in one transaction, or raise and write none of it.
 
-        Each message is treated in its turn, with the registers as the ones before it have left them. One with an
-        `InboundMessage.admission` is stored, taken for a duplicate or refused as that decides; a duplicate and a rejected one
-        move no register of their own. Parts with the same `InboundMessage.whole` of which one has an admission are stored
-        all or not at all: if one of them is refused, or rejected for its control ID, all are in `Receipt.refused` (that one
-        in `Receipt.rejected`), and of their registers only those are kept that came with the refusal.
+        So it is too if the caller is cancelled meanwhile: all is written, or nothing.
+
+        Changes take effect first, so a resend finds the answer that is written with it. Each message is treated in its turn,
+        with the registers as the ones before it have left them. One with an `InboundMessage.admission` is stored, taken for a
+        duplicate or refused as that decides; a duplicate and a rejected one move no register of their own. Parts with the same
+        `InboundMessage.whole` of which one has an admission are stored all or not at all: if one of them is refused, or
+        rejected for its control ID, all are in `Receipt.refused` (that one in `Receipt.rejected`), and of their registers only
+        those are kept that came with the refusal.
         """
 
     async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
-        """The next `received` messages of a channel with a seq above `after`, in order, bodies included; at least one
-        if there is any, then no more than `limit` messages and about `max_bytes`."""
+        """The next `received` messages of `channel` with a seq above `after`, in order, bodies included; at least one if there
+        is any, then no more than `limit` messages and about `max_bytes`."""
 
     async def fetch_one(self, seq: int) -> InboundMessage | None:
-        """One live message with its body."""
+        """The live message `seq` with its body; None if it has ended, or never was."""
 
     async def retries(self, channel: str) -> list[tuple[int, float]]:
-        """(seq, next attempt in seconds since the epoch) of the channel's messages in state `error`, in order."""
+        """(seq, next attempt in seconds since the epoch) of the messages of `channel` in state `error`, in order."""
 
     async def registers(self) -> dict[str, dict[str, int]]:
         """What `InboundMessage.registers` and numbers have left, by channel and name."""
@@ -159,7 +168,9 @@ class QueueStore(Protocol):
         """Called once a second: a time to recover, and for what no commit should wait for. Never raises."""
 
     async def remove_ended(self, removal: Removal, after: int, limit: int) -> Removed:
-        """Delete some ended messages: look at no more than `limit`, those with a seq above `after`, in order.
+        """Delete some ended messages, those that `removal` describes.
+
+        Look at no more than `limit`, those with a seq above `after`, in order.
 
         Live messages stay, and so does the newest of all. May raise as `commit` does.
         """
@@ -173,17 +184,26 @@ class QueueStore(Protocol):
     def reasons(self) -> list[str]:
         """Why the queue is not well, in words that hold no patient data; empty if it is."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close; a commit after it raises. More than once does no harm."""
 
 
 class QueueStrategy(Protocol):
-    """When accepted messages are committed. It never acknowledges: the core does, from the store's receipts."""
+    """When accepted messages are committed. It never acknowledges: the core does, from the store's receipts.
+
+    It commits each message once, in the order in which they were put, no more than `BatchConfig.max_batch_size` at a time, and
+    lets none wait longer than `BatchConfig.flush_interval_ms` while no commit runs. One call of `StrategyContext.commit` runs
+    at a time. It is also made once outside the event loop, to see whether its name is known, and thrown away.
+
+    `medagent.testing.contracts.strategy.QueueStrategyContract` checks all this.
+    """
 
     def put(self, messages: Sequence[InboundMessage]) -> None:
-        """Take accepted messages, in order; must not block."""
+        """Take `messages`, those of one read, in order; there may be none. Must not block."""
 
     async def flush(self) -> None:
-        """Commit everything taken so far; return when that is done. Called at shutdown and on reload."""
+        """Commit everything taken so far; return when that is done. Called at shutdown and on reload, more than once, and
+        by several at a time. If it is cancelled, what it has not committed is still to be committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +211,7 @@ class StrategyContext:
     """What the core gives a strategy."""
 
     batch: BatchConfig
+    """The batch settings."""
     commit: Callable[[Sequence[InboundMessage]], Awaitable[None]]
     """Commit these now, in one transaction, with the state changes due. Returns when they are on disk or refused; commits
     run one after the other. Never raises for what goes wrong with the messages."""
@@ -200,6 +221,7 @@ class StrategyContext:
     settings: Mapping[str, Value] = field(default_factory=dict)
     """Every known Agent.setting by its name, defaults filled in: where a strategy finds its own."""
     clock: Clock = time
+    """What to ask for the time, so that a simulation can set it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,4 +229,6 @@ class StoreContext:
     """What the core gives a store."""
 
     state_dir: str
+    """The folder of the agent's state."""
     settings: dict[str, object] = field(default_factory=dict)
+    """Empty: a store is opened before the Agent is loaded."""

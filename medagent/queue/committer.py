@@ -57,17 +57,33 @@ class Committer:
 
     async def commit(self, messages: Sequence[InboundMessage]) -> None:
         """Commit messages with the changes due; afterwards each has been acknowledged or refused."""
-        async with self._lock:
-            loop = asyncio.get_running_loop()
-            changes = self._take_changes(everything=loop.time() >= self._sent_due)
-            # shielded: a commit goes on in its thread even if the caller is cancelled, and its receipt must not be lost
-            await asyncio.shield(self._tasks.spawn(self._commit(messages, changes), "commit"))
+        await self._lock.acquire()
+        loop = asyncio.get_running_loop()
+        await self._to_its_end(messages, self._take_changes(everything=loop.time() >= self._sent_due))
 
     async def flush_changes(self) -> None:
         """Commit all changes of state now."""
-        async with self._lock:
-            if changes := self._take_changes(everything=True):
-                await asyncio.shield(self._tasks.spawn(self._commit((), changes), "commit of states"))
+        await self._lock.acquire()
+        await self._to_its_end((), self._take_changes(everything=True))
+
+    async def _to_its_end(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> None:
+        """Commit these, if there are any; the caller has taken the lock, which is free again when that is over.
+
+        A commit goes on in its thread even if the caller is cancelled: its receipt must not be lost, and what is newer must
+        not be written before it.
+        """
+        if not (messages or changes):
+            self._lock.release()
+            return
+        commit = self._tasks.spawn(self._commit(messages, changes), "commit")
+        try:
+            await asyncio.shield(commit)
+        finally:
+            # not before the caller goes on: it looks at what is still unwritten
+            if commit.done():
+                self._lock.release()
+            else:
+                commit.add_done_callback(lambda _: self._lock.release())
 
     async def depths(self) -> dict[str, ChannelDepth]:
         """How the channels stand, changes of state that are not written yet included; writes nothing."""

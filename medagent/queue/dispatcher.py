@@ -83,6 +83,7 @@ class Dispatcher:
             committer=committer,
             channels=channels,
             failed=self._put_off,
+            filtered=self._filtered,
             tasks=tasks,
             clock=clock,
         )
@@ -310,6 +311,19 @@ class Dispatcher:
             return
         log.error("channel %s: message %d cannot be sent: %s", message.channel, message.seq, type(error).__name__)
         self._failed(message, None, type(error).__name__)
+
+    def _filtered(self, messages: Sequence[InboundMessage]) -> None:
+        """A transform says that these messages of one channel, which were about to be sent, are not for the server."""
+        channel = messages[0].channel
+        for message in messages:
+            self._take_down(message)
+            message.body = None
+            self._caution.settled(message.seq)
+            self._lanes[channel].ended(message.seq)
+        verdicts: list[Verdict] = [(message, Answer(True, ""), None) for message in messages]
+        self._settlement.settle(channel, verdicts, State.FILTERED)
+        # no answer will come that lets the next ones go
+        asyncio.get_running_loop().call_soon(self._pump)
 
     def _give_up(self, message: InboundMessage, reason: str) -> None:
         """The message is too long for the server; `reason` holds no patient data."""

@@ -43,10 +43,14 @@ class Sending:
         committer: Committer,
         channels: Mapping[str, Channel],
         failed: Callable[[InboundMessage, BaseException], None],
+        filtered: Callable[[Sequence[InboundMessage]], None],
         tasks: Tasks,
         clock: Clock = time,
     ) -> None:
-        """`failed` is told of a message that cannot be sent, and why; it gives the message's place in the window back."""
+        """`failed` is told of a message that cannot be sent, and why; `filtered` of those of one channel that are not to be.
+
+        Both give the messages' places in the window back.
+        """
         self.uplink: Uplink | None = None
         self.connected = False
         self.transforms: Mapping[str, Transforms] = {}
@@ -57,6 +61,7 @@ class Sending:
         self._committer = committer
         self._channels = channels
         self._failed = failed
+        self._filtered = filtered
         self._tasks = tasks
         self._clock = clock
         self.reconfigure(config)
@@ -108,7 +113,7 @@ class Sending:
             if left := self._transmit(uplink, batch):
                 lane.in_flight -= len(left)
                 lane.put_back(left)
-                return False
+                return lane.held_until > now
 
     def _pump_one(self, uplink: Uplink) -> None:
         """Send one message, if no other is on its way: after an error that names none."""
@@ -135,24 +140,30 @@ class Sending:
             self.pump()
 
     def _transmit(self, uplink: Uplink, messages: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
-        """Write messages of one channel to the uplink; returns those that it did not take.
+        """Write messages of one channel to the uplink; returns those that it did not take, or that a plugin holds.
 
-        The caller has taken their places in the window. A message that a plugin fails on gives its place back.
+        The caller has taken their places in the window. A message that a plugin fails on, or filters, gives its place back.
         """
         name = messages[0].channel
         transforms = self.transforms.get(name, ())
-        sound, frames, faults = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
-        for message, fault in faults:
+        outgoing = make_frames(messages, self._channels[name], transforms, self._max_frame_bytes)
+        if outgoing.held:
+            self._lanes[name].held_until = self._clock.monotonic() + outgoing.hold_seconds
+        for message, fault in outgoing.faults:
             self._failed(message, fault)
+        if outgoing.filtered:
+            self._filtered(outgoing.filtered)
+        sound = outgoing.sound
         try:
-            taken = uplink.transmit(frames) if frames else 0
+            taken = uplink.transmit(outgoing.frames) if sound else 0
         # an uplink may raise too, such as on a text that cannot be encoded
         except Exception as error:  # noqa: BLE001  as said above
             if len(sound) > 1:
                 # one by one; what is left is left from the first one that is not taken
-                return next((sound[at:] for at, message in enumerate(sound) if self._transmit(uplink, (message,))), ())
+                left = next((sound[at:] for at, message in enumerate(sound) if self._transmit(uplink, (message,))), ())
+                return [*left, *outgoing.held]
             self._failed(sound[0], error)
-            return ()
+            return outgoing.held
         deadline = self._clock.monotonic() + self.timeout
         for message in sound[:taken]:
             message.body = None
@@ -160,7 +171,7 @@ class Sending:
             self._committer.change(Change(message, State.SENT))
         if taken:
             reach("after_send")
-        return sound[taken:]
+        return [*sound[taken:], *outgoing.held]
 
     async def _read_page(self, lane: Lane) -> None:
         try:

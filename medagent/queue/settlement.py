@@ -16,6 +16,8 @@ Verdict = tuple[InboundMessage, Answer, int | None]
 """A message, the server's word on it, and the status code it came with, if any."""
 
 REFUSED = (State.REJECTED, State.DEAD_LETTER)
+LASTING = (*REFUSED, State.FILTERED)
+"""What a message has ended as, whatever became of its answer."""
 
 
 class Settlement:
@@ -35,15 +37,17 @@ class Settlement:
         self._statistics = statistics
         self._observe = observe
         self._clock = clock
-        self._again: set[int] = set()
-        """Of copies whose answer waits for a slow device; nothing is stored under such a seq."""
+        self._again: dict[int, tuple[int, State]] = {}
+        """By the seq of a copy whose answer waits for a slow device: the message with the answer, and where that stood.
+        Nothing is stored under the seq of a copy."""
 
-    def settle(self, channel: str, verdicts: Sequence[Verdict], refused: State = State.REJECTED) -> None:
-        """These messages of one channel have ended; those that were not accepted as `refused`."""
+    def settle(self, channel: str, verdicts: Sequence[Verdict], ended: State | None = None) -> None:
+        """These messages of one channel have ended, as `ended`; None: refused ones as `REJECTED`, the others as their device's
+        `Delivery` says."""
         deliveries = self._answer(channel, [(message, answer) for message, answer, _ in verdicts])
         settled = []
         for (message, answer, status_code), delivery in zip(verdicts, deliveries, strict=True):
-            state = delivery.value if answer.accepted else refused
+            state = ended if ended is not None else delivery.value if answer.accepted else State.REJECTED
             settled.append((message, state))
             self._committer.change(
                 Change(
@@ -65,12 +69,11 @@ class Settlement:
     def delivered(self, outcomes: Sequence[tuple[InboundMessage, Delivery]]) -> None:
         """A slow device has taken its answers, or has gone."""
         for message, delivery in outcomes:
-            if message.seq in self._again:
-                self._again.remove(message.seq)
+            if (original := self._again.pop(message.seq, None)) is not None:
+                self._answered_again(*original, message, delivery)
                 continue
             pending = self._committer.pending(message.seq)
-            # a refusal has ended as that whatever became of its answer
-            if self._committer.state_of(message) in REFUSED:
+            if self._committer.state_of(message) in LASTING:
                 continue
             change = Change(message, delivery.value)
             if pending is not None:
@@ -81,8 +84,13 @@ class Settlement:
         """The device has sent again what the server has answered: `message` is the copy, `seq` the one with the answer."""
         deliveries = self._answer(message.channel, [(message, Answer(state not in REFUSED, response or ""))])
         if deliveries[0] is Delivery.QUEUED:
-            self._again.add(message.seq)
-        if state is not State.RESPONSE_UNDELIVERED or deliveries[0] is not Delivery.SENT:
+            self._again[message.seq] = seq, state
+        else:
+            self._answered_again(seq, state, message, deliveries[0])
+
+    def _answered_again(self, seq: int, state: State, message: InboundMessage, delivery: Delivery) -> None:
+        """The device was sent again what it had not got before, or was not."""
+        if state is not State.RESPONSE_UNDELIVERED or delivery is not Delivery.SENT:
             return
         if (pending := self._committer.pending(seq)) is not None:
             pending.state = State.RESPONSE_SENT

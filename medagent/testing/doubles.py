@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,16 @@ class Clock:
 
     def time(self) -> float:
         return self.epoch + self.now
+
+
+class RunningClock(Clock):
+    """The system's time, where a stand-in is asked for."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def time(self) -> float:
+        return time.time()
 
 
 class MemoryUplink(Watched):

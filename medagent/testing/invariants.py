@@ -63,6 +63,7 @@ class _Facts:
 
 
 _REFUSED = (State.REJECTED, State.DEAD_LETTER)
+_NOT_FOR_THE_SERVER = (*_REFUSED, State.FILTERED)
 
 
 def _kept(facts: _Facts) -> Iterator[str]:
@@ -78,7 +79,7 @@ def _kept(facts: _Facts) -> Iterator[str]:
     if facts.evidence.drained and facts.evidence.deliveries:
         arrived = {delivery.callback for delivery in facts.evidence.deliveries}
         for row in (row for queue in facts.queues for row in queue.rows):
-            if row.state.ended and row.state not in _REFUSED and row.callback not in arrived:
+            if row.state.ended and row.state not in _NOT_FOR_THE_SERVER and row.callback not in arrived:
                 yield f"I1: message {row.channel}/{row.control_id} has ended well and has never reached the server"
 
 

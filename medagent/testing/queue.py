@@ -56,8 +56,10 @@ class QueueWorld:
         # transforms are plugins', so tests give wrong ones too
         transforms: Sequence[Callable[[str], Any]] = (),
         change_delay: float = 0.005,
+        clock: Clock | None = None,
     ) -> None:
-        """`max_workers` above 0 makes keyed channels: see `medagent.testing.doubles.RecordingChannel.key`."""
+        """`max_workers` above 0 makes keyed channels: see `medagent.testing.doubles.RecordingChannel.key`. The clock stands
+        still unless another is given."""
         self.config = AgentConfig(
             "a-1",
             "Test",
@@ -67,16 +69,16 @@ class QueueWorld:
             max_in_flight=max_in_flight,
             max_frame_bytes=max_frame_bytes,
         )
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.store = UnreliableStore(SqliteStore(folder / "queue.db", clock=self.clock))
         self.statistics = Statistics()
         self.tasks = Tasks()
         self.channels = {name: RecordingChannel(max_workers=max_workers) for name in channels}
-        self._hosted = {
+        self.hosted = {
             name: HostedChannel(ChannelConfig(name, "test", "127.0.0.1", 1, "test://127.0.0.1:1"), channel)
             for name, channel in self.channels.items()
         }
-        self.brake = Brake(self._hosted)
+        self.brake = Brake(self.hosted)
         self.backlog = Backlog(self.config.backlog, self.brake)
         self.committer = Committer(
             self.store,
@@ -90,7 +92,7 @@ class QueueWorld:
         """(control ID, state) of what has ended, in order."""
         self.settlement = Settlement(
             committer=self.committer,
-            channels=self._hosted,
+            channels=self.hosted,
             statistics=self.statistics,
             observe=lambda _channel, settled: self.settled.extend((one.control_id, state) for one, state in settled),
             clock=self.clock,
@@ -99,7 +101,7 @@ class QueueWorld:
             self.config,
             store=self.store,
             committer=self.committer,
-            channels=self._hosted,
+            channels=self.hosted,
             statistics=self.statistics,
             settlement=self.settlement,
             tasks=self.tasks,
@@ -111,14 +113,14 @@ class QueueWorld:
         self.dispatcher.use(self.uplink)
         self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn, clock=self.clock))
         self._max_body_bytes = max_body_bytes
-        self._listening: list[Channel] = []
+        self._made: list[str] = []
 
     async def __aenter__(self) -> QueueWorld:
         last_seq = await self.store.open()
         self.intake = Intake(
             agent_id="a-1",
             first_seq=last_seq,
-            channels=self._hosted,
+            channels=self.hosted,
             dispatcher=self.dispatcher,
             backlog=self.backlog,
             brake=self.brake,
@@ -134,6 +136,12 @@ class QueueWorld:
 
     async def listen(self, make: ChannelFactory, config: ChannelConfig) -> Channel:
         """Put a real channel in the place of the one of its name, and have it listen until the end."""
+        channel = self.make(make, config)
+        await channel.start()
+        return channel
+
+    def make(self, make: ChannelFactory, config: ChannelConfig) -> Channel:
+        """Put a real channel in the place of the one of its name; it is closed in the end."""
         context = ChannelContext(
             config=config,
             bind_any=False,
@@ -145,14 +153,13 @@ class QueueWorld:
             spawn=self.tasks.spawn,
         )
         channel = make(context)
-        self._hosted[config.name] = HostedChannel(config, channel)
-        self._listening.append(channel)
-        await channel.start()
+        self.hosted[config.name] = HostedChannel(config, channel)
+        self._made.append(config.name)
         return channel
 
     async def __aexit__(self, *_: object) -> None:
-        for channel in self._listening:
-            await channel.close()
+        for name in self._made:
+            await self.hosted[name].close()
         await self.tasks.cancel()
         await self.committer.flush_changes()
         await self.store.close()

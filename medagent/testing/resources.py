@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # a FHIR resource or element as decoded JSON: what is in it differs by type, and a test may want it faulty
@@ -10,6 +12,29 @@ Resource = dict[str, Any]
 
 AGENT_ID = "2f6f7c1e-7a0b-4c55-9d5e-6f1f0b7c9a01"
 BOT = "Bot/5b0f3a52-0f8f-4d7a-8c4f-1f7f1d1a2b02"
+
+
+def resources_of(
+    agent: Mapping[str, Any] | Path | None,
+    endpoints: Iterable[Mapping[str, Any]] = (),
+    channels: Mapping[str, str] | None = None,
+    settings: Mapping[str, bool | int | float | str] | None = None,
+) -> tuple[Resource, list[Resource]]:
+    """An Agent and its Endpoints: from an Agent, or a Bundle with one, or a file with either, or else from the addresses of
+    `channels` and from `settings` by their names."""
+    if agent is None:
+        addresses = channels or {}
+        made = agent_resource({name: name for name in addresses}, settings or {})
+        return made, [endpoint_resource(name, address) for name, address in addresses.items()]
+    if channels is not None or settings is not None:
+        raise ValueError("`channels` and `settings` are for an Agent that is made here: give either them or `agent`")
+    document = json.loads(agent.read_text(encoding="utf-8")) if isinstance(agent, Path) else dict(agent)
+    entries = document.get("entry", []) if document.get("resourceType") == "Bundle" else [{"resource": document}]
+    found = [entry["resource"] for entry in entries]
+    agents = [one for one in found if one.get("resourceType") == "Agent"]
+    if len(agents) != 1:
+        raise ValueError(f"one Agent is wanted, {len(agents)} are there")
+    return agents[0], [*(one for one in found if one.get("resourceType") == "Endpoint"), *map(dict, endpoints)]
 
 
 def agent_resource(

@@ -6,12 +6,17 @@ from typing import Any
 
 # a frame of the agent protocol: its fields depend on its type
 Frame = dict[str, Any]
+"""A frame of the agent protocol as decoded JSON (docs/protocol.md)."""
 
 PLAIN_TEXT = "text/plain"
+"""The content type of a reason."""
 
 
 def transmit_response(callback: str | None, remote: object, status_code: int, content_type: str, body: str) -> Frame:
-    """The end of an `agent:transmit:request`: the device's answer, or why there is none (400, `text/plain`)."""
+    """The end of an `agent:transmit:request`: the device's answer, or why there is none (400, `text/plain`).
+
+    `callback` and `remote` are those of the request; `status_code`, `content_type` and `body` are the answer.
+    """
     return {
         "type": "agent:transmit:response",
         **({"remote": remote} if isinstance(remote, str) else {}),
@@ -23,12 +28,12 @@ def transmit_response(callback: str | None, remote: object, status_code: int, co
 
 
 def transmit_failed(callback: str | None, remote: object, reason: str) -> Frame:
-    """An `agent:transmit:request` came to nothing."""
+    """An `agent:transmit:request` with this `callback` and `remote` came to nothing; `reason` says why."""
     return transmit_response(callback, remote, 400, PLAIN_TEXT, reason)
 
 
 def agent_error(callback: str | None, body: str) -> Frame:
-    """Any other request that came to nothing."""
+    """Any other request, with this `callback`, came to nothing; `body` says why."""
     return {"type": "agent:error", "body": body, **with_callback(callback)}
 
 

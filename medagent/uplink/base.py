@@ -18,19 +18,28 @@ class Transmit(msgspec.Struct, frozen=True):
     """A message for the server."""
 
     channel: str
+    """The name of the channel it came by."""
     remote: str
+    """The device, such as `10.0.0.7:41022`."""
     content_type: str
+    """Of the body (`Channel.content_type`)."""
     body: str
+    """What `Channel.forward` made of it, and the transforms of that."""
     callback: str
+    """The key of the message, under which the server answers."""
 
 
 class Response(msgspec.Struct, frozen=True, tag_field="type", tag="agent:transmit:response", rename="camel"):
     """The server's answer to a `Transmit`. It is decoded from the wire as it stands here: nothing happens to it more often."""
 
     callback: str
+    """Of the message that it answers."""
     status_code: Annotated[int, msgspec.Meta(ge=100, le=599)]
+    """As of HTTP: below 400 if the server took the message."""
     content_type: str
+    """Of the body."""
     body: str
+    """The server's acknowledgment, or why there is none."""
 
 
 class ServerRequest(msgspec.Struct, frozen=True):
@@ -39,8 +48,10 @@ class ServerRequest(msgspec.Struct, frozen=True):
     type: str
     """Such as `agent:transmit:request`."""
     callback: str | None
-    # the fields of the frame as decoded JSON: their shape depends on the type
+    """To be given back in the answer; None if nobody waits for one."""
+    # their shape depends on the type
     fields: dict[str, Any]
+    """Of the whole frame, as decoded JSON."""
 
 
 class UplinkHandler(Protocol):
@@ -50,16 +61,17 @@ class UplinkHandler(Protocol):
         """The server has accepted this agent; `transmit` works from now on."""
 
     def disconnected(self) -> None:
-        """The connection is gone; what was not answered will not be."""
+        """The connection is gone; what was not answered will not be, and nothing is sent again but by `Uplink.transmit`.
+        Called once for each call of `connected`."""
 
     def writable(self) -> None:
         """`transmit` takes messages again after it took fewer than it was given."""
 
     def answered(self, responses: Sequence[Response]) -> None:
-        """All answers of one read."""
+        """`responses` are all answers of one read."""
 
     def failed(self, text: str) -> None:
-        """The server says that some frame, it does not say which, could not be served."""
+        """The server says in `text` that some frame, it does not say which, could not be served."""
 
 
 class TokenSource(Protocol):
@@ -85,9 +97,11 @@ class UplinkContext:
     """What the core gives an uplink."""
 
     agent_id: str
+    """The id of the Agent that this agent is to the server."""
     tokens: TokenSource | None
     """None without a FHIR server."""
     handler: UplinkHandler
+    """Whom to tell what is heard."""
     requested: Callable[[ServerRequest], None]
     """Called with each request of the server."""
     route: Route = DIRECT
@@ -103,27 +117,32 @@ class UplinkStatus:
     detail: str
     """Why it is not connected, or to what it is; or that it is, and has no access token."""
     reconnects: int = 0
+    """How often it was connected again, since the start."""
 
 
 class Uplink(Protocol):
-    """The connection to the FHIR server."""
+    """The connection to the FHIR server. `medagent.testing.contracts.uplink.UplinkContract` checks it."""
 
     async def run(self) -> None:
-        """Connect, and connect again whenever the connection is lost, until cancelled."""
+        """Connect, and connect again whenever the connection is lost, until cancelled; then no task and no connection is left.
+
+        Neither the server, nor a token that is missing, nor a handler that raises ends it.
+        """
 
     def transmit(self, messages: Sequence[Transmit]) -> int:
-        """Write messages in one go, in order; returns how many were taken: fewer than given when the connection is
+        """Write `messages` in one go, in order; returns how many were taken: fewer than given when the connection is
         away or its buffer is full, then `UplinkHandler.writable` or `connected` follows."""
 
     # a frame of the agent protocol: its fields depend on its type
     def reply(self, frame: dict[str, Any]) -> None:
-        """Write one frame in answer to a `ServerRequest`; while the connection is away it is kept for a minute."""
+        """Write `frame`, the answer to a `ServerRequest`; while the connection is away it is kept for a minute."""
 
     def reconnect(self, reason: str) -> None:
-        """Close the connection and connect again with a new token."""
+        """Close the connection and connect again with a new token; `reason` is for the log."""
 
     @property
-    def status(self) -> UplinkStatus: ...
+    def status(self) -> UplinkStatus:
+        """How the connection stands."""
 
     @property
     def overhead_bytes(self) -> int:

@@ -64,6 +64,6 @@ def test_an_error_is_one_line_and_an_exit_code(
     def fail() -> None:
         raise error("what to do")
 
-    monkeypatch.setattr(main_module, "make_app", lambda: fail)
+    monkeypatch.setattr(main_module, "make_app", lambda _arguments: fail)
     done = run_main()
     assert (done.exit_code, done.stdout, done.stderr) == (exit_code, "", "medagent: what to do\n")

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from medagent.config.bootstrap import Bootstrap, default_state_dir, resolve
+from medagent.config.bootstrap import Bootstrap, default_state_dir, resolve, resolve_plugin_options
 from medagent.config.options import OPTIONS, Flags, Kind, Option
+from medagent.config.plugin_options import PluginOptions
 from medagent.config.secret import CREDENTIAL
 from medagent.errors import ConfigError
 from medagent.testing.certificates import Authority
@@ -332,10 +333,33 @@ def test_variables_that_mean_nothing_are_warned_of() -> None:
 
 
 def test_switches() -> None:
-    bootstrap = resolve(Flags(bind="any", no_wait=True, block_plugins=("a",)), SERVER)
-    assert (bootstrap.bind_any, bootstrap.wait, bootstrap.blocked_plugins) == (True, False, ("a",))
-    assert resolve(Flags(), {**SERVER, "MEDAGENT_BLOCK_PLUGINS": "a, b"}).blocked_plugins == ("a", "b")
+    bootstrap = resolve(Flags(bind="any", no_wait=True, block_plugins=("a",), strict_plugins=True), SERVER)
+    assert (bootstrap.bind_any, bootstrap.wait, bootstrap.plugins) == (True, False, PluginOptions(("a",), strict=True))
+    assert resolve(Flags(), {**SERVER, "MEDAGENT_BLOCK_PLUGINS": "a, b"}).plugins.blocked == ("a", "b")
     assert Bootstrap().wait
+
+
+def test_which_plugins_are_loaded(properties: Path, tmp_path: Path) -> None:
+    toml = tmp_path / "medagent.toml"
+    toml.write_text("load_plugins = ['hospital.lab']\nstrict_plugins = true\nblock_plugins = ['x']")
+    environ = {"MEDAGENT_CONFIG": str(toml), "MEDAGENT_BLOCK_PLUGINS": "a b", "MEDAGENT_ALLOW_PLUGINS": "none"}
+    options = resolve_plugin_options(Flags(strict_plugins=False), environ)
+    assert options == PluginOptions(("a", "b"), (), ("hospital.lab",), strict=False)
+    assert resolve_plugin_options(Flags(allow_plugins=("hl7",)), environ).allowed == ("hl7",)
+    assert resolve_plugin_options(Flags(), {}) == PluginOptions(allowed=None)
+    with properties.open("a") as file:
+        file.write("strictPlugins=true\n")
+    assert resolve_plugin_options(Flags(properties=properties), {}).strict
+    with properties.open("a") as file:
+        file.write("strictPlugins=yes\n")
+    with pytest.raises(ConfigError, match="strictPlugins: 'yes' is not true or false"):
+        resolve_plugin_options(Flags(properties=properties), {})
+
+
+@pytest.mark.parametrize("module", ["lab.py:x", "a..b", "a-b", ".a"])
+def test_a_module_to_load_has_a_name(module: str) -> None:
+    with pytest.raises(ConfigError, match=r"--load-plugins: '.+' is no name of a module"):
+        resolve(Flags(load_plugins=(module,)), SERVER)
     assert resolve(Flags(no_wait=False), {**SERVER, "MEDAGENT_NO_WAIT": "true"}).wait
     assert not resolve(Flags(), {**SERVER, "MEDAGENT_NO_WAIT": "True"}).wait
 

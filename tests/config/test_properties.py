@@ -41,10 +41,11 @@ def test_every_key_of_medplum_s_agent_is_understood_or_noted() -> None:
     keys = ("logDir", "maxFileSizeMb", "filesToKeep", "logLevel")
     logger = [f"logger.{which}.{key}" for which in ("main", "channel") for key in keys]
     known = ["baseUrl", "clientId", "clientSecret", "agentId", "logLevel"]
+    own = {"strictPlugins"}
     properties = parse_properties("".join(f"{key}=x\n" for key in [*known, *logger]), "p")
     assert properties.values == dict.fromkeys(known, "x")
     assert ["is ignored; medagent logs to standard error" in note for note in properties.notes] == [True] * 8
-    assert set(known) == {option.properties for option in OPTIONS.values() if option.properties} == set(KEYS)
+    assert set(known) | own == {option.properties for option in OPTIONS.values() if option.properties} == set(KEYS)
 
 
 @given(st.sampled_from(KEYS), st.from_regex(r"[!-~]{1,20}", fullmatch=True))

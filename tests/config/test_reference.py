@@ -1,8 +1,7 @@
-"""docs/settings.md tells of every declared setting and parameter. `UPDATE_EXPECTED=1` rewrites its tables."""
+"""docs/settings.md tells of every declared setting and parameter. `--update` rewrites its tables."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,11 @@ from medagent.plugins import build_registry
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
 
-def test_the_page_is_up_to_date() -> None:
+def test_the_page_is_up_to_date(medagent_update: bool) -> None:
     text = PAGE.read_text(encoding="utf-8")
     registry, _ = build_registry()
     expected = with_tables(text, registry)
-    if os.environ.get("UPDATE_EXPECTED"):
+    if medagent_update:
         PAGE.write_text(expected, encoding="utf-8")
         text = expected
     assert text == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from medagent.testing.distribution import pip_install
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -52,8 +55,7 @@ def install_example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         folder = tmp_path_factory.mktemp(name)
         example = InstalledExample(folder / "source", folder / "target")
         shutil.copytree(DOCS / "examples" / name, example.source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        offline = ("--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
-        example.run("-m", "pip", "install", "--quiet", *offline, "--target", str(example.target), str(example.source))
+        pip_install(example.target, example.source)
         return example
 
-    return install
+    return functools.cache(install)

@@ -1,9 +1,8 @@
-"""docs/architecture.md lists every module with the first line of its docstring. `UPDATE_EXPECTED=1` rewrites its tables."""
+"""docs/architecture.md lists every module with the first line of its docstring. `--update` rewrites its tables."""
 
 from __future__ import annotations
 
 import ast
-import os
 from pathlib import Path
 
 import pytest
@@ -25,13 +24,13 @@ def module_table(package: Path) -> str:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_every_module_is_listed(name: str) -> None:
+def test_every_module_is_listed(name: str, medagent_update: bool) -> None:
     text = PAGE.read_text(encoding="utf-8")
     start, end = f"<!-- generated: {name} -->\n", f"\n<!-- end: {name} -->"
     before, rest = text.split(start)
     _, after = rest.split(end.removeprefix("\n"))
     expected = before + start + module_table(PACKAGES[name]) + end + after
-    if os.environ.get("UPDATE_EXPECTED"):
+    if medagent_update:
         PAGE.write_text(expected, encoding="utf-8")
         text = expected
-    assert text == expected, "run: UPDATE_EXPECTED=1 pytest tests/docs/test_architecture.py"
+    assert text == expected, "run: pytest tests/docs/test_architecture.py --update"

@@ -16,7 +16,7 @@ from medagent.config.options import OPTIONS
 from medagent.testing.markdown import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [Page(path) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])]
+PAGES = [Page(path) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])]
 SHELL = ("sh", "ini", "")
 # typer's own command classes: which they are depends on its version
 APP: Any = typer.main.get_command(make_app())
@@ -41,7 +41,7 @@ def commands(command: Any = APP, path: tuple[str, ...] = ()) -> Iterator[tuple[t
         yield from commands(child, (*path, name))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.path.relative_to(ROOT)))
 def test_command_lines_are_right(page: Page) -> None:
     for words in command_lines(page):
         command = APP
@@ -55,7 +55,7 @@ def test_command_lines_are_right(page: Page) -> None:
                 assert not hasattr(command, "commands"), f"medagent {' '.join(words)}: no such command"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.path.relative_to(ROOT)))
 def test_options_named_alone_are_some_command_s(page: Page) -> None:
     known = {option for _, command in commands() for option in options_of(command)} | options_of(APP)
     named = {span.split()[0] for span in page.code_spans if span.startswith("--")}

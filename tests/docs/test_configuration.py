@@ -1,8 +1,7 @@
-"""docs/configuration.md: its tables are generated (`UPDATE_EXPECTED=1`), its files work, its unit hands over the credential."""
+"""docs/configuration.md: its tables are generated (`--update`), its files work, its unit hands over the credential."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -19,27 +18,25 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
 
 
-def expect(name: str, made: str) -> None:
+def expect(name: str, made: str, *, update: bool) -> None:
     """Compare what stands between two markers with what is made anew, but for the width of columns."""
     text = PAGE.read_text(encoding="utf-8")
     start, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->"
     before, rest = text.split(start)
     found, after = rest.split(end)
-    if os.environ.get("UPDATE_EXPECTED"):
+    if update:
         PAGE.write_text(before + start + made + end + after, encoding="utf-8")
         found = made
-    assert re.sub("[ ─]+", " ", found) == re.sub("[ ─]+", " ", made), (
-        "run: UPDATE_EXPECTED=1 pytest tests/docs/test_configuration.py"
-    )
+    assert re.sub("[ ─]+", " ", found) == re.sub("[ ─]+", " ", made), "run: pytest tests/docs/test_configuration.py --update"
 
 
-def test_every_option_is_listed() -> None:
+def test_every_option_is_listed(medagent_update: bool) -> None:
     rows = ["| TOML file | Command line | Environment | agent.properties | Takes | Meaning |", "|---|---|---|---|---|---|"]
     for option in OPTIONS.values():
         properties = f"`{option.properties}`" if option.properties else ""
         kind = option.kind.value
         rows.append(f"| `{option.name}` | `{option.flag}` | `{option.variable}` | {properties} | {kind} | {option.meaning} |")
-    expect("options", "\n".join(rows) + "\n")
+    expect("options", "\n".join(rows) + "\n", update=medagent_update)
 
 
 @pytest.fixture
@@ -63,7 +60,9 @@ def test_the_toml_file_works(folder: Path) -> None:
     assert (bootstrap.client_secret, bootstrap.ca_file, bootstrap.warnings) == ("hush", folder / "hospital-ca.pem", ())
 
 
-def test_the_output_of_medagent_config_is_what_it_prints(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_medagent_config_is_what_it_prints(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, medagent_update: bool
+) -> None:
     for name, value in {"MEDAGENT_LOG_LEVEL": "debug", "STATE_DIRECTORY": "/var/lib/medagent", "COLUMNS": "1000"}.items():
         monkeypatch.setenv(name, value)
     done = run_main("config", "--config", str(folder / "medagent.toml"))
@@ -72,7 +71,7 @@ def test_the_output_of_medagent_config_is_what_it_prints(folder: Path, monkeypat
     cells = [re.split(r" {2,}", line) for line in lines]
     widths = [max(len(row[column]) for row in cells) for column in range(2)]
     table = "\n".join(f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}" for name, value, origin in cells)
-    expect("config", f"```\n{table}\n```\n")
+    expect("config", f"```\n{table}\n```\n", update=medagent_update)
 
 
 def test_the_unit_hands_over_the_credential() -> None:

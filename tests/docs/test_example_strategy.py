@@ -1,4 +1,4 @@
-"""A third party's queue strategy, the one of docs/plugins.md: installed from its wheel, selected by a setting, and used."""
+"""A third party's queue strategy, the one of docs/plugins/strategy.md: installed from its wheel, chosen by a setting, used."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_it_is_listed_and_its_setting_is_known(example: Any, tmp_path: Path) -> 
 async def test_messages_flow_through_it(example: Any, tmp_path: Path) -> None:
     status, log, codes = await run_and_send(tmp_path, example.environ)
     committed = [
-        int(entry["message"].removeprefix("committing ")) for entry in log if entry["logger"] == "medagent_commit_delay"
+        int(entry["message"].removeprefix("committing ")) for entry in log if entry["logger"] == "medagent_commit_delay.plugin"
     ]
     assert sum(committed) == COUNT
     assert status["problems"] == []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from medagent.testing.markdown import Block, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = [
-    (path.name, block)
-    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+    (str(path.relative_to(ROOT)), block)
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
     for block in Page(path).blocks
     if block.language == "json"
 ]
@@ -25,13 +26,12 @@ BLOCKS = [
 
 def plugins_with_examples() -> Plugins:
     plugins = Plugins()
-    for path in (ROOT / "docs" / "examples").glob("*/*.py"):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        plugins.register(module, path.stem)
+    for project in sorted((ROOT / "docs" / "examples").glob("*/pyproject.toml")):
+        entry_points = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]["medagent"]
+        for name, value in entry_points.items():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.syspath_prepend(project.parent)
+                plugins.register(importlib.metadata.EntryPoint(name, value, "medagent").load(), name)
     return plugins
 
 

@@ -15,7 +15,9 @@ _NAMED = re.compile(r"`((?:tests|plugins)/[^`\s]+\.py)::(\w+)`")
 _TEST = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
 _FRAME_TYPE = re.compile(r'"(agent:[a-z]+(?::[a-z]+)?|push)"')
 
-NAMED = sorted({(path, test) for page in DOCS.glob("*.md") for path, test in _NAMED.findall(page.read_text(encoding="utf-8"))})
+NAMED = sorted(
+    {(path, test) for page in DOCS.glob("**/*.md") for path, test in _NAMED.findall(page.read_text(encoding="utf-8"))}
+)
 
 
 @pytest.mark.parametrize("path", sorted({path for path, _ in NAMED}))

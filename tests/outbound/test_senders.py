@@ -8,6 +8,8 @@ import logging
 import pytest
 
 from medagent.errors import DeviceError, Unsendable
+from medagent.guard import Guard
+from medagent.guard.breaker import FAULTS_IN_A_ROW
 from medagent.outbound import senders as senders_module
 from medagent.outbound.push import Push
 from medagent.outbound.senders import Senders
@@ -43,7 +45,8 @@ class Faulty:
 
 @pytest.fixture
 def senders() -> Senders:
-    return Senders({"test": Faulty}, SenderContext())
+    guard = Guard("lab", "sender for test://")
+    return Senders({"test": Faulty}, SenderContext(), lambda _scheme: guard)
 
 
 async def test_whatever_a_sender_raises_is_an_error_without_content(senders: Senders) -> None:
@@ -52,8 +55,17 @@ async def test_whatever_a_sender_raises_is_an_error_without_content(senders: Sen
             await senders.send("test://a", body, 1.0)
         assert caught.value.may_have_it
         assert CANARY not in str(caught.value)
-    with pytest.raises(Unsendable, match="the sender's plugin failed: SystemExit"):
+    with pytest.raises(Unsendable, match=r"the sender's plugin failed: it called sys\.exit"):
         senders.prepare(Push("test://a", "exit", None))
+
+
+async def test_one_that_goes_on_failing_is_left_alone_for_a_while(senders: Senders) -> None:
+    for _ in range(FAULTS_IN_A_ROW):
+        with pytest.raises(DeviceError):
+            await senders.send("test://a", b"raise", 1.0)
+    with pytest.raises(DeviceError, match="stopped for 5 s") as caught:
+        await senders.send("test://a", b"raise", 1.0)
+    assert not caught.value.may_have_it, "it was not asked"
 
 
 async def test_what_turns_out_to_be_unsendable_is_not_in_doubt(senders: Senders) -> None:
@@ -77,8 +89,8 @@ async def test_a_sender_that_fails_harms_nobody_at_a_reload_or_at_the_end(
     senders.reconfigure(SenderContext(keep_alive=True))
     await senders.close()
     assert [record.getMessage() for record in caplog.records] == [
-        "the sender for test:// cannot be reconfigured: RuntimeError",
-        "the sender for test:// cannot be closed: SystemExit",
+        "plugin lab failed in reconfigure of sender for test://: RuntimeError",
+        "plugin lab failed in close of sender for test://: it called sys.exit (2 faults so far)",
     ]
 
 

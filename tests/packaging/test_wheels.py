@@ -58,6 +58,13 @@ def test_wheels_hold_what_they_must(wheels):
         assert not [name for name in names if "tests/" in name]
 
 
+def test_the_core_s_wheel_holds_the_templates_of_new_plugins(wheels):
+    core = next(wheel for wheel in wheels if wheel.name.startswith("medagent-"))
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "medagent" / "scaffold").rglob("*.template")}
+    assert templates
+    assert templates <= set(zipfile.ZipFile(core).namelist())
+
+
 def test_check(python, bundle, tmp_path):
     run = subprocess.run(
         [python, "-m", "medagent", "check", str(bundle), "--format", "json"],

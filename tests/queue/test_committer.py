@@ -258,3 +258,24 @@ async def test_whatever_the_store_raises_is_a_refusal(world: World) -> None:
     await committer.commit(world.messages("a", "b"))
     assert world.refused == ["a", "b"]
     assert world.receipts == []
+
+
+async def test_what_is_newer_waits_for_a_commit_whose_caller_was_cancelled(world: World) -> None:
+    [one] = world.messages("a")
+    await world.committer.commit([one])
+    world.committer.change(Change(one, State.SENT))
+    world.store.gate.clear()
+    older = asyncio.ensure_future(world.committer.flush_changes())
+    while len(world.store.commits) < 2:
+        await asyncio.sleep(0)
+    older.cancel()
+    await asyncio.wait([older])
+    world.committer.change(Change(one, State.PROCESSED))
+    newer = asyncio.ensure_future(world.committer.flush_changes())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert world.states_asked_for() == [[], [State.SENT]]
+    world.store.gate.set()
+    await newer
+    assert world.states_asked_for() == [[], [State.SENT], [State.PROCESSED]]
+    assert await world.counts() == {State.PROCESSED: 1}

@@ -195,18 +195,18 @@ async def test_while_the_disk_is_full_nothing_unanswered_is_forgotten(tmp_path: 
         assert world.dispatcher.in_flight == 0
 
 
-@pytest.mark.parametrize("fault", ["channel", "transform", "transform that returns nothing", "uplink"])
+@pytest.mark.parametrize("fault", ["channel", "transform", "transform that returns no text", "uplink"])
 @pytest.mark.parametrize("window", [1000, 2])
 async def test_a_message_that_a_plugin_fails_on_waits_and_the_others_go_on(
     tmp_path: Path, fault: str, window: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = True
 
-    def transform(text: str) -> str | None:
+    def transform(text: str) -> str | bytes:
         if broken and text == "canary" and fault.startswith("transform"):
             if fault == "transform":
                 raise ValueError(text)
-            return None
+            return b"canary"
         return text
 
     async with QueueWorld(tmp_path, transforms=[transform], max_in_flight=window) as world:

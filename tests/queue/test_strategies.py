@@ -31,18 +31,6 @@ def names(messages: Sequence[InboundMessage]) -> list[str]:
 
 
 @every
-async def test_all_is_committed_and_acknowledged_in_order(tmp_path: Path, strategy: MakeStrategy) -> None:
-    async with QueueWorld(tmp_path, strategy=strategy) as world:
-        expected = [f"m{number}" for number in range(35)]
-        for start in range(0, 35, 7):
-            world.intake.accept("adt", [message(name) for name in expected[start : start + 7]])
-            await asyncio.sleep(0)
-        await world.strategy.flush()
-        assert names(world.channel.acknowledged) == expected
-        assert await world.states() == {State.RECEIVED: 35}
-
-
-@every
 async def test_nothing_is_acknowledged_while_the_commit_runs(tmp_path: Path, strategy: MakeStrategy) -> None:
     async with QueueWorld(tmp_path, strategy=strategy) as world:
         world.store.gate.clear()
@@ -71,26 +59,6 @@ async def test_flush_waits_for_what_comes_meanwhile(tmp_path: Path, strategy: Ma
         world.store.gate.set()
         await flush
         assert names(world.channel.acknowledged) == ["a", "b"]
-
-
-@every
-async def test_flushing_nothing_returns(tmp_path: Path, strategy: MakeStrategy) -> None:
-    async with QueueWorld(tmp_path, strategy=strategy) as world:
-        await world.strategy.flush()
-        world.strategy.put([])
-        await world.strategy.flush()
-        assert world.store.commits == []
-
-
-@every
-async def test_a_refused_message_harms_no_other(tmp_path: Path, strategy: MakeStrategy) -> None:
-    async with QueueWorld(tmp_path, strategy=strategy) as world:
-        world.store.refuse = lambda messages, changes: "bad" in names(messages)
-        await world.accept(message("a"), message("bad"), message("b"))
-        assert names(world.channel.acknowledged) == ["a", "b"]
-        assert [one.control_id for one, _ in world.channel.refusals] == ["bad"]
-        await world.accept(message("c"))
-        assert names(world.channel.acknowledged) == ["a", "b", "c"]
 
 
 @every

@@ -1,15 +1,16 @@
-"""Bugs to be planted: each a small patch of the agent, or another store or strategy, with the invariant that must find it."""
+"""Bugs to be planted: each a small patch of the agent, or another store, with the invariant that must find it."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
 from medagent.clock import Clock
+from medagent.queue import forwarding, sending
 from medagent.queue.base import Duplicate, QueueStore, Receipt, StrategyContext
 from medagent.queue.batched import BatchedStrategy
 from medagent.queue.committer import Committer
@@ -23,7 +24,6 @@ from medagent.queue.sqlite.store import SqliteStore
 from medagent.reload.apply import Reload
 from medagent.reload.plan import ChannelChange
 from medagent.testing.simulation.disk import Disk, SqliteDisk
-from medagent.testing.simulation.run import MakeStrategy
 from medagent.types import InboundMessage, State
 from medagent.uplink.base import Response
 
@@ -37,7 +37,6 @@ class Bug:
     """Of which one must be what finds it."""
     patches: tuple[Any, ...] = ()  # as `patch.object` makes them
     disk: Callable[[], Disk] = SqliteDisk
-    strategy: MakeStrategy | None = None
     first_seed: int = 0
     """Where the search begins: some need a rare chain of events."""
 
@@ -124,9 +123,22 @@ _settle = Settlement.settle
 _give = Settlement._answer
 
 
-def _settle_twice(self: Settlement, channel: str, verdicts: Sequence[Any]) -> None:
-    _settle(self, channel, verdicts)
-    _settle(self, channel, verdicts[-1:])
+def _settle_twice(self: Settlement, channel: str, verdicts: Sequence[Any], *ended: State) -> None:
+    _settle(self, channel, verdicts, *ended)
+    _settle(self, channel, verdicts[-1:], *ended)
+
+
+def _filtered_as_served(self: Settlement, channel: str, verdicts: Sequence[Any], *ended: State) -> None:
+    _settle(self, channel, verdicts, *(state for state in ended if state is not State.FILTERED))
+
+
+_make_frames = sending.make_frames
+
+
+def _filtered_and_forgotten(*arguments: Any) -> forwarding.Outgoing:
+    outgoing = _make_frames(*arguments)
+    outgoing.filtered.clear()
+    return outgoing
 
 
 def _to_the_newest(self: Settlement, channel: str, answers: Sequence[Any]) -> Any:
@@ -167,18 +179,17 @@ class ForgetfulDisk(SqliteDisk):
             self._connection.deserialize(self._before)
 
 
-class TwiceStrategy(BatchedStrategy):
-    """Takes messages off its buffer twice."""
+_make_batched = BatchedStrategy.__init__
 
-    def __init__(self, context: StrategyContext) -> None:
-        super().__init__(context)
-        commit = self._commit
 
-        async def twice(messages: Sequence[InboundMessage]) -> None:
-            await commit(messages)
-            await commit(messages[-1:])
+def _committing_twice(self: BatchedStrategy, context: StrategyContext) -> None:
+    """It takes messages off its buffer twice; a third party's strategy would be kept from it."""
 
-        self._commit = twice
+    async def twice(messages: Sequence[InboundMessage]) -> None:
+        await context.commit(messages)
+        await context.commit(messages[-1:])
+
+    _make_batched(self, replace(context, commit=twice))
 
 
 # -- reloads
@@ -214,15 +225,17 @@ def _join_last(connection: sqlite3.Connection, message: InboundMessage, twin: An
 
 BUGS = (
     _bug("acknowledged before the commit", "I6", Committer, "_commit", _receipt_first),
-    _bug("refused messages are acknowledged and sent", "I6 I3", Committer, "_commit", _refused_as_stored),
+    _bug("refused messages are acknowledged and sent", "I6 I3 I4", Committer, "_commit", _refused_as_stored),
     _bug("a failed batch loses its first message", "I4 liveness", Committer, "_commit_singly", _first_forgotten, first_seed=60),
-    _bug("a failed batch loses its changes of state", "I4 I10 liveness", Committer, "_commit_changes", _changes_forgotten),
+    _bug("a failed batch loses its changes of state", "I1 I4 I10 liveness", Committer, "_commit_changes", _changes_forgotten),
     _bug("the lane swaps two messages", "I2", Lane, "take", _second_first),
     _bug("what was in flight is forgotten on a reconnect", "liveness", Lane, "rewind", lambda self, seqs: None),
     _bug("a time-out gives the message up", "liveness", Dispatcher, "tick", _late_given_up),
     _bug("answers are matched by order", "I5 I1", Dispatcher, "answered", _by_order),
     _bug("another attempt has another key", "I3", Sending, "_transmit", _new_key),
     _bug("settled twice", "I4", Settlement, "settle", _settle_twice),
+    _bug("what was filtered ends as if the server had it", "I1", Settlement, "settle", _filtered_as_served),
+    _bug("what was filtered is forgotten", "I4 liveness", sending, "make_frames", _filtered_and_forgotten),
     _bug("answers go to the newest connection", "I5", Settlement, "_answer", _to_the_newest),
     _bug("retries are forgotten at a restart", "liveness", SqliteStore, "retries", _no_retries),
     _bug("a resend is stored again", "I3", insertion, "_duplicate", lambda connection, message, twin: None),
@@ -233,5 +246,5 @@ BUGS = (
         "what waits after a time-out is lost with its lane", "liveness", Failures, "late", _late_in_memory_only, first_seed=391
     ),
     _bug("a crash takes the last commit", "I1", disk=ForgetfulDisk),
-    _bug("the strategy commits a message twice", "I3 I4 I7 I10", strategy=TwiceStrategy),
+    _bug("the strategy commits a message twice", "I3 I4 I7 I10", BatchedStrategy, "__init__", _committing_twice),
 )

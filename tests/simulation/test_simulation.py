@@ -7,17 +7,21 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from medagent.queue.base import QueueStrategy, StrategyContext
+from medagent.queue.batched import BatchedStrategy
 from medagent.queue.immediate import ImmediateStrategy
 from medagent.testing.simulation.journal import Violation
 from medagent.testing.simulation.run import simulate
+from medagent.types import InboundMessage
 
 HERE = Path(__file__).parent
 SEEDS, SHARES = 200, 8
@@ -91,7 +95,7 @@ def planted(bug: Any) -> Iterator[None]:  # a `bugs.Bug`
 def test_a_planted_bug_is_found(bug: Any) -> None:  # a `bugs.Bug`
     def attempt(seed: int) -> Violation | None:
         try:
-            simulate(seed, disk=bug.disk, strategy=bug.strategy)
+            simulate(seed, disk=bug.disk)
         except Violation as violation:
             return violation
         return None
@@ -111,6 +115,33 @@ def test_a_planted_bug_is_found(bug: Any) -> None:  # a `bugs.Bug`
         again = attempt(found.seed)
     assert str(again) == str(found), "it replays, byte for byte"
     assert simulate(found.seed).seed == found.seed, "without the bug nothing is found"
+
+
+class Twice(ImmediateStrategy):
+    """Commits everything twice."""
+
+    def __init__(self, context: StrategyContext) -> None:
+        async def twice(messages: Sequence[InboundMessage]) -> None:
+            await context.commit(messages)
+            await context.commit(messages)
+
+        super().__init__(replace(context, commit=twice))
+
+
+class Forgetful(BatchedStrategy):
+    """Loses every fifth message, and fails now and then."""
+
+    def put(self, messages: Sequence[InboundMessage]) -> None:
+        super().put([message for message in messages if message.seq % 5])
+        if any(message.seq % 97 == 0 for message in messages):
+            raise RuntimeError("of the plugin")
+
+
+@pytest.mark.parametrize("strategy", [Twice, Forgetful])
+def test_a_third_partys_strategy_violates_nothing_however_bad_it_is(
+    strategy: Callable[[StrategyContext], QueueStrategy],
+) -> None:
+    assert sum(simulate(seed, strategy=strategy).messages for seed in range(12)) > 0
 
 
 def test_another_strategy_can_be_put_through_it() -> None:

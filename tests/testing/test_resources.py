@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from medagent.testing.resources import agent_resource, device_resource, endpoint_resource
+import json
+from pathlib import Path
+
+import pytest
+
+from medagent.testing.resources import agent_resource, device_resource, endpoint_resource, resources_of
 
 
 def test_an_agent_with_channels_and_settings_by_name() -> None:
@@ -38,3 +43,23 @@ def test_endpoint_and_device() -> None:
     endpoint = endpoint_resource("ep1", "mllp://127.0.0.1:2575", status="off")
     assert (endpoint["id"], endpoint["address"], endpoint["status"]) == ("ep1", "mllp://127.0.0.1:2575", "off")
     assert device_resource("d1", "mllp://127.0.0.1:1")["url"] == "mllp://127.0.0.1:1"
+
+
+AGENT = agent_resource({"lab": "1"})
+ENDPOINT = endpoint_resource("1", "mllp://127.0.0.1:0")
+
+
+def test_an_agent_and_its_endpoints_from_whatever_holds_them(tmp_path: Path) -> None:
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": ENDPOINT}, {"resource": AGENT}]}
+    file = tmp_path / "agent.json"
+    file.write_text(json.dumps(bundle))
+    assert resources_of(AGENT, [ENDPOINT]) == resources_of(bundle) == resources_of(file) == (AGENT, [ENDPOINT])
+    made, endpoints = resources_of(None, channels={"lab": "mllp://127.0.0.1:0"}, settings={"batchSize": 3})
+    assert (made["setting"], endpoints[0]["address"]) == ([{"name": "batchSize", "valueInteger": 3}], "mllp://127.0.0.1:0")
+
+
+def test_what_is_no_one_agent_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 are there"):
+        resources_of({"resourceType": "Bundle", "entry": []})
+    with pytest.raises(ValueError, match="either them or `agent`"):
+        resources_of(AGENT, settings={"batchSize": 3})

@@ -165,11 +165,12 @@ class SimulatedChannel:
             self._check_nobody_waits(message)
         if connection is None:
             return Delivery.GONE
-        found = read_answer(answer.body) if answer.accepted else None
-        self.world.journal.note("answer", message.control_id, "to", message.link, found.mark if found else "AE")
-        self.world.ledger.answered(message, found, connection.sent)
+        found = read_answer(answer.body) if answer.body else None
+        code = "AA" if answer.accepted else "AE"
+        self.world.journal.note("answer", message.control_id, "to", message.link, found.mark if found else code)
+        self.world.ledger.answered(message, found, connection.sent, accepted=answer.accepted)
         control_id = message.control_id if found is None else found.control_id
-        return connection.write(("AA" if found else "AE", control_id), message)
+        return connection.write((code, control_id), message)
 
     def _check_nobody_waits(self, message: InboundMessage) -> None:
         """The answer is lost with its connection: then its device may not be waiting for it at another one."""

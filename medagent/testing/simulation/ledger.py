@@ -17,7 +17,8 @@ from medagent.testing.simulation.message import Answered, Key, Sent
 from medagent.types import InboundMessage, State
 from medagent.uplink.base import Transmit
 
-GONE_STATES = (State.REJECTED, State.DEAD_LETTER)
+UNSERVED_STATES = (State.REJECTED, State.DEAD_LETTER, State.FILTERED)
+"""What has ended so need not have been taken by the server."""
 
 
 class Ledger:
@@ -34,6 +35,8 @@ class Ledger:
         self._last_first: dict[str, int] = {}
         self.served: Counter[Key] = Counter()
         """How often the server took a message."""
+        self._filtered: set[Key] = set()
+        """What a transform has kept from the server, at some time."""
         self._settled: set[int] = set()
         """By the agent that runs."""
         self._committed_now = 0
@@ -121,17 +124,25 @@ class Ledger:
             self._violate("I6", f"{key} is acknowledged with {code}, and no commit of it has returned")
         self._promised.setdefault(key, code)
 
-    def answered(self, message: InboundMessage, answer: Answered | None, sent: Mapping[str, Sent]) -> None:
-        """The server's word leaves over a connection; `sent` is what has come over it, by control ID."""
+    def answered(self, message: InboundMessage, answer: Answered | None, sent: Mapping[str, Sent], *, accepted: bool) -> None:
+        """The server's word leaves over a connection; `sent` is what has come over it, by control ID.
+
+        One that is `accepted` without an answer of the server has been filtered.
+        """
         name = f"{message.channel} {message.control_id}"
         if message.control_id not in sent:
             self._violate("I5", f"the answer to {name} goes to a connection that it did not come from")
+        elif answer is None and accepted and self._key(message, sent) not in self._filtered:
+            self._violate("I1", f"{name} is accepted without an answer of the server, and was not filtered")
         elif answer is not None and answer.control_id != message.control_id:
             self._violate("I5", f"{name} gets the answer to {answer.control_id}")
         elif answer is not None and answer.mark != sent[message.control_id].mark:
             self._violate("I5", f"{name} of {sent[message.control_id].mark} gets the answer to {answer.mark}")
         elif answer is not None and not self.served[message.channel, answer.control_id, answer.mark]:
             self._violate("I1", f"{name} gets the server's answer, and the server has not taken it")
+
+    def _key(self, message: InboundMessage, sent: Mapping[str, Sent]) -> Key:
+        return (message.channel, message.control_id, sent[message.control_id].mark)
 
     # -- the server ---------------------------------------------------------------------------------------------------
 
@@ -159,6 +170,12 @@ class Ledger:
         """A plugin has failed on a message that was to be sent: that was its turn, and others pass it."""
         self._first_sent.add(callback)
 
+    def filtered(self, channel: str, sent: Sent) -> None:
+        """A transform keeps a message from the server: that was its turn, though a crash may bring another."""
+        key = (channel, sent.control_id, sent.mark)
+        self._filtered.add(key)
+        self._first_sent.add(self._newest[key].callback)
+
     # -- the agent's own books ----------------------------------------------------------------------------------------
 
     def settled(self, settled: Sequence[tuple[InboundMessage, State]]) -> None:
@@ -169,7 +186,9 @@ class Ledger:
                 self._violate("I4", f"message {message.seq} is settled twice")
             elif row is not None and row.state.ended:
                 self._violate("I4", f"message {message.seq} is settled, and had ended before the agent's start")
-            elif row is not None and state not in GONE_STATES and not self.served[row.key]:
+            elif row is not None and state is State.FILTERED and row.key not in self._filtered:
+                self._violate("I1", f"message {message.seq} ends as {state.name}, and no transform has said so")
+            elif row is not None and state not in UNSERVED_STATES and not self.served[row.key]:
                 self._violate("I1", f"message {message.seq} ends as {state.name}, and the server has not taken it")
             self._settled.add(message.seq)
 
@@ -194,5 +213,5 @@ class Ledger:
             self._violate("I4", f"{ended} messages are counted as ended, and {len(self._settled)} have ended")
         for key, code in self._promised.items():
             row = self._newest[key]
-            if row.state not in GONE_STATES and not self.served[key]:
+            if row.state not in UNSERVED_STATES and not self.served[key]:
                 self._violate("I1", f"{key} was acknowledged with {code}, and the server never took it")

@@ -57,6 +57,8 @@ class Faults:
     """The channel's plugin raises when it is to make the text that is forwarded."""
     reload: float = 0.0
     """The agent is to work by another configuration, per second."""
+    filtered: float = 0.0
+    """A transform keeps a message from the server, each time that it is to be sent."""
 
 
 HIGHEST = Faults(
@@ -85,6 +87,7 @@ HIGHEST = Faults(
     bind_fails=0.3,
     plugin=0.02,
     reload=0.3,
+    filtered=0.1,
 )
 
 

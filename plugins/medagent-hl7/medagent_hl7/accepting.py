@@ -1,30 +1,22 @@
-"""Taking connections from listening sockets: who is let in, how many, over TLS or not, and waiting when files run out.
+"""Taking connections from listening sockets: who is let in, how many, and over TLS or not.
 
-The event loop's own servers are not used: asyncio logs and retries once for each entry of its backlog when there is no free
-file descriptor, uvloop closes what it cannot hold, both keep one TLS context for ever, and neither can refuse by address.
+The event loop's own servers are not used: they keep one TLS context for ever, and cannot refuse by address.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 
+from medagent.listening import Notices, accept, format_address
 from medagent.tasks import Tasks
 from medagent_hl7.allow import AllowedPeers
 from medagent_hl7.connection import Connection
-from medagent_hl7.listening import format_address
-from medagent_hl7.notices import Notices
 from medagent_hl7.tls import HANDSHAKE_SECONDS, Certificates
 
-RETRY_SECONDS = 1.0
-"""How long nothing is accepted after the system has refused."""
 _SHUTDOWN_SECONDS = 2.0
-_ACCEPTS_A_TURN = 64
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _HANDSHAKE_ADVICE = {
     "HTTP_REQUEST": "an HTTP client without TLS",
     "WRONG_VERSION_NUMBER": "what it sent is no TLS: the device must use TLS, or an address with mllp",
@@ -62,7 +54,9 @@ class Acceptor:
         """Accept from these listening sockets, which are closed by `stop`."""
         self._sockets = list(sockets)
         for listener in sockets:
-            self._tasks.spawn(self._accept(listener), f"accepting on {format_address(listener.getsockname())}")
+            self._tasks.spawn(
+                accept(listener, self._take, self._notices), f"accepting on {format_address(listener.getsockname())}"
+            )
 
     async def stop(self) -> None:
         """Accept nothing more, and give up handshakes under way."""
@@ -74,24 +68,6 @@ class Acceptor:
     def ended(self, connection: Connection) -> None:
         """A connection was lost: its place is free."""
         self._taken.discard(connection)
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        accepted = 0
-        while True:
-            try:
-                client, address = await loop.sock_accept(listener)
-            except ConnectionError:  # gone before it was accepted
-                continue
-            except OSError as error:
-                reason = "no free file descriptor or memory" if error.errno in _NO_ROOM else error.strerror
-                self._notices.add("accepting paused", f"{reason}; the limit of open files (ulimit -n) may be too low")
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            self._take(client, address)
-            accepted += 1
-            if accepted % _ACCEPTS_A_TURN == 0:  # asyncio's sock_accept returns at once while connections wait
-                await asyncio.sleep(0)
 
     def _take(self, client: socket.socket, address: tuple[str, int]) -> None:
         if len(self._taken) >= self.max_connections:
@@ -105,9 +81,6 @@ class Acceptor:
             self._notices.add("connection refused", f"{refusal}, from {format_address(address)}")
             client.close()
             return
-        # a small answer should not wait for the acknowledgment of the one before
-        with contextlib.suppress(OSError):  # gone already
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._make_connection()
         self._taken.add(connection)
         task = self._tasks.spawn(self._open(client, connection, format_address(address)), "opening a connection")

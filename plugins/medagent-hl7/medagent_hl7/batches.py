@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from medagent.listening import Notices
 from medagent.types import Answer, Delivery, InboundMessage
 from medagent_hl7.acceptance import Objection
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
@@ -14,7 +15,6 @@ from medagent_hl7.batch_answers import BatchReply, Outline, build
 from medagent_hl7.identity import sender_of
 from medagent_hl7.in_force import InForce
 from medagent_hl7.message import Header, Hl7Error
-from medagent_hl7.notices import Notices
 from medagent_hl7.origin import Tracked
 from medagent_hl7.owed import is_acknowledgment
 from medagent_hl7.verification import Verification

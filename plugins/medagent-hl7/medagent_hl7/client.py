@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
+from medagent.listening import format_address
 from medagent_hl7.answers import Acknowledgment, AnswerTimeout, ConnectionLost, Expect, NotCommitted, SendFailed
-from medagent_hl7.listening import format_address
 from medagent_hl7.message import Header, msa
 from medagent_hl7.outbound import Connection, connect
 from medagent_hl7.owed import ANSWER_CODES

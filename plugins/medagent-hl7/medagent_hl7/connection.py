@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
+from medagent.listening import Overdue, format_address
 from medagent.types import Delivery, InboundMessage
 from medagent_hl7.framing import FrameDecoder, FrameEvent
-from medagent_hl7.limits import LENIENT_END_SECONDS, Limits, Overdue
-from medagent_hl7.listening import format_address
+from medagent_hl7.limits import LENIENT_END_SECONDS, Limits
 from medagent_hl7.ordering import Order
 from medagent_hl7.pacing import Pacer
 

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from medagent.config.wording import show
 from medagent.errors import Unsendable
+from medagent.listening import format_address
 from medagent.outbound.remote import show_remote
 from medagent.printable import printable
 from medagent_hl7 import charset
-from medagent_hl7.listening import format_address
 from medagent_hl7.schemes import MLLPS, SCHEMES
 
 MAX_HOST = 253

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from medagent.listening import Notices
 from medagent_hl7.connection import Connection
 from medagent_hl7.framing import ENDLESS_FACTOR, Broken, Discarded, Empty, Endless, Frame, FrameEvent, Junk, Oversize
-from medagent_hl7.notices import Notices
 
 _MAX_JUNK_BYTES = 65_536
 MAX_USELESS_FRAMES = 1000

@@ -10,9 +10,9 @@ import contextlib
 import time
 from collections.abc import Mapping
 
+from medagent.listening import Notices, Overdue
 from medagent_hl7.connection import Connection
-from medagent_hl7.limits import Limits, Overdue
-from medagent_hl7.notices import Notices
+from medagent_hl7.limits import Limits
 
 
 class Guard:

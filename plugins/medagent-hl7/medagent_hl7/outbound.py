@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import cast
 
+from medagent.listening import format_address
 from medagent_hl7.answers import ConnectFailed
 from medagent_hl7.framing import Frame, FrameDecoder, Oversize, encode_frame
-from medagent_hl7.listening import format_address
 from medagent_hl7.resolving import addresses
 
 MAX_ANSWER_BYTES = 1_048_576

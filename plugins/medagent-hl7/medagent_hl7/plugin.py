@@ -10,11 +10,11 @@ import medagent
 if TYPE_CHECKING:
     import typer
 
-    from medagent.agent import Agent
     from medagent.channel import Channel, ChannelContext, ChannelFactory
     from medagent.config.model import AgentConfig
     from medagent.config.problems import Problem
     from medagent.config.settings import Registry
+    from medagent.running import RunningAgent
     from medagent.sender import Sender, SenderContext, SenderFactory
 
 
@@ -50,14 +50,12 @@ def medagent_validate_config(config: AgentConfig) -> Sequence[Problem]:
 
 
 @medagent.hookimpl
-def medagent_health(agent: Agent) -> Sequence[tuple[str, bool, str]]:
+def medagent_health(agent: RunningAgent) -> Sequence[tuple[str, bool, str]]:
     from medagent_hl7.server import Hl7Channel
 
-    hosted = agent.pipeline.supervisor.channels if agent.pipeline is not None else []
-    channels = [(each.config.name, each.hosted) for each in hosted]
     return [
         (f"channel {name}", False, reason)
-        for name, channel in channels
+        for name, channel in agent.channels.items()
         if isinstance(channel, Hl7Channel)
         for reason in channel.reasons()
     ]

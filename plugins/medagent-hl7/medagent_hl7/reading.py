@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from medagent.listening import Notices
 from medagent_hl7 import charset
 from medagent_hl7.charset import Unusable
 from medagent_hl7.message import Header
-from medagent_hl7.notices import Notices
 from medagent_hl7.settings import Hl7Settings
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from medagent.channel import ChannelContext
+from medagent.listening import Notices
 from medagent.queue.parts import with_parts
 from medagent.types import InboundMessage
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
@@ -16,7 +17,6 @@ from medagent_hl7.framing import Empty, Frame, FrameEvent, Oversize
 from medagent_hl7.identity import sender_of
 from medagent_hl7.in_force import InForce
 from medagent_hl7.message import Header, Hl7Error
-from medagent_hl7.notices import Notices
 from medagent_hl7.ordering import Placed
 from medagent_hl7.owed import is_acknowledgment
 from medagent_hl7.release2 import NOT_COMMITTED, is_transport_block

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 
 from medagent.errors import ConfigError, DeviceError, Unsendable
+from medagent.listening import format_address
 from medagent.printable import printable
 from medagent.sender import SenderContext
 from medagent_hl7 import charset
@@ -14,7 +15,6 @@ from medagent_hl7.client import Remote
 from medagent_hl7.client_tls import client_context
 from medagent_hl7.destination import Destination, TlsFiles, parse_destination
 from medagent_hl7.framing import END, START
-from medagent_hl7.listening import format_address
 from medagent_hl7.message import Header, Hl7Error
 from medagent_hl7.pool import Pools
 from medagent_hl7.schemes import CONTENT_TYPE

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from medagent.channel import ChannelContext
 from medagent.config.model import ChannelConfig
 from medagent.errors import ChannelError
+from medagent.listening import Notices, format_address, open_sockets
 from medagent.tasks import Tasks
 from medagent.types import Answer, Delivery, InboundMessage, Refusal
 from medagent_hl7 import tls
@@ -18,8 +19,6 @@ from medagent_hl7.framing import FrameEvent
 from medagent_hl7.guarding import Guard
 from medagent_hl7.in_force import InForce
 from medagent_hl7.keys import workers
-from medagent_hl7.listening import format_address, open_sockets
-from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import WIDEST, with_sequence_number
 from medagent_hl7.origin import Tracked, header_of
 from medagent_hl7.reception import Reception

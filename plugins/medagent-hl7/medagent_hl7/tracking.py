@@ -6,11 +6,11 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from medagent.listening import Notices
 from medagent.types import Answer, InboundMessage, Refusal, RefusalKind
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
 from medagent_hl7.batches import Batches
 from medagent_hl7.in_force import InForce
-from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import with_expected_number
 from medagent_hl7.origin import Note, Tracked, header_of
 from medagent_hl7.replies import Replies

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from medagent.config.settings import Parameter
+from medagent.listening import Notices
 from medagent.types import ADMITTED, Decision, InboundMessage, Refusal, RefusalKind, State
 from medagent_hl7.identity import link_of
 from medagent_hl7.message import Header
-from medagent_hl7.notices import Notices
 from medagent_hl7.numbering import has_content
 from medagent_hl7.origin import Note, Tracked, tracked_of
 from medagent_hl7.schemes import SCHEMES

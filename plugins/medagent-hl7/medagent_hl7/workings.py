@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medagent.config.model import Value
+from medagent.listening import Notices
 from medagent.types import AcceptanceRules, KeepsAnswer
 from medagent_hl7.acceptance import Acceptance, Objection
 from medagent_hl7.acknowledgment import INTERNAL_ERROR
@@ -15,7 +16,6 @@ from medagent_hl7.block_replies import BlockReplies
 from medagent_hl7.keys import FieldPath, key_path
 from medagent_hl7.limits import Limits
 from medagent_hl7.message import Header
-from medagent_hl7.notices import Notices
 from medagent_hl7.reading import TextReader
 from medagent_hl7.replies import Replies
 from medagent_hl7.rules import acceptance_rules

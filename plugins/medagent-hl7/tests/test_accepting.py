@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from medagent.config.model import ChannelConfig, Value
+from medagent.listening import Notices, open_sockets
 from medagent.testing.channel import RecordingCore, running
 from medagent.testing.mllp import MllpClient
 from medagent.testing.process import AgentProcess
@@ -24,8 +25,6 @@ from medagent.types import Refusal, RefusalKind
 from medagent_hl7 import server
 from medagent_hl7.accepting import Acceptor
 from medagent_hl7.connection import Connection
-from medagent_hl7.listening import open_sockets
-from medagent_hl7.notices import Notices
 from medagent_hl7.server import Hl7Channel
 
 MESSAGE = b"MSH|^~\\&|LAB|NORTH|EHR||20260105||ADT^A01|1|P|2.5\r"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from medagent.config.model import Value
+from medagent.listening import Notices
 from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
 from medagent_hl7.batches import MOST_REFUSALS
 from medagent_hl7.in_force import InForce
 from medagent_hl7.message import Header
-from medagent_hl7.notices import Notices
 from medagent_hl7.origin import Tracked
 from medagent_hl7.tracking import Tracking
 from medagent_hl7.workings import Workings

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from medagent.config.model import Value
+from medagent.listening import Notices
 from medagent.types import InboundMessage
 from medagent_hl7 import in_force
 from medagent_hl7.in_force import InForce
-from medagent_hl7.notices import Notices
 from medagent_hl7.workings import Workings
 
 

@@ -1,10 +1,8 @@
-"""What a channel allows its devices, and who has waited too long."""
+"""What an MLLP channel allows its devices, besides what every TCP channel does."""
 
 from __future__ import annotations
 
-import pytest
-
-from medagent_hl7.limits import PARAMETERS, Limits, Overdue
+from medagent_hl7.limits import LENIENT_END_SECONDS, PARAMETERS, Limits
 
 
 def test_defaults() -> None:
@@ -13,40 +11,10 @@ def test_defaults() -> None:
 
 
 def test_times_are_seconds() -> None:
-    parameters = {"frameIdleTimeoutMs": 1500, "idleTimeoutMs": 250, "writeTimeoutMs": 2000, "messagesPerMin": 120}
-    limits = Limits.from_parameters(parameters)
-    assert (limits.frame_idle, limits.idle, limits.write, limits.spacing) == (1.5, 0.25, 2.0, 0.5)
+    limits = Limits.from_parameters({"frameIdleTimeoutMs": 1500, "messagesPerMin": 120})
+    assert (limits.frame_idle, limits.spacing) == (1.5, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("inside", "silent", "blocked", "overdue"),
-    [
-        (False, 5.9, 0.0, None),
-        (False, 6.1, 0.0, Overdue.IDLE),
-        (True, 2.9, 0.0, None),
-        (True, 3.1, 0.0, Overdue.FRAME),
-        (False, 0.0, 8.9, None),
-        (True, 0.0, 9.1, Overdue.WRITE),
-    ],
-)
-def test_overdue(inside: bool, silent: float, blocked: float, overdue: Overdue | None) -> None:
-    limits = Limits(frame_idle=3.0, idle=6.0, write=9.0)
-    assert limits.overdue(inside=inside, silent=silent, blocked=blocked) is overdue
-
-
-def test_idle_connections_stay_by_default() -> None:
-    assert Limits().overdue(inside=False, silent=1e9, blocked=0.0) is None
-
-
-@pytest.mark.parametrize(
-    ("limits", "seconds"),
-    [
-        (Limits(), 1.0),
-        (Limits(frame_idle=2.0), 0.5),
-        (Limits(idle=1.0), 0.25),
-        (Limits(write=0.001), 0.01),
-        (Limits(lenient_end=True), 0.125),
-    ],
-)
-def test_sweeps_are_as_frequent_as_the_shortest_time_needs(limits: Limits, seconds: float) -> None:
-    assert limits.sweep_seconds == seconds
+def test_lenient_ends_are_looked_for_in_time() -> None:
+    assert Limits(lenient_end=True).sweep_seconds == LENIENT_END_SECONDS / 4
+    assert Limits(lenient_end=True, frame_idle=0.1).sweep_seconds == 0.025

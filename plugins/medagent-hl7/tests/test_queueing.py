@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 
 import pytest
 
-from medagent.channel import ChannelContext
 from medagent.config.model import ChannelConfig, Value
-from medagent.supervisor import HostedChannel
 from medagent.testing.mllp import MllpClient
 from medagent.testing.queue import QueueWorld
 from medagent.types import State
@@ -26,31 +23,14 @@ class Site(QueueWorld):
     """A queue with one listener, `adt`, and its devices."""
 
     def __init__(self, folder: Path, **parameters: Value) -> None:
-        super().__init__(folder)
+        super().__init__(folder, max_body_bytes=100_000)
         self._parameters = parameters
 
     async def __aenter__(self) -> Site:
         await super().__aenter__()
         config = ChannelConfig("adt", "mllp", "127.0.0.1", 0, "", parameters=self._parameters)
-        self.listener = Hl7Channel(
-            ChannelContext(
-                config=config,
-                bind_any=False,
-                registers={},
-                max_body_bytes=100_000,
-                log=logging.getLogger("medagent.channel.adt"),
-                accept=lambda messages: self.intake.accept("adt", messages),
-                delivered=self.settlement.delivered,
-                spawn=self.tasks.spawn,
-            )
-        )
-        self._hosted["adt"] = HostedChannel(config, self.listener)
-        await self.listener.start()
+        self.listener = await self.listen(Hl7Channel, config)
         return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.listener.close()
-        await super().__aexit__(*error)
 
     async def device(self) -> MllpClient:
         host, _, port = self.listener.address.rpartition(":")

@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from medagent.config.model import Value
+from medagent.listening import Notices
 from medagent_hl7.message import Header
-from medagent_hl7.notices import Notices
 from medagent_hl7.reading import TextReader
 from medagent_hl7.settings import Hl7Settings
 

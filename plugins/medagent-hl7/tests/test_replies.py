@@ -198,3 +198,27 @@ def test_a_header_that_cannot_be_read_costs_nothing_in_message_mode() -> None:
     by_message = replies(ackMode="message")
     assert msa(unframed(by_message.to_answer(header(), Answer(True, "MSH|A|\rMSA|AR|1")))) == ("AR", "1")
     assert msa(unframed(by_message.to_answer(header(), Answer(True, "MSH|A|\r")))) == ("AA", "1")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "accept", "application", "owed"),
+    [
+        ({}, "", "", True),
+        ({"enhanced": "true"}, "", "", True),
+        ({"enhanced": "true", "appLevelAck": "SU"}, "", "", True),
+        ({"enhanced": "true", "appLevelAck": "ER"}, "", "", False),
+        ({"enhanced": "aa"}, "", "", False),
+        ({"ackMode": "message"}, "", "", True),
+        ({"ackMode": "message"}, "AL", "AL", True),
+        ({"ackMode": "message"}, "AL", "ER", False),
+        ({"ackMode": "message"}, "AL", "NE", False),
+    ],
+)
+def test_a_message_kept_from_the_server_is_answered_as_if_it_had_taken_it(
+    parameters: dict[str, Value], accept: str, application: str, owed: bool
+) -> None:
+    told, taken = replies(**parameters), Answer(True, "")
+    assert told.is_owed(header(accept, application), taken) is owed
+    answer = unframed(told.to_answer(header(accept, application), taken))
+    assert msa(answer) == ("AA", "1")
+    assert b"MSA|AA|1|OK" in answer

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
+from medagent.listening import Notices
 from medagent.types import Decision, InboundMessage, Refusal, RefusalKind, State
 from medagent_hl7.message import Header
-from medagent_hl7.notices import Notices
 from medagent_hl7.origin import Note, tracked_of
 from medagent_hl7.sequence import LINKS, MOST_LINKS
 from medagent_hl7.verification import Verification

@@ -57,19 +57,6 @@ def outcome(receipt: Receipt) -> str:
     return "reused" if receipt.reused else "stored"
 
 
-@pytest.mark.parametrize(
-    ("rules", "same_bytes", "other_bytes"),
-    [(AcceptanceRules(), "duplicate", "reused"), (REJECT, "duplicate", "rejected"), (ACCEPT, "stored", "stored")],
-    ids=["idempotent", "reject", "accept"],
-)
-async def test_a_used_control_id(sender: Sender, rules: AcceptanceRules, same_bytes: str, other_bytes: str) -> None:
-    assert outcome(await sender.send("a", "one", rules)) == "stored"
-    assert outcome(await sender.send("a", "one", rules)) == same_bytes
-    assert outcome(await sender.send("a", "two", rules)) == other_bytes
-    await sender.end(sender.sent[0], State.RESPONSE_SENT)
-    assert outcome(await sender.send("a", "one", rules)) == same_bytes
-
-
 async def test_senders_use_control_ids_by_themselves(sender: Sender) -> None:
     for rules in (REJECT, AcceptanceRules()):
         name = rules.duplicates.value
@@ -95,14 +82,6 @@ async def test_a_resend_of_what_the_server_refused_is_a_new_try(sender: Sender, 
     await sender.end(sender.sent[0], State.REJECTED)
     assert outcome(await sender.send("a", "one", rules)) in ("stored", "reused")
     assert outcome(await sender.send("a", "one", rules)) == "duplicate"
-
-
-async def test_two_copies_in_one_commit(sender: Sender) -> None:
-    for rules in (AcceptanceRules(), REJECT):
-        name = rules.duplicates.value
-        receipt = await sender.store.commit([sender.make(name, "one", rules), sender.make(name, "one", rules)], [])
-        assert len(receipt.committed) == 1
-        assert receipt.duplicates[0].seq == receipt.committed[0].seq
 
 
 async def test_numbers_have_no_gaps_and_survive_a_restart(sender: Sender, tmp_path: Path) -> None:

@@ -161,56 +161,6 @@ async def test_a_message_comes_back_as_it_was(store: SqliteStore, path: Path) ->
     assert (found.origin, found.received_at) == (None, 0.0)
 
 
-async def test_receipts_name_what_was_committed_and_are_numbered(store: SqliteStore) -> None:
-    batch = [accepted(seq, f"m{seq}") for seq in range(1, 101)]
-    first = await store.commit(batch, [])
-    second = await store.commit([accepted(101, "last")], [])
-    assert first.committed == batch
-    assert first.duplicates == []
-    assert [one.control_id for one in second.committed] == ["last"]
-    assert second.number > first.number
-
-
-async def test_pages_are_in_order_and_keep_the_limits(store: SqliteStore) -> None:
-    await store.commit([accepted(seq, f"m{seq}", "x" * 100) for seq in range(1, 11)], [])
-    await store.commit([accepted(11, "other", channel="oru")], [])
-
-    async def seqs(after: int, limit: int, max_bytes: int) -> list[int]:
-        return [one.seq for one in await store.fetch("adt", after, limit, max_bytes)]
-
-    assert await seqs(0, 100, 10_000) == list(range(1, 11))
-    assert await seqs(0, 3, 10_000) == [1, 2, 3]
-    assert await seqs(3, 3, 10_000) == [4, 5, 6]
-    assert await seqs(0, 100, 250) == [1, 2, 3]
-    assert await seqs(0, 100, 1) == [1], "at least one, however large"
-    assert await seqs(10, 100, 10_000) == []
-    assert [one.seq for one in await store.fetch("oru", 0, 100, 10_000)] == [11]
-
-
-async def test_only_received_messages_are_in_a_page_and_only_live_ones_are_found_singly(store: SqliteStore) -> None:
-    batch = [accepted(seq, f"m{seq}") for seq in range(1, 5)]
-    await store.commit(batch, [])
-    await store.commit(
-        [],
-        [Change(batch[0], State.SENT), Change(batch[1], State.ERROR, next_attempt_at=5.0), Change(batch[2], State.PROCESSED)],
-    )
-    assert [one.seq for one in await store.fetch("adt", 0, 10, 1000)] == [4]
-    found = [await store.fetch_one(seq) for seq in range(1, 6)]
-    assert [one and one.stored_state for one in found] == [State.SENT, State.ERROR, None, State.RECEIVED, None]
-
-
-async def test_retries_are_listed_with_their_time(store: SqliteStore, path: Path) -> None:
-    batch = [accepted(seq, f"m{seq}") for seq in range(1, 4)]
-    await store.commit(batch, [])
-    changes = [Change(one, State.ERROR, next_attempt_at=500.0 - one.seq, error="busy", status_code=503) for one in batch[:2]]
-    await store.commit([], changes)
-    await store.close()
-    await store.open()
-    assert await store.retries("adt") == [(1, 499.0), (2, 498.0)]
-    assert await store.retries("oru") == []
-    await store.close()
-
-
 async def test_at_open_nothing_is_on_its_way(store: SqliteStore, path: Path) -> None:
     batch = [accepted(seq, f"m{seq}") for seq in range(1, 6)]
     await store.commit(batch, [])

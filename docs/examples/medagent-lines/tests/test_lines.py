@@ -1,15 +1,11 @@
-"""Tests of the channel type `line`: the real command, a real socket, the embedded FHIR server."""
+"""The channel type `line` in a running agent, and its parameters."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-from medagent.config.build import build
-from medagent.fhir.source import Source
-from medagent.plugins import Plugins
+from medagent.testing.configured import configured
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
 from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
@@ -17,48 +13,25 @@ from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resour
 AGENT = agent_resource({"monitor": "monitor"})
 
 
-@contextlib.asynccontextmanager
-async def running(state_dir: Path) -> AsyncIterator[tuple[FhirServer, tuple[str, int]]]:
-    """A FHIR server, and the address of a line channel."""
-    endpoint = endpoint_resource("monitor", "line://127.0.0.1:0?encoding=latin-1")
-    async with FhirServer(AGENT, [endpoint]) as server:
-        arguments = server_arguments(server.base_url, AGENT_ID, state_dir)
-        async with AgentProcess(*arguments, environ=SERVER_ENVIRON) as agent, asyncio.timeout(30):
-            await agent.listening("monitor")
-            yield server, agent.addresses["monitor"]
-
-
 async def test_a_line_is_stored_then_done(tmp_path: Path) -> None:
-    async with running(tmp_path) as (server, address):
-        reader, writer = await asyncio.open_connection(*address)
-        writer.write("17 temperature 37.2 °C\r\n".encode("latin-1"))
-        assert await reader.readline() == b"stored 17\n"
-        assert await reader.readline() == b"done 17\n"
-        writer.close()
-        await writer.wait_closed()
+    endpoint = endpoint_resource("monitor", "line://127.0.0.1:0?encoding=latin-1")
+    async with FhirServer(AGENT, [endpoint]) as server, asyncio.timeout(30):
+        arguments = server_arguments(server.base_url, AGENT_ID, tmp_path)
+        async with AgentProcess(*arguments, environ=SERVER_ENVIRON) as agent:
+            await agent.listening("monitor")
+            reader, writer = await asyncio.open_connection(*agent.addresses["monitor"])
+            writer.write("17 temperature 37.2 °C\r\n".encode("latin-1"))
+            assert await reader.readline() == b"stored 17\n"
+            assert await reader.readline() == b"done 17\n"
+            writer.close()
+            await writer.wait_closed()
     (transmit,) = server.transmits
     assert transmit["contentType"] == "text/plain"
     assert transmit["body"] == "temperature 37.2 °C"
 
 
-async def test_a_device_that_left_does_not_disturb(tmp_path: Path) -> None:
-    async with running(tmp_path) as (server, address):
-        _, writer = await asyncio.open_connection(*address)
-        writer.write(b"18 gone\n")
-        writer.close()
-        await writer.wait_closed()
-        await server.wait_for(1)
-        reader, writer = await asyncio.open_connection(*address)
-        writer.write(b"19 still here\n")
-        assert [await reader.readline() for _ in range(2)] == [b"stored 19\n", b"done 19\n"]
-        writer.close()
-        await writer.wait_closed()
-
-
 def test_an_unknown_encoding_is_a_problem_and_the_default_is_used() -> None:
-    endpoint = endpoint_resource("monitor", "line://127.0.0.1:4001?encoding=utf-16")
-    plugins = Plugins()
-    config, problems = build(Source(AGENT, {"Endpoint/monitor": endpoint}), plugins.registry, schemes=plugins.schemes)
+    config, problems = configured(AGENT, endpoint_resource("monitor", "line://127.0.0.1:4001?encoding=utf-16"))
     assert config is not None
     assert config.channels[0].parameters["encoding"] == "utf-8"
     assert [problem.where for problem in problems if problem.severity == "error"] == ["Endpoint/monitor.address?encoding"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medagent_hl7.listening import format_address
+from medagent.listening import format_address
 
 _PORTS = range(1, 65536)
 _SCHEME = "mllp://"

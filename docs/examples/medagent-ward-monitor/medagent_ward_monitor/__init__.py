@@ -1,0 +1,1 @@
+"""A channel for medagent: frames of a ward monitor over TCP."""
