@@ -20,7 +20,8 @@ from medagent.queue.sqlite.statements import crc_of
 from medagent.types import Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 
 INSERT_MESSAGE = ManyRows(
-    "INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc) VALUES ",
+    "INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc) "
+    "VALUES ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " ON CONFLICT (channel, control_id, digest, copy) DO NOTHING",
 )

@@ -18,8 +18,10 @@ class ManyRows:
     """One statement in its forms for different numbers of rows."""
 
     def __init__(self, before: str, row: str, after: str = "", *, one: str = "") -> None:
-        """`row`: the placeholders of one, such as `(?, ?)`, which stand between `before` and `after`; `one`: the statement for a
-        single row, if another one does that better."""
+        """`row`: the placeholders of one, such as `(?, ?)`, which stand between `before` and `after`.
+
+        `one`: the statement for a single row, if another one does that better.
+        """
         self.one = one or f"{before}{row}{after}"
         self._many = [(count, f"{before}{', '.join([row] * count)}{after}") for count in _COUNTS]
 

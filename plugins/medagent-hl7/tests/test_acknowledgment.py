@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medagent_hl7.acknowledgment import build, timestamp
+from medagent_hl7.acknowledgment import _frame_of, build, timestamp
 from medagent_hl7.batch import split
 from medagent_hl7.batch_answers import Outline
 from medagent_hl7.batch_answers import build as build_batch
@@ -195,3 +195,13 @@ def assert_one_frame(body: bytes, code: str, codec: str = "latin-1") -> None:
     found = msa(body.decode(codec))
     assert found is not None
     assert found[0] == code
+
+
+def test_only_short_headers_are_remembered() -> None:
+    """A field may be as long as a message, and hold what nobody should keep."""
+    _frame_of.cache_clear()
+    for size in (10, 5000):
+        header = Header.parse(b"MSH|^~\\&|" + b"A" * size + b"|B|C|D|20260105||ADT^A01|1|P|2.5\r")
+        made = build(header, "AA", "OK", now="20260105", control_id_of_ack="7")
+        assert b"|" + b"A" * size + b"|" in made
+    assert _frame_of.cache_info().currsize == 1
