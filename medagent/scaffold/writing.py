@@ -75,7 +75,7 @@ def _files(kind: Kind, names: Names) -> dict[str, str]:
         "medagent": f"medagent>={major}.{minor},<{major}.{int(minor) + 1}",
     }
     # of other plugins, for the tests of the new one
-    values["needs"] = '"medagent-hl7", ' if kind is Kind.TRANSFORM else ""
+    values["needs"] = ', "medagent-hl7"' if kind is Kind.TRANSFORM else ""
     templates = importlib.resources.files("medagent.scaffold") / "templates"
 
     def rendered(*path: str) -> str:

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medagent.testing.differences import Json, differences
-from medagent.testing.pytest_plugin import UPDATED
+from medagent.testing.pytest_plugin import EXPECTED, UPDATED
 
 if TYPE_CHECKING:
     from medagent.plugins import Plugins
 
-EXPECTED = "expected.json"
 KEYS = ("configuration", "problems")
 MOST_BYTES = 16 << 20
 
