@@ -111,9 +111,9 @@ def _config_lines(config: AgentConfig | None, problems: Sequence[Problem], regis
     if not config.channels:
         yield "  no channel"
     batch = config.batch
-    if not batch.enabled:
+    if config.queue_strategy == "immediate":
         yield "  batching off: each message is committed by itself"
-    else:
+    elif config.queue_strategy == "batched":
         early = ", or as soon as the writer is idle" if batch.adaptive else ""
         yield f"  batching: a commit at {batch.max_batch_size} messages or after {batch.flush_interval_ms} ms{early}"
     yield f"  queue strategy {config.queue_strategy}; up to {config.max_in_flight} unanswered messages a channel"

@@ -102,7 +102,11 @@ def _print(shown: Any) -> None:
     agent = shown["agent"]
     if agent is None:
         return
-    _table(f"In force: Agent {agent['name']} ({agent['id']}), status {agent['status']}", "setting", agent["settings"])
+    _table(
+        f"In force: Agent {agent['name']} ({agent['id'] or 'without an id'}), status {agent['status']}",
+        "setting",
+        agent["settings"],
+    )
     for channel in agent["channels"]:
         barred = f", does not listen: {channel['barred']}" if channel["barred"] else ""
         state = barred if channel["enabled"] else ", off"

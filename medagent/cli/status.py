@@ -38,7 +38,7 @@ def status(
     for reason in report["reasons"]:
         typer.echo(f"  ! {reason}")
     if agent:
-        typer.echo(f"Agent {agent['name']} ({agent['id']}), status {agent['status']}")
+        typer.echo(f"Agent {agent['name']} ({agent['id'] or 'without an id'}), status {agent['status']}")
     if uplink := report.get("uplink"):
         typer.echo(f"Server {report['server']}: {uplink['state']}")
     if report["channels"]:

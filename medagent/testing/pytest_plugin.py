@@ -58,9 +58,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ConfigFixt
     asked = parent.config.getoption("medagent_update") or parent.session.isinitpath(file_path)
     if not (asked or file_path.with_name(EXPECTED).exists()):
         return None
-    from medagent.testing.config_fixtures import ConfigFixture, holds_agent
+    from medagent.testing.config_fixtures import ConfigFixture, holds_agent, is_expectation
 
-    return ConfigFixture.from_parent(parent, path=file_path) if holds_agent(file_path) else None
+    ours = holds_agent(file_path) or is_expectation(file_path.with_name(EXPECTED))
+    return ConfigFixture.from_parent(parent, path=file_path) if ours else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

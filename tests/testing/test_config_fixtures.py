@@ -76,7 +76,7 @@ def test_what_is_collected_and_how_it_is_chosen(pytester: pytest.Pytester) -> No
         '{"resourceType": "Bundle", "entry": [1]}',
     ]
     for number, text in enumerate(strangers):
-        fixture(pytester, f"stranger{number}", text, {"problems": []})
+        fixture(pytester, f"stranger{number}", text, {"answer": 42})
     # what somebody's agent is started with
     fixture(pytester, ".", bundle())
     ids = ["one/agent.json::configuration", "two/agent.json::configuration"]
@@ -85,6 +85,23 @@ def test_what_is_collected_and_how_it_is_chosen(pytester: pytest.Pytester) -> No
     pytester.runpytest_inprocess("two").assert_outcomes(passed=1)
     pytester.runpytest_inprocess("-k", "one", ids[0]).assert_outcomes(passed=1)
     assert pytester.runpytest_inprocess("-p", "no:medagent").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"resourceType": "agent"}', "[1]"])
+def test_an_agent_that_is_none_any_more_fails_beside_its_expectation(pytester: pytest.Pytester, text: str) -> None:
+    fixture(pytester, "small", text, {"problems": []})
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*it does not become what expected.json says"])
+
+
+def test_an_update_keeps_to_the_fields_that_are_there(pytester: pytest.Pytester) -> None:
+    few = {"configuration": {"name": "x", "channels": [{"name": "lab", "port": 1}]}}
+    expected = fixture(pytester, "small", bundle(), few)
+    pytester.runpytest_inprocess("--update").assert_outcomes(passed=1)
+    assert json.loads(expected.read_text()) == {
+        "configuration": {"name": "Test Agent", "channels": [{"name": "lab", "port": 2575}]}
+    }
 
 
 def test_each_fixture_of_the_project_has_an_expectation() -> None:
@@ -144,7 +161,7 @@ def problem(where: str, message: str) -> dict[str, str]:
         ({"a": True}, {"a": 1}, ["configuration.a", "    expected  true", "    came      1"]),
         ({"a": [1]}, {"a": [1, 2]}, ["configuration.a[1]", "    expected  nothing", "    came      2"]),
         ({"a": {"b": None}}, {"a": {}}, ["configuration.a.b", "    expected  null", "    came      nothing"]),
-        ({"a": 1}, None, ["configuration", "    expected  an object with 1 fields", "    came      null"]),
+        ({"a": 1}, None, ["configuration", '    expected  {"a": 1}', "    came      null"]),
     ],
 )
 def test_fields_are_compared_by_path(expected: object, came: object, shown: list[str]) -> None:
