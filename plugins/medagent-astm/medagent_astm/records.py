@@ -138,7 +138,8 @@ class Assembly:
                 start = at
                 if len(data) - start > 1 and not is_message(bytes(data[start : start + 2])):
                     raise Unusable("it does not begin with a header record")
-            end = _end_of_record(data, at)
+            # what came before the last text holds no end of the record that is open
+            end = _end_of_record(data, max(at, self._before[0]))
             if end == len(data):
                 break
             if data[at] in _HEADER and at > start and is_message(bytes(data[at : at + 2])):
