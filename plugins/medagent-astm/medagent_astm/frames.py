@@ -33,6 +33,11 @@ class Frame:
     good: bool = True
     """The checksum is that of the frame."""
 
+    def is_repeated_by(self, next_one: Frame) -> bool:
+        """Whether the next frame is this one sent again; another text under the same number is not, if both are undamaged."""
+        same_text = (next_one.text, next_one.last) == (self.text, self.last)
+        return next_one.number == self.number and (same_text or not (self.good and next_one.good))
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:

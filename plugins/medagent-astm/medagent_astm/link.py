@@ -50,8 +50,8 @@ class Link:
         self._held: Frame | None = None
         self._passed_on = False
         """The held frame was given to the owner."""
-        self._number: int | None = None
-        """Of the last frame that was acknowledged."""
+        self._last: Frame | None = None
+        """The last one that was acknowledged."""
         self._orderly = False
         self._barred = False
         """The owner has refused a frame for good: nothing more of this transmission is taken."""
@@ -117,7 +117,7 @@ class Link:
     def acknowledge(self, now: float) -> None:
         """The frame of the last `Received` is taken. Without effect if its sender has given up meanwhile."""
         if self._state is _State.HOLDING and self._held is not None:
-            self._number, self._orderly = self._held.number, self._held.last
+            self._last, self._orderly = self._held, self._held.last
             self._reply(ACK, now)
 
     def refuse(self, now: float, *, final: bool = False, after: float = 0.0) -> None:
@@ -202,7 +202,7 @@ class Link:
 
     def _grant(self, now: float) -> Event:
         self._reader = FrameReader(self._longest)
-        self._number, self._orderly, self._barred = None, False, False
+        self._last, self._orderly, self._barred = None, False, False
         self._reply(ACK, now)
         return Begun()
 
@@ -222,11 +222,11 @@ class Link:
             yield from self._reject(Noted.DAMAGE, now)
         elif not item.good and self.strict:
             yield from self._reject(Noted.CHECKSUM, now)
-        elif item.number == self._number:
+        elif self._last is not None and self._last.is_repeated_by(item):
             # its acknowledgment was lost
             yield Noted.REPEATED
             self._reply(ACK, now)
-        elif item.number != (1 if self._number is None else (self._number + 1) % 8):
+        elif item.number != (1 if self._last is None else (self._last.number + 1) % 8):
             yield from self._reject(Noted.NUMBER, now)
         elif self._barred:
             self._orderly = False
@@ -333,5 +333,5 @@ class Link:
         self._output.append(byte)
 
     def _rest(self, now: float) -> None:
-        self._state, self._held = _State.NEUTRAL, None
+        self._state, self._held, self._last = _State.NEUTRAL, None, None
         self._plan(now)

@@ -114,6 +114,19 @@ def test_a_frame_whose_acknowledgment_was_lost_is_acknowledged_and_not_taken_twi
     assert line.hear(TWO) == ([Received(b"P|1\r", True)], ACK)
 
 
+@pytest.mark.parametrize("other", [encode(1, b"P|1\r", last=True), encode(1, b"H|\\^&\r", last=False)])
+def test_another_text_under_the_number_of_the_last_frame_is_not_acknowledged_untaken(line: Line, other: bytes) -> None:
+    line.hear(ENQ + ONE)
+    assert line.hear(other) == ([Noted.NUMBER], NAK)
+    assert line.hear(ONE) == ([Noted.REPEATED], ACK)
+
+
+def test_a_repetition_of_a_damaged_frame_that_was_taken_is_one() -> None:
+    line = Line(strict=False)
+    line.hear(ENQ + ONE.replace(b"H", b"h"))
+    assert line.hear(ONE) == ([Noted.REPEATED], ACK)
+
+
 def test_a_first_frame_with_number_0_is_no_repetition(line: Line) -> None:
     line.hear(ENQ)
     assert line.hear(encode(8, b"H", last=True)) == ([Noted.NUMBER], NAK)
