@@ -111,6 +111,15 @@ class TcpConnection(asyncio.Protocol):
         self._queued += answered
         return Delivery.QUEUED
 
+    def count_held(self) -> None:
+        """`held` may have changed otherwise than in `received`, which is looked after."""
+        if self._transport.is_closing():
+            return  # what was counted is taken off when it is gone
+        held = self.held + len(self._early)
+        if held != self._held:
+            change, self._held = held - self._held, held
+            self._channel.held_changed(self, change)
+
     def drop(self, kind: str, text: str = "") -> None:
         """Close at once, and note why: `kind` is counted, and `text` holds nothing of a message."""
         self.note(kind, text)
@@ -157,6 +166,7 @@ class TcpConnection(asyncio.Protocol):
         """Close now; what is not written is lost, and nothing more is handed over."""
         self._aborted = True
         self._transport.abort()
+        self._release()
 
     # what follows is called by the event loop
 
@@ -176,7 +186,7 @@ class TcpConnection(asyncio.Protocol):
             return
         # a new connection's first read comes before it can be told not to read
         self._early += data
-        self._count_held()
+        self.count_held()
         self.update_reading()
 
     def eof_received(self) -> bool:
@@ -202,7 +212,7 @@ class TcpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._half_closed_timer is not None:
             self._half_closed_timer.cancel()
-        self._channel.held_changed(self, -self._held)
+        self._release()
         self._report(Delivery.GONE)
         self._channel.closed(self)
         if self.inside and not self._aborted:
@@ -219,13 +229,12 @@ class TcpConnection(asyncio.Protocol):
         # a fault met on one connection may not end the others; its type only: a text may quote the message
         except Exception as error:  # noqa: BLE001  as said above
             self.drop("connection closed", f"{type(error).__name__} while handling a read")
-        self._count_held()
+        self.count_held()
 
-    def _count_held(self) -> None:
-        held = self.held + len(self._early)
-        if held != self._held:
-            change, self._held = held - self._held, held
-            self._channel.held_changed(self, change)
+    def _release(self) -> None:
+        """Nothing is held any more."""
+        held, self._held = self._held, 0
+        self._channel.held_changed(self, -held)
 
     @property
     def held_in_all(self) -> int:

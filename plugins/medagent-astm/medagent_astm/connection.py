@@ -115,6 +115,7 @@ class AstmConnection(TcpConnection):
             self._timer = asyncio.get_running_loop().call_at(self._line.deadline, self._wake)
         if not self._lines.may_take(self):  # no more, now that its message has ended
             self._line.ready = False
+        self.count_held()
         self._lines.moved()
 
     def _wake(self) -> None:

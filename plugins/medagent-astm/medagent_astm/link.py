@@ -78,8 +78,8 @@ class Link:
 
     @property
     def held(self) -> int:
-        """Bytes of a frame that has not ended."""
-        return self._reader.held
+        """Bytes kept of frames: of one that has not ended, and of the last one or two that have."""
+        return self._reader.held + sum(len(frame.text) for frame in (self._held, self._last) if frame is not None)
 
     @property
     def sends(self) -> bool:

@@ -464,6 +464,18 @@ async def test_a_silent_analyser_loses_the_line_and_parameters_change_while_it_i
         assert await each.analyser.say(ENQ) == ACK
 
 
+async def test_what_a_silent_analyser_has_left_behind_is_not_counted_against_the_others() -> None:
+    half = frame(1, b"H|\\^&\rC|1|I|" + b"x" * 3000, last=False)
+    async with world(maxBufferedBytes=8000, receiveTimeoutMs=200) as each:
+        assert [await each.analyser.say(data) for data in (ENQ, half)] == [ACK] * 2
+        await each.noted("sender silent in a transmission")
+        assert each.channel.reconfigure(config(maxBufferedBytes=8000))
+        async with await Analyser.connect("127.0.0.1", int(each.channel.address.rpartition(":")[2])) as other:
+            assert [await other.say(data) for data in (ENQ, half)] == [ACK] * 2
+            assert each.channel.connections == 2
+    assert "connection closed" not in each.channel.notices
+
+
 async def test_a_sender_of_nonsense_holds_nothing() -> None:
     async with world() as each:
         assert await each.analyser.say(ENQ) == ACK
