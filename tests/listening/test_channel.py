@@ -16,6 +16,7 @@ import uvloop
 from medagent.channel import Noticing, Reconfigurable
 from medagent.config.model import ChannelConfig, Value
 from medagent.listening import TcpChannel, TcpConnection
+from medagent.listening.connection import MOST_AT_ONCE
 from medagent.testing.channel import RecordingCore, running
 from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
 
@@ -197,6 +198,46 @@ def test_nothing_is_read_while_the_core_is_behind(make_loop: Callable[[], asynci
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(scenario())
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_flood_is_dealt_with_in_small_portions(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def scenario() -> None:
+        core = RecordingCore()
+        channel = make_channel(core, maxBufferedBytes=4096)
+        async with running(channel) as address, connected(address) as device:
+            names = [b"%05d" % number for number in range(30_000)]
+            await device.send(b"\n".join(names) + b"\n")
+            device.writer.write_eof()
+            await core.accepted(len(names))
+            assert [message.body for message in core.messages] == names
+            assert max(map(len, core.reads)) <= MOST_AT_ONCE // len(b"00000\n") + 1
+            channel.committed(core.messages[-1:])
+            assert await device.line() == b"stored 29999\n"
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(scenario())
+
+
+async def test_a_pause_holds_in_the_middle_of_a_flood() -> None:
+    core = RecordingCore()
+    channel = make_channel(core)
+    take = channel.context.accept
+
+    def take_and_pause(messages: list[InboundMessage]) -> None:
+        take(messages)
+        channel.pause_reading()
+
+    channel.context.accept = take_and_pause
+    async with running(channel) as address, connected(address) as device:
+        await device.send(b"a\n" * MOST_AT_ONCE)
+        await core.accepted(1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(core.reads) == 1
+        channel.context.accept = take
+        channel.resume_reading()
+        await core.accepted(MOST_AT_ONCE)
 
 
 async def test_a_pause_holds_the_device_back_and_takes_no_memory() -> None:
