@@ -95,6 +95,7 @@ class ByteStreamConnection(TcpConnection):
 
     def received(self, data: bytes) -> None:
         messages: list[InboundMessage] = []
+        replies = []
         for event in self.decoder.feed(data):
             if isinstance(event, Frame):
                 messages.append(self.message(event.data))
@@ -107,5 +108,7 @@ class ByteStreamConnection(TcpConnection):
                 self.note("message too long", f"{event.size} bytes, and {self._stream.frame_limit} can be accepted")
                 turn = object()
                 self.turns.take(turn)
-                self.send(self.turns.decide(turn, self._stream.settings.nak))
+                replies.append(self.turns.decide(turn, self._stream.settings.nak))
+        if any(replies):
+            self.send(b"".join(replies))
         self.accept(messages)
