@@ -11,6 +11,8 @@ from medagent_tcp.settings import ByteStreamSettings, Unusable
 from medagent_tcp.turns import Turns
 
 CONTENT_TYPE = "application/octet-stream"
+NO_ANSWER = "Bot execution logs:"
+"""How the answer of a Medplum server begins whose Bot has returned nothing."""
 _DELIMITERS = 2
 """Bytes of a frame that are no message: the start and the end."""
 
@@ -64,6 +66,8 @@ class ByteStreamChannel(TcpChannel["ByteStreamConnection"]):
         return self._decide(message, self.settings.nak)
 
     def when_answered(self, message: InboundMessage, answer: Answer) -> bytes:
+        if answer.body.startswith(NO_ANSWER):
+            return b""
         try:
             return bytes.fromhex(answer.body)
         except ValueError:
