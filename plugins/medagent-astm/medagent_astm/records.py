@@ -47,10 +47,11 @@ def is_complete_header(text: str) -> bool:
 def read_header(message: bytes) -> Header:
     """Read the first record of a message; the character behind H separates its fields (H-2)."""
     record = message[: _end_of_record(message, 0)]
-    fields = record.split(record[1:2]) if is_message(record) else []
+    fields = record.split(record[1:2], 5) if is_message(record) else []
 
     def field(number: int) -> str:
-        return fields[number - 1].decode("ascii", "replace").strip()[:LONGEST_NAME] if len(fields) >= number else ""
+        # whatever the encoding is: other bytes are another name
+        return fields[number - 1].decode("ascii", "backslashreplace").strip()[:LONGEST_NAME] if len(fields) >= number else ""
 
     return Header(control_id=field(3), sender=field(5))
 

@@ -89,6 +89,19 @@ async def test_the_frame_that_completes_a_message_is_acknowledged_when_that_is_s
     assert (message.body, message.control_id) == (RESULT, "17")
 
 
+async def test_an_analyser_that_sends_no_more_gets_the_acknowledgment_that_is_due() -> None:
+    async with world() as each:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(each.channel.address.rpartition(":")[2]))
+        writer.write(ENQ + FIRST + SECOND + THIRD + LAST)
+        writer.write_eof()
+        message = await each.handed_over()
+        while not any(connection.half_closed for connection in each.channel.connected.values()):
+            await asyncio.sleep(0)
+        each.channel.committed([message])
+        assert await reader.read() == ACK * 5
+        writer.close()
+
+
 async def test_a_message_that_cannot_be_stored_is_taken_again_when_its_frame_comes_again() -> None:
     async with world(refusalWaitMs=1) as each:
         assert await each.analyser.begin([FIRST, SECOND, THIRD, LAST])
