@@ -351,6 +351,20 @@ async def test_fault_of_one_connection_is_its_own(caplog: pytest.LogCaptureFixtu
     assert "SMITH" not in caplog.text
 
 
+async def test_fault_met_when_a_device_connects_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = RecordingCore()
+    channel = make_channel(core)
+    async with running(channel) as address:
+        with monkeypatch.context() as patched:
+            patched.setattr(channel, "make_connection", None)
+            async with connected(address) as refused:
+                assert await refused.closed() == b""
+        async with connected(address) as device:
+            await device.send(b"a\n")
+            await core.accepted(1)
+    assert channel.notices == {"connection refused": 1}
+
+
 async def test_connection_lost_in_a_frame_is_noted() -> None:
     channel = make_channel(RecordingCore())
     async with running(channel) as address:
