@@ -18,7 +18,7 @@ HALF_CLOSED_SECONDS = 30.0
 """How long a connection stays open at most for what a device that sends no more is owed; `writeTimeoutMs` may be less."""
 
 MOST_AT_ONCE = 16 * 1024
-"""Bytes of a read that are dealt with in one turn of the event loop: one device that floods the agent may not stop the others."""
+"""Bytes of a read that are dealt with in one turn of the event loop: a device that floods the agent may not stop the others."""
 
 
 class Host(Protocol):

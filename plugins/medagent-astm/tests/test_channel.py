@@ -322,6 +322,14 @@ async def test_other_answers_are_not_for_the_analyser(answer: Answer) -> None:
         assert each.channel.answer([(message, answer)]) == [Delivery.NOT_OWED]
 
 
+async def test_an_answer_whose_header_lacks_a_delimiter_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as each:
+        message = await each.sent()
+        assert each.channel.answer([(message, accepted("H|^&|SMITH\rL|1\r"))]) == [Delivery.NOT_OWED]
+        assert each.channel.notices == {"answer is no message": 1}
+    assert "SMITH" not in caplog.text
+
+
 async def test_an_answer_that_the_protocol_cannot_carry() -> None:
     async with world() as each:
         message = await each.sent()
