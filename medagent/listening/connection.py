@@ -69,6 +69,7 @@ class TcpConnection(asyncio.Protocol):
         self._queued: list[InboundMessage] | None = None
         """Messages whose answers a device that does not read has not taken yet; None while it reads."""
         self._unwritten = 0
+        """Bytes that would wait for it if it had taken nothing since `_blocked_at`."""
         self._blocked_at = 0.0
         """When the device last took some of what waits for it."""
         self._half_closed_timer: asyncio.TimerHandle | None = None
@@ -110,6 +111,9 @@ class TcpConnection(asyncio.Protocol):
         if self._transport.is_closing():
             return Delivery.GONE
         self._active_at = time.monotonic()
+        if self._queued is not None:
+            self._note_taken(self._active_at)
+            self._unwritten += len(data)
         self._transport.write(data)
         if self._queued is None:
             return Delivery.SENT
@@ -262,7 +266,10 @@ class TcpConnection(asyncio.Protocol):
         """Seconds since the device took some of the bytes that wait for it; 0.0 if none wait."""
         if self._queued is None:
             return 0.0
+        self._note_taken(now)
+        return now - self._blocked_at
+
+    def _note_taken(self, now: float) -> None:
         unwritten = self._transport.get_write_buffer_size()
         if unwritten < self._unwritten:
             self._unwritten, self._blocked_at = unwritten, now
-        return now - self._blocked_at

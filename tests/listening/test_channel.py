@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ import uvloop
 
 from medagent.channel import Noticing, Reconfigurable
 from medagent.config.model import ChannelConfig, Value
-from medagent.listening import TcpChannel, TcpConnection
+from medagent.listening import Overdue, TcpChannel, TcpConnection
 from medagent.listening.connection import MOST_AT_ONCE
 from medagent.testing.channel import RecordingCore, running
 from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
@@ -264,6 +265,21 @@ async def test_device_that_does_not_read_is_not_read_either_and_its_answers_are_
         assert (await asyncio.wait_for(device.reader.readexactly(BIG + 3), 10)).endswith(b"A\nB\n")
         await core.accepted(3)
         assert core.outcomes == [(a, Delivery.SENT), (b, Delivery.SENT)]
+
+
+async def test_device_that_reads_slowly_is_not_taken_for_one_that_does_not_while_more_comes_for_it() -> None:
+    core = RecordingCore()
+    channel = make_channel(core)
+    async with running(channel) as address, connected(address) as device:
+        await device.send(b"a\nb\n")
+        a, b = await core.accepted(2)
+        channel.answer([(a, accepted("A" * BIG))])
+        channel.answer([(b, accepted("B" * BIG))])
+        [connection] = channel.connected.values()
+        assert connection.overdue(time.monotonic() + 61) is Overdue.WRITE
+        await asyncio.wait_for(device.reader.readexactly(BIG // 2), 10)
+        assert connection.overdue(time.monotonic() + 61) is None
+        assert connection.overdue(time.monotonic() + 130) is Overdue.WRITE
 
 
 async def test_device_that_never_reads_is_closed(caplog: pytest.LogCaptureFixture) -> None:
