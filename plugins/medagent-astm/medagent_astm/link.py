@@ -213,6 +213,8 @@ class Link:
         self.deadline = now + self.timing.receive
 
     def _take(self, item: Frame | Damage | EndOfTransmission, now: float) -> Iterator[Event]:
+        if self._frames and now >= self._give_up_at:  # a sender may go on for ever
+            yield self._not_granted(now)
         if isinstance(item, EndOfTransmission):
             yield from self._end(self._orderly and self._held is None, now)
         elif self._held is not None:
@@ -263,9 +265,7 @@ class Link:
 
     def _ask(self, now: float) -> Iterator[Event]:
         if now >= self._give_up_at:
-            self._frames = ()
-            self._plan(now)
-            yield NotSent("the line was not granted")
+            yield self._not_granted(now)
             return
         self._state, self._next, self._failures, self._crossed = _State.ASKING, 0, 0, False
         self._say(ENQ)
@@ -289,9 +289,12 @@ class Link:
         self._not_before, self._lets_pass = now + seconds, lets_pass
         self._rest(now)
         if self._not_before > self._give_up_at:
-            self._frames = ()
-            self._plan(now)
-            yield NotSent("the line was not granted")
+            yield self._not_granted(now)
+
+    def _not_granted(self, now: float) -> Event:
+        self._frames = ()
+        self._plan(now)
+        return NotSent("the line was not granted")
 
     def _replied(self, byte: int, now: float) -> Iterator[Event]:
         """The reply to a frame: ACK, EOT for ACK with the wish for the line, and all else is NAK."""

@@ -337,6 +337,15 @@ def test_what_is_to_be_sent_waits_for_the_end_of_what_comes(line: Line) -> None:
     assert line.after(0.0) == ([], ENQ)
 
 
+def test_what_is_to_be_sent_does_not_wait_for_ever_for_the_end_of_what_comes(line: Line) -> None:
+    line.hear(ENQ + ONE)
+    line.link.send([FRAME], line.now, 20.0)
+    line.now += 20.0
+    assert line.hear(TWO) == ([NotSent("the line was not granted"), Received(b"P|1\r", True)], ACK)
+    assert not line.link.sends
+    assert line.hear(THREE + EOT) == ([Received(b"L|1|N\r", True), Ended(True)], ACK)
+
+
 def test_a_lost_connection_ends_both(line: Line) -> None:
     line.hear(ENQ + FRAME)
     line.send(ONE)
