@@ -67,11 +67,6 @@ class Link:
         """It waits to let the other side have its turn."""
 
     @property
-    def neutral(self) -> bool:
-        """Nobody has the line, or asks for it."""
-        return self._state is _State.NEUTRAL
-
-    @property
     def receiving(self) -> bool:
         """The other side has the line."""
         return self._state in (_State.RECEIVING, _State.HOLDING)

@@ -64,7 +64,7 @@ def test_a_transmission(line: Line) -> None:
     assert line.hear(ONE) == ([Received(b"H|\\^&\r", True)], ACK)
     assert line.hear(TWO + THREE[:5]) == ([Received(b"P|1\r", True)], ACK)
     assert line.hear(THREE[5:] + EOT) == ([Received(b"L|1|N\r", True), Ended(True)], ACK)
-    assert line.link.neutral
+    assert not line.link.receiving
     assert line.link.deadline is None
 
 
@@ -230,7 +230,7 @@ def test_sending(line: Line) -> None:
     assert line.hear(ACK) == ([], ONE)
     assert line.hear(ACK) == ([], TWO)
     assert line.hear(ACK) == ([Sent()], EOT)
-    assert line.link.neutral
+    assert not line.link.receiving
     assert not line.link.sends
 
 
@@ -271,7 +271,7 @@ def test_a_refused_frame_is_sent_six_times(line: Line, reply: bytes) -> None:
     line.hear(ACK)
     assert [line.hear(reply) for _ in range(5)] == [([], TWO)] * 5
     assert line.hear(reply) == ([NotSent("a frame was refused six times")], EOT)
-    assert line.link.neutral
+    assert not line.link.receiving
 
 
 def test_failures_are_counted_for_each_frame(line: Line) -> None:
