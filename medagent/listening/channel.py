@@ -191,7 +191,13 @@ class TcpChannel(ABC, Generic[ConnectionT]):
             self.notes.add("connection refused", f"{reason}, from {format_address(address)}")
             client.close()
             return
-        connection = self.make_connection()
+        try:
+            connection = self.make_connection()
+        # a fault met with one device may not keep the next one out; its type only: a text may tell of devices
+        except Exception as error:  # noqa: BLE001  as said above
+            self.notes.add("connection refused", f"{type(error).__name__} while taking it, from {format_address(address)}")
+            client.close()
+            return
         self._taken.add(connection)
         task = self._accepting.spawn(self._open(client, connection), "opening a connection")
         # a task that is cancelled before its first step closes nothing by itself

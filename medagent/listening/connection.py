@@ -17,6 +17,9 @@ from medagent.types import Delivery, InboundMessage
 HALF_CLOSED_SECONDS = 30.0
 """How long a connection stays open at most for what a device that sends no more is owed; `writeTimeoutMs` may be less."""
 
+MOST_AT_ONCE = 16 * 1024
+"""Bytes of a read that are dealt with in one turn of the event loop: a device that floods the agent may not stop the others."""
+
 
 class Host(Protocol):
     """What a connection needs of its channel; `medagent.listening.TcpChannel` is one."""
@@ -56,14 +59,17 @@ class TcpConnection(asyncio.Protocol):
         self._channel = channel
         self._transport: asyncio.Transport
         self._reading = True
-        self._early = b""
-        """What was read although nothing was to be read."""
+        self._unhandled = b""
+        """What was read and not dealt with yet."""
+        self._next: asyncio.Handle | None = None
+        """Will deal with some of it."""
         self._held = 0
         self._active_at = time.monotonic()
         """When something was last read or written, or reading went on after a pause."""
         self._queued: list[InboundMessage] | None = None
         """Messages whose answers a device that does not read has not taken yet; None while it reads."""
         self._unwritten = 0
+        """Bytes that would wait for it if it had taken nothing since `_blocked_at`."""
         self._blocked_at = 0.0
         """When the device last took some of what waits for it."""
         self._half_closed_timer: asyncio.TimerHandle | None = None
@@ -105,11 +111,23 @@ class TcpConnection(asyncio.Protocol):
         if self._transport.is_closing():
             return Delivery.GONE
         self._active_at = time.monotonic()
+        if self._queued is not None:
+            self._note_taken(self._active_at)
+            self._unwritten += len(data)
         self._transport.write(data)
         if self._queued is None:
             return Delivery.SENT
         self._queued += answered
         return Delivery.QUEUED
+
+    def count_held(self) -> None:
+        """`held` may have changed otherwise than in `received`, which is looked after."""
+        if self._transport.is_closing():
+            return  # what was counted is taken off when it is gone
+        held = self.held + (0 if self._keeps_up else len(self._unhandled))
+        if held != self._held:
+            change, self._held = held - self._held, held
+            self._channel.held_changed(self, change)
 
     def drop(self, kind: str, text: str = "") -> None:
         """Close at once, and note why: `kind` is counted, and `text` holds nothing of a message."""
@@ -130,11 +148,10 @@ class TcpConnection(asyncio.Protocol):
 
     def update_reading(self) -> None:
         """Read, or stop reading, as the channel and the device's own reading ask for."""
-        wanted = self._channel.may_read and self._queued is None
-        if wanted and self._early:
-            early, self._early = self._early, b""
-            self._handle(early)
-            wanted = self._channel.may_read and self._queued is None
+        if self._unhandled and self._keeps_up and self._next is None:
+            self._next = asyncio.get_running_loop().call_soon(self._go_on)
+        self.count_held()
+        wanted = self._keeps_up and not self._unhandled
         if self.half_closed or wanted == self._reading or self._transport.is_closing():
             return
         self._reading = wanted
@@ -157,6 +174,7 @@ class TcpConnection(asyncio.Protocol):
         """Close now; what is not written is lost, and nothing more is handed over."""
         self._aborted = True
         self._transport.abort()
+        self._release()
 
     # what follows is called by the event loop
 
@@ -171,13 +189,10 @@ class TcpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._active_at = time.monotonic()
-        if self._channel.may_read and self._queued is None and not self._early:
-            self._handle(data)
-            return
         # a new connection's first read comes before it can be told not to read
-        self._early += data
-        self._count_held()
-        self.update_reading()
+        self._unhandled += data
+        if self._next is None:
+            self._go_on()
 
     def eof_received(self) -> bool:
         """The device sends no more: stay open for what it is owed, for a limited time."""
@@ -202,7 +217,7 @@ class TcpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._half_closed_timer is not None:
             self._half_closed_timer.cancel()
-        self._channel.held_changed(self, -self._held)
+        self._release()
         self._report(Delivery.GONE)
         self._channel.closed(self)
         if self.inside and not self._aborted:
@@ -211,25 +226,35 @@ class TcpConnection(asyncio.Protocol):
 
     # inner workings
 
-    def _handle(self, data: bytes) -> None:
+    @property
+    def _keeps_up(self) -> bool:
+        return self._channel.may_read and self._queued is None
+
+    def _go_on(self) -> None:
+        """Deal with some of what was read, and with the rest later."""
+        self._next = None
         if self._transport.is_closing():
-            return
+            self._unhandled = b""
+        elif self._keeps_up:
+            part, self._unhandled = self._unhandled[:MOST_AT_ONCE], self._unhandled[MOST_AT_ONCE:]
+            self._handle(part)
+        self.update_reading()
+
+    def _handle(self, data: bytes) -> None:
         try:
             self.received(data)
         # a fault met on one connection may not end the others; its type only: a text may quote the message
         except Exception as error:  # noqa: BLE001  as said above
             self.drop("connection closed", f"{type(error).__name__} while handling a read")
-        self._count_held()
 
-    def _count_held(self) -> None:
-        held = self.held + len(self._early)
-        if held != self._held:
-            change, self._held = held - self._held, held
-            self._channel.held_changed(self, change)
+    def _release(self) -> None:
+        """Nothing is held any more."""
+        held, self._held = self._held, 0
+        self._channel.held_changed(self, -held)
 
     @property
     def held_in_all(self) -> int:
-        """Bytes kept: of an unfinished frame, and of what was read too early."""
+        """Bytes kept: of an unfinished frame, and of what was read and may not be dealt with."""
         return self._held
 
     def _report(self, delivery: Delivery) -> None:
@@ -241,7 +266,10 @@ class TcpConnection(asyncio.Protocol):
         """Seconds since the device took some of the bytes that wait for it; 0.0 if none wait."""
         if self._queued is None:
             return 0.0
+        self._note_taken(now)
+        return now - self._blocked_at
+
+    def _note_taken(self, now: float) -> None:
         unwritten = self._transport.get_write_buffer_size()
         if unwritten < self._unwritten:
             self._unwritten, self._blocked_at = unwritten, now
-        return now - self._blocked_at

@@ -65,6 +65,7 @@ class AstmConnection(TcpConnection):
             passing = self._refusal.kind is RefusalKind.STORAGE
             self._line.refuse(self._now, final=not passing, after=self._lines.settings.refusal_seconds if passing else 0.0)
         self._settle()
+        self.settled(self.owed)
 
     def answer(self, message: InboundMessage, frames: Sequence[bytes]) -> None:
         """Send the answer to this message when the line is free; `delivered` says how that ended."""
@@ -115,6 +116,7 @@ class AstmConnection(TcpConnection):
             self._timer = asyncio.get_running_loop().call_at(self._line.deadline, self._wake)
         if not self._lines.may_take(self):  # no more, now that its message has ended
             self._line.ready = False
+        self.count_held()
         self._lines.moved()
 
     def _wake(self) -> None:
@@ -153,7 +155,7 @@ class AstmConnection(TcpConnection):
         self._undecided, self._refusal = set(messages), None
         # one acknowledgment stands for all of them
         whole = messages if len(messages) == 1 else [InboundMessage(None, "", self.remote, self.link, parts=tuple(messages))]
-        self.context.accept(whole)
+        self.accept(whole)
 
     def _message(self, body: bytes) -> InboundMessage:
         header = read_header(body)
@@ -167,6 +169,7 @@ class AstmConnection(TcpConnection):
         too_late, self._undecided = bool(self._undecided), set()
         rest = self._assembly.left_over()
         if too_late:
+            self.settled(self.owed)
             self.note("acknowledgment too late", "the analyser has not waited until its message was stored")
         elif not rest:
             return
