@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from medagent.cli.main import make_app
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
+from medagent.testing.command_line import run_main
 from medagent.testing.configured import configured
 from medagent.testing.resources import agent_resource, endpoint_resource
 from medagent_tcp.settings import ByteStreamSettings
@@ -88,5 +87,4 @@ def test_a_check_shows_control_characters(tmp_path: Path) -> None:
     files = [tmp_path / "agent.json", tmp_path / "endpoint.json"]
     for file, resource in zip(files, resources, strict=True):
         file.write_text(json.dumps(resource))
-    result = CliRunner().invoke(make_app(), ["check", *map(str, files)])
-    assert r"startChar=\x1b, endChar=\n" in result.output
+    assert r"startChar=\x1b, endChar=\n" in run_main("check", *map(str, files)).stdout
