@@ -20,6 +20,7 @@ from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.wording import show
 from medagent.errors import ConfigError
+from medagent.printable import printable
 
 GROUPS = (
     ("Files", "files"),
@@ -125,7 +126,7 @@ def _channel_line(channel: ChannelConfig, registry: Registry) -> str:
     host = f"[{channel.host}]" if ":" in channel.host else channel.host
     defaults = {name: parameter.default for name, parameter in registry.parameters(channel.scheme).items()}
     parameters = ", ".join(
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        f"{name}={str(value).lower() if isinstance(value, bool) else printable(str(value), None)}"
         for name, value in channel.parameters.items()
         if value != defaults.get(name)
     )

@@ -16,6 +16,7 @@ from medagent.config.bootstrap import resolve
 from medagent.config.in_force import describe_start
 from medagent.config.options import Flags
 from medagent.errors import NotReady
+from medagent.printable import printable
 
 
 def register(app: typer.Typer) -> None:
@@ -123,4 +124,4 @@ def _text(value: object) -> str | None:
         return None
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else printable(str(value), None)
