@@ -85,6 +85,8 @@ class Hosting:
             channel_made: Channel | None = conforming(self._plugins.channel_types.factories[channel.scheme](context), Channel)
             if channel_made is None:
                 raise BrokenPromise("it makes no channel")
+            if type(channel_made.content_type) is not str:
+                raise BrokenPromise("the content_type of its channel is no text")
             return channel_made
 
         try:

@@ -140,6 +140,8 @@ class HostedChannel:
         # a plugin's start can fail with anything
         except Exception as error:
             raise ChannelError(str(error) if isinstance(error, PluginError) else type(error).__name__) from error
+        if self._down:  # meanwhile
+            raise ChannelError(self.reason)
         self.state, self.reason = "listening", ""
         log.info("channel %s listens on %s", self.config.name, self.address)
 
