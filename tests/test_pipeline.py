@@ -29,6 +29,12 @@ from medagent.uplink.base import UplinkContext
 CANARY = "JANE^CANARY"
 
 
+class Untyped(RecordingChannel):
+    @property
+    def content_type(self) -> str:  # type: ignore[override]
+        raise RuntimeError(CANARY)
+
+
 class World:
     """A plugin that makes doubles of everything around the pipeline."""
 
@@ -44,6 +50,8 @@ class World:
     def _make(self, context: ChannelContext) -> RecordingChannel:
         if context.config.name == "broken":
             raise RuntimeError(CANARY)
+        if context.config.name == "untyped":
+            return Untyped(context)
         channel = self.channels[context.config.name] = RecordingChannel(context)
         return channel
 
@@ -148,9 +156,9 @@ async def test_a_channel_that_is_off_does_not_listen_and_what_it_has_accepted_is
 
 
 async def test_a_channel_that_its_plugin_cannot_make_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with running(tmp_path, config("broken", "adt")) as (pipeline, world, _):
-        assert list(pipeline.failed_channels) == ["broken"]
-        assert "RuntimeError" in pipeline.failed_channels["broken"]
+    async with running(tmp_path, config("broken", "untyped", "adt")) as (pipeline, world, _):
+        assert list(pipeline.failed_channels) == ["broken", "untyped"]
+        assert all("RuntimeError" in reason for reason in pipeline.failed_channels.values())
         world.accept("adt", message("a"))
         await world.channels["adt"].until(lambda: world.channels["adt"].acknowledged)
         await pipeline.stop()
