@@ -50,8 +50,8 @@ class SlowCalls(Protocol):
 class Guard:
     """Calls a plugin's functions, counts their faults and keeps them to the plugin.
 
-    A fault is an exception, those included that would end a task or the process, and a coroutine where a value is expected. Faults in a row open the
-    breaker; while it is open nothing is called, and `StoppedPlugin` is raised instead.
+    A fault is an exception, those included that would end a task or the process, and a coroutine where a value is expected.
+    Faults in a row open the breaker; while it is open nothing is called, and `StoppedPlugin` is raised instead.
     """
 
     def __init__(self, plugin: str, where: str, *, stoppable: bool = True, clock: Clock = time) -> None:
@@ -113,7 +113,9 @@ class Guard:
                     raise TypeError(f"not a {kinds[0].__name__}")
             elif type(result) is CoroutineType and not may_await:
                 a_value(result)
-        except (KeyboardInterrupt, *expected):
+        except KeyboardInterrupt:
+            raise
+        except expected:
             raise
         # the one place where a plugin's fault is kept from the core; a CancelledError cancels nobody here
         except BaseException as error:

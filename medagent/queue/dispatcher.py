@@ -271,7 +271,7 @@ class Dispatcher:
     # -- from the server ----------------------------------------------------------------------------------------------
 
     def answered(self, responses: Sequence[Response]) -> None:
-        """Settle all answers of one read. Raises `TypeError`, before anything is settled, for what a plugin's uplink made up."""
+        """Settle all answers of one read. Raises `TypeError`, and settles nothing, if one of them is none."""
         if not all(_is_sound(response) for response in responses):
             raise TypeError("an answer must have a callback, a status code and a body")
         reach("after_response")
