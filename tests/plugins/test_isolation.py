@@ -43,6 +43,10 @@ BAD = {
     "exits_at_import": ("import sys; sys.exit('goodbye')", "SystemExit: goodbye"),
     "cancels": ("import asyncio; raise asyncio.CancelledError", "CancelledError"),
     "raises_its_own": ("class Odd(BaseException): ...\nraise Odd('of\\nmany\\x1b lines')", r"Odd: of many\\x1b lines"),
+    "raises_what_has_no_text": (
+        "class Odd(Exception):\n    def __str__(self):\n        return self.licence\nraise Odd",
+        "Odd: ",
+    ),
     "syntax_error": ("def (", "SyntaxError"),
     "unknown_hook": (
         HOOKIMPL + "def medagent_start_up(agent): ...",
