@@ -43,6 +43,8 @@ class AcceptanceRules:
     """Give each message the next number of its channel, without gaps, from 0."""
     keeps_answer: KeepsAnswer | None = field(default=None, compare=False)
     """None: a message is answered where its last copy came from."""
+    changed_by: str = field(default="", compare=False)
+    """The parameter of the channel's address that `duplicates` comes from, for the log; "" if there is none."""
 
 
 DEFAULT_RULES = AcceptanceRules()
