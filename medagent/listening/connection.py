@@ -168,7 +168,7 @@ class TcpConnection(asyncio.Protocol):
         return self._channel.limits.overdue(inside=self.inside, silent=silent, blocked=self._blocked_for(now))
 
     def finish(self) -> None:
-        """Close as soon as everything is written."""
+        """Close as soon as everything that was sent is written; nothing more is handed over."""
         self._transport.close()
 
     def abort(self) -> None:
