@@ -63,8 +63,8 @@ class Admission(Protocol):
 
         `registers` are the channel's, those included that messages before it in this transaction have set.
 
-        `twin`: where its sender's newest stored message with the same control ID and bytes stands, None if there is none within the
-        duplicate window or the control ID is empty. A twin that the server did not refuse makes an admitted message a
+        `twin`: where its sender's newest stored message with the same control ID and bytes stands, None if there is none within
+        the duplicate window or the control ID is empty. A twin that the server did not refuse makes an admitted message a
         duplicate, with `Duplicates.ACCEPT` too; otherwise it is stored.
         """
 

@@ -21,17 +21,18 @@ def duplicate_parameters(
     """The address parameters of these schemes that `duplicate_rules` reads, for `Registry.add_parameter`.
 
     `window`: the default of `duplicateWindowSecs`, in seconds. It must be shorter than the time in which a sender comes to use a
-    control ID again for another message. The rest is for the help: what `control_id` is in the protocol, what tells one `sender`
-    from another, and how a `refusal` is told, such as `with error 205`.
+    control ID again for another message. The rest is for the help: what `control_id` is in the protocol, what tells one
+    `sender` from another, and how a `refusal` is told, such as `with error 205`.
     """
+    refused = f"reject refuses other bytes {refusal}".rstrip()
     return (
         Parameter(
             _BEHAVIOR,
             schemes,
             str,
             Duplicates.IDEMPOTENT.value,
-            f"a message under {control_id} that its sender ({sender}) has used: idempotent gives the same bytes the stored answer "
-            f"and accepts other bytes, reject refuses other bytes{refusal and ' '}{refusal}, accept takes everything as new",
+            f"a message under {control_id} that its sender ({sender}) has used: idempotent gives the same bytes the stored "
+            f"answer and accepts other bytes, {refused}, accept takes everything as new",
             choices=tuple(behavior.value for behavior in Duplicates),
         ),
         Parameter(

@@ -25,6 +25,4 @@ PARAMETERS = (
 
 def acceptance_rules(parameters: Mapping[str, Value], keeps_answer: KeepsAnswer | None = None) -> AcceptanceRules:
     """Read checked parameters; `keeps_answer` is as of `AcceptanceRules`."""
-    return replace(
-        duplicate_rules(parameters), numbered=parameters.get("assignSeqNo") is True, keeps_answer=keeps_answer
-    )
+    return replace(duplicate_rules(parameters), numbered=parameters.get("assignSeqNo") is True, keeps_answer=keeps_answer)
