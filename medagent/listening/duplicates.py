@@ -20,8 +20,8 @@ def duplicate_parameters(
 ) -> tuple[Parameter, ...]:
     """The address parameters of these schemes that `duplicate_rules` reads, for `Registry.add_parameter`.
 
-    `window`: the default of `duplicateWindowSecs`, in seconds. It must be shorter than the time in which a sender comes to use a
-    control ID again for another message. The rest is for the help: what `control_id` is in the protocol, what tells one
+    `window`: the default of `duplicateWindowSecs`, in seconds. It must be shorter than the time in which a sender comes to use
+    a control ID again for another message. The rest is for the help: what `control_id` is in the protocol, what tells one
     `sender` from another, and how a `refusal` is told, such as `with error 205`.
     """
     refused = f"reject refuses other bytes {refusal}".rstrip()

@@ -78,6 +78,14 @@ async def test_another_sender_may_say_the_same(sender: Sender, rules: Acceptance
     assert [one.body for one in await sender.store.fetch("adt", 0, 10, 10**6)] == [b"one"] * 3
 
 
+async def test_what_has_no_sender_may_be_of_any(sender: Sender) -> None:
+    """In a file of version 1 nothing has one, and its messages are still sent again."""
+    await sender.send("a", "one", AcceptanceRules())
+    resend = sender.make("a", "one", AcceptanceRules())
+    resend.sender = 5
+    assert outcome(await sender.store.commit([resend], [])) == "duplicate"
+
+
 async def test_two_senders_may_say_the_same_at_once(sender: Sender) -> None:
     made = [sender.make("a", "one", AcceptanceRules()) for _ in range(4)]
     for number, one in enumerate(made):
