@@ -94,7 +94,7 @@ class Acceptance(ChannelBase):
                 await self.exchange(site, await self.peer(site, address), name)
             await self.until(
                 lambda: [self.name_in(frame.body) for frame in site.queue.uplink.transmitted] == [name, name],
-                f"two devices were told that their message is safe, and {len(site.queue.uplink.transmitted)} is stored",
+                lambda: f"two devices sent the same, and the server got {len(site.queue.uplink.transmitted)} of two messages",
             )
 
     @promise("medagent.channel.Channel.connections")
