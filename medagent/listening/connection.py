@@ -11,8 +11,9 @@ from typing import Protocol, cast
 from medagent.channel import ChannelContext
 from medagent.listening.limits import Limits, Overdue
 from medagent.listening.notices import Notices
+from medagent.listening.senders import sender_of
 from medagent.listening.sockets import format_address
-from medagent.types import Delivery, InboundMessage
+from medagent.types import AcceptanceRules, Delivery, InboundMessage
 
 HALF_CLOSED_SECONDS = 30.0
 """How long a connection stays open at most for what a device that sends no more is owed; `writeTimeoutMs` may be less."""
@@ -26,6 +27,7 @@ class Host(Protocol):
 
     context: ChannelContext
     limits: Limits
+    rules: AcceptanceRules
     notes: Notices
 
     @property
@@ -52,10 +54,13 @@ class TcpConnection(asyncio.Protocol):
         """Names this connection, and no other one in any run: for `InboundMessage.link`."""
         self.remote = "unknown"
         """The peer, such as `10.0.0.7:41022`."""
+        self.host = "unknown"
+        """The peer's IP address, such as `10.0.0.7`."""
         self.owed = 0
         """Messages handed over that the device may still be told something of."""
         self.half_closed = False
         """The device sends no more, and may still read."""
+        self._peer = 0
         self._channel = channel
         self._transport: asyncio.Transport
         self._reading = True
@@ -96,9 +101,22 @@ class TcpConnection(asyncio.Protocol):
 
     # what a subclass uses
 
-    def message(self, body: bytes, control_id: str = "") -> InboundMessage:
-        """A message of this device: its `body`, and its `control_id` if the protocol has one."""
-        return InboundMessage(body, control_id, self.remote, self.link)
+    def message(
+        self, body: bytes, control_id: str = "", *, sender: int | None = None, rules: AcceptanceRules | None = None
+    ) -> InboundMessage:
+        """A message of this device: its `body`, and its `control_id` if the protocol has one.
+
+        The same bytes under the same control ID of the same sender are a resend, and are not stored again. `sender` comes from
+        `sender_of`; None stands for the peer's IP address. `rules`: None for those of the channel (`TcpChannel.rules`).
+        """
+        return InboundMessage(
+            body,
+            control_id,
+            self.remote,
+            self.link,
+            rules=self._channel.rules if rules is None else rules,
+            sender=self._peer if sender is None else sender,
+        )
 
     def accept(self, messages: list[InboundMessage]) -> None:
         """Hand over `messages`, those of one read, in order."""
@@ -167,7 +185,7 @@ class TcpConnection(asyncio.Protocol):
         return self._channel.limits.overdue(inside=self.inside, silent=silent, blocked=self._blocked_for(now))
 
     def finish(self) -> None:
-        """Close as soon as everything is written."""
+        """Close as soon as everything that was sent is written; nothing more is handed over."""
         self._transport.close()
 
     def abort(self) -> None:
@@ -183,6 +201,8 @@ class TcpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         if peer := transport.get_extra_info("peername"):
             self.remote = format_address(peer)
+            self.host = self.remote.rpartition(":")[0].strip("[]")
+            self._peer = sender_of(self.host)
         self._channel.opened(self)
         # not at once: uvloop begins to read only after this method
         asyncio.get_running_loop().call_soon(self.update_reading)

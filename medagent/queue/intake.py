@@ -250,9 +250,11 @@ class Intake:
             self.reused += 1
             if message.channel not in self._warned_of_reuse:
                 self._warned_of_reuse.add(message.channel)
+                changed_by = f" ({message.rules.changed_by})" if message.rules.changed_by else ""
                 log.warning(
-                    "channel %s: a sender uses control IDs again for other messages; all are accepted (duplicateBehavior)",
+                    "channel %s: a sender uses control IDs again for other messages; all are accepted%s",
                     message.channel,
+                    changed_by,
                 )
 
     def _not_stored(self, messages: Sequence[InboundMessage]) -> None:

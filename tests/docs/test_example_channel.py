@@ -38,7 +38,7 @@ def test_the_one_by_hand_is_listed_and_its_own_tests_pass(install_example: Calla
 def test_the_one_of_the_tutorial_is_listed_and_its_own_tests_pass(ward_monitor: Any) -> None:
     listed = json.loads(ward_monitor.run("-m", "medagent", "plugins", "--format", "json"))
     (plugin,) = [plugin for plugin in listed if plugin["name"] == "ward-monitor"]
-    assert (plugin["state"], plugin["schemes"], len(plugin["parameters"])) == ("loaded", ["ward-monitor"], 6)
+    assert (plugin["state"], plugin["schemes"], len(plugin["parameters"])) == ("loaded", ["ward-monitor"], 8)
     # kills of whole agents take seconds; every other channel of the repository is put through them
     assert "passed" in ward_monitor.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not survives_a_kill")
 

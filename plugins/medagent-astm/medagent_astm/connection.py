@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from medagent.listening import TcpConnection
+from medagent.listening import TcpConnection, sender_of
 from medagent.types import Delivery, InboundMessage, Refusal, RefusalKind
 from medagent_astm.events import Begun, Ended, Event, Noted, NotSent, Received, Sent
 from medagent_astm.link import Link
@@ -159,10 +158,8 @@ class AstmConnection(TcpConnection):
 
     def _message(self, body: bytes) -> InboundMessage:
         header = read_header(body)
-        message = self.message(body, header.control_id)
+        message = self.message(body, header.control_id, sender=sender_of(header.sender, self.host))
         message.origin = self
-        message.rules = self._lines.settings.rules
-        message.sender = _number(header.sender, self.remote.rpartition(":")[0])
         return message
 
     def _end(self, end: Ended) -> None:
@@ -198,9 +195,3 @@ class AstmConnection(TcpConnection):
         if self._answers and not self._line.sends:
             _, frames, until = self._answers[0]
             self._line.send(frames, self._now, until - self._now)
-
-
-def _number(*names: str) -> int:
-    """63 bits that stand for these names and tell nothing of them."""
-    digest = hashlib.blake2b("\x1f".join(names).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

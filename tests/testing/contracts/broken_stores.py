@@ -28,6 +28,7 @@ RECEIPT = {"a_receipt_names_what_was_committed"}
 JOINS = {"a_duplicate_joins_the_stored_message"}
 KEEPS = {"the_connection_that_keeps_the_answer_keeps_it"}
 USED = {"a_used_control_id_is_treated_by_the_rules"}
+SENDERS = {"another_sender_may_say_the_same"}
 WINDOW = {"after_the_window_a_control_id_is_new"}
 COPIES = {"copies_in_one_commit_are_stored_once"}
 PRIVATE = {"its_files_are_private"}
@@ -168,13 +169,23 @@ class TestStoresEveryCopy(Suite):
             return await super().commit(messages, changes)
 
     fails: ClassVar[set[str]] = {
-        *(USED | WINDOW | JOINS | KEEPS | COPIES),
+        *(USED | SENDERS | WINDOW | JOINS | KEEPS | COPIES),
         "what_the_server_refused_is_tried_anew",
         "a_resend_finds_the_answer_of_its_own_commit",
         "numbers_have_no_gaps",
         "registers_are_kept_with_their_message",
         "reopened_nothing_is_on_its_way",
     }
+
+
+class TestMixesSenders(Suite):
+    class store(SqliteStore):  # noqa: N801
+        async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
+            for message in messages:
+                message.sender = 0
+            return await super().commit(messages, changes)
+
+    fails = SENDERS
 
 
 class TestDoesNotAskWhoKeepsTheAnswer(Suite):

@@ -107,6 +107,13 @@ class AnswersWellDespiteRefusal(lines.LineChannel):
         return super().answer([(message, Answer(accepted=True, body="")) for message, _ in answers])
 
 
+class MixesDevices(lines.LineConnection):
+    def _message(self, line: bytes) -> InboundMessage:
+        message: InboundMessage = super()._message(line)
+        message.sender = 0
+        return message
+
+
 class NumbersItsLinks(lines.LineConnection):
     def __init__(self, channel: Any) -> None:
         super().__init__(channel)
@@ -222,6 +229,7 @@ SERVER_REFUSES = "test_a_message_that_the_server_refuses_gets_no_positive_answer
 ORDER = "test_messages_are_taken_and_acknowledged_in_the_order_of_sending"
 OWN = "test_each_device_is_told_of_its_own_messages"
 MANY = "test_many_devices_at_once"
+TWO_DEVICES = "test_two_devices_that_send_the_same_have_sent_two_messages"
 LINKS = "test_links_are_never_used_again"
 READ_BACK = "test_a_message_read_back_from_disk_is_forwarded_and_answered_as_before"
 LEFT = "test_a_device_that_left_is_gone"
@@ -256,6 +264,7 @@ FAULTS: dict[type, set[str]] = {
     KeepsAll: {ENDLESS},
     LeavesConnectionsOpen: {CLOSED},
     ListensOn: {STOPPED},
+    MixesDevices: {TWO_DEVICES},
     MiscountsConnections: {LEFT, ANY_BYTE, CLOSED},
     NobodyIsGone: {LEFT},
     NumbersItsLinks: {LINKS},
@@ -306,6 +315,27 @@ async def test_a_fault_is_found_by_the_tests_of_its_promise(
                 failed[name] = str(failure)
     assert set(failed) == FAULTS[fault]
     assert all("Promised: " in text and "Written: " in text for text in failed.values())
+
+
+class CutsNames(LineDevice):
+    """Takes the end of a name for all of it."""
+
+    async def receive(self) -> Reply:
+        reply = await super().receive()
+        return Reply(reply.name[-4:], reply.what)
+
+
+async def test_a_device_that_returns_other_names_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    suite: Any = contract(monkeypatch, lines.LineChannel)
+
+    async def connect(host: str, port: int) -> Device:
+        return CutsNames(*await asyncio.open_connection(host, port))
+
+    suite.connect = connect
+    for name in (BEFORE_COMMIT, OWN, AGENT):
+        (tmp_path / name).mkdir()
+        with pytest.raises(pytest.fail.Exception, match=r"a name that was never sent: \d{4}; `receive` must return"):
+            await getattr(suite, name)(tmp_path / name)
 
 
 LATE = """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from medagent.testing.contracts.channel.base import ChannelBase
 from medagent.testing.contracts.channel.device import What
 from medagent.testing.contracts.channel.site import ChannelSite, new_names, together, told
@@ -11,6 +13,8 @@ from medagent.testing.contracts.channel.wire import Wire
 from medagent.testing.contracts.promise import Broken, expect, promise
 from medagent.types import Answer, Delivery, InboundMessage
 
+OTHER_DEVICE = "127.0.0.2"
+"""The IP address of another one than those that connect to the channel directly."""
 POSITIVE = (What.ACCEPTED, What.ANSWERED)
 
 
@@ -78,6 +82,20 @@ class Acceptance(ChannelBase):
                 site.queue.uplink.answer(frame, body=self.answer_to(frame.body))
             for peer, name in named:
                 self.served((name,), await peer.receive(self.due))
+
+    @promise("medagent.types.InboundMessage.sender")
+    async def test_two_devices_that_send_the_same_have_sent_two_messages(self, tmp_path: Path) -> None:
+        """The same bytes of devices at two addresses are no resend, unless the message itself names its sender."""
+        if not self.addresses_are_senders:
+            pytest.skip("addresses_are_senders is False")
+        async with self.listening(tmp_path) as site, Wire(*site.address, source=OTHER_DEVICE) as wire:
+            (name,) = new_names(1)
+            for address in (site.address, wire.address):
+                await self.exchange(site, await self.peer(site, address), name)
+            await self.until(
+                lambda: [self.name_in(frame.body) for frame in site.queue.uplink.transmitted] == [name, name],
+                lambda: f"two devices sent the same, and the server got {len(site.queue.uplink.transmitted)} of two messages",
+            )
 
     @promise("medagent.channel.Channel.connections")
     async def test_many_devices_at_once(self, tmp_path: Path) -> None:

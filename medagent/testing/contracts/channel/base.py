@@ -46,6 +46,8 @@ class ChannelBase(Contract):
     """Whether a device is told the server's answer (`What.ANSWERED`)."""
     sends_ahead: ClassVar[bool] = True
     """Whether a device may send the next message before it has the last one's acknowledgment."""
+    addresses_are_senders: ClassVar[bool] = True
+    """Whether what devices at two IP addresses send is never taken for the same; False if the message names its sender."""
     message_start: ClassVar[bytes] = b""
     """Bytes that a message may begin with; the suite goes on with `x` without an end, to see that nothing grows."""
     closes_within: ClassVar[float] = CLOSE_TIMEOUT

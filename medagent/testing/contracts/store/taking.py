@@ -85,6 +85,17 @@ class Taking(StoreGround):
                 was = await self._sent(store, seq, "", b"same", rules)
                 expect(was == "committed", f"it was {was}")
 
+    @promise("medagent.types.InboundMessage.sender")
+    async def test_another_sender_may_say_the_same(self, tmp_path: Path) -> None:
+        """The same bytes under the same control ID are a duplicate of the same sender's, and of no other's."""
+        async with self._opened(tmp_path) as store:
+            for seq, rules in ((0, AcceptanceRules()), (10, REJECT)):
+                for number, (sender, wanted) in enumerate(((1, "committed"), (2, "committed"), (1, "duplicate")), 1):
+                    one = stored_message(seq + number, rules.duplicates.value, b"same", rules=rules)
+                    one.sender = sender
+                    was = outcome(await store.commit([one], []))
+                    expect(was == wanted, f"message {number} of three, of sender {sender}, was {was}, not {wanted}")
+
     @promise(f"{RULES}.duplicate_window")
     async def test_after_the_window_a_control_id_is_new(self, tmp_path: Path) -> None:
         """After `duplicate_window` seconds a control ID counts as new."""
