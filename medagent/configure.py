@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medagent.config.build import build
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
-from medagent.errors import ConfigError, NotReady, PluginError
+from medagent.errors import BrokenPromise, ConfigError, NotReady
 from medagent.fhir.source import Source
 from medagent.guard import a_value
 from medagent.plugins import Plugins
@@ -87,7 +87,7 @@ def configure(source: Source, plugins: Plugins, *, bind_any: bool, local: bool) 
 def _problems(validate: Callable[[], Any]) -> Sequence[Problem]:
     more = a_value(validate()) or ()
     if not (isinstance(more, Sequence) and all(isinstance(problem, Problem) for problem in more)):
-        raise PluginError("it gives no list of problems")
+        raise BrokenPromise("it gives no list of problems")
     return more
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
@@ -12,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from medagent.awaiting import awaited
 from medagent.clock import Clock
-from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.errors import BrokenPromise, PluginError
 from medagent.guard.breaker import Breaker
 from medagent.tasks import Tasks
 from medagent.throttle import Throttle
@@ -49,7 +50,7 @@ class SlowCalls(Protocol):
 class Guard:
     """Calls a plugin's functions, counts their faults and keeps them to the plugin.
 
-    A fault is an exception, `SystemExit` included, and a coroutine where a value is expected. Faults in a row open the
+    A fault is an exception, those included that would end a task or the process, and a coroutine where a value is expected. Faults in a row open the
     breaker; while it is open nothing is called, and `StoppedPlugin` is raised instead.
     """
 
@@ -94,8 +95,9 @@ class Guard:
     ) -> T:
         """Call `function`, under the name of a method or "" for the thing itself.
 
-        Raises what it raises, but `PluginError` for `SystemExit` or a coroutine that was not asked for (`may_await`), and
-        `TypeError` if its result must be of one of these `kinds` and is not; an exception of a type `expected` is no fault.
+        Raises what it raises, but `BrokenPromise` for what is no `Exception` or a coroutine that was not asked for
+        (`may_await`), and `TypeError` if its result must be of one of these `kinds` and is not; an exception of a type
+        `expected` is no fault. `KeyboardInterrupt` is the user's.
         `regardless` of the breaker: neither does it keep the call back, nor does it hear of a fault.
         """
         breaker = self.breaker
@@ -111,13 +113,13 @@ class Guard:
                     raise TypeError(f"not a {kinds[0].__name__}")
             elif type(result) is CoroutineType and not may_await:
                 a_value(result)
-        except expected:
+        except (KeyboardInterrupt, *expected):
             raise
-        # the one place where a plugin's fault is kept from the core
-        except PLUGIN_FAULTS as error:
+        # the one place where a plugin's fault is kept from the core; a CancelledError cancels nobody here
+        except BaseException as error:
             self.fault(what, _describe(error), counts=not regardless)
-            if isinstance(error, SystemExit):
-                raise PluginError("it called sys.exit") from error
+            if not isinstance(error, Exception):
+                raise BrokenPromise.by(error) from error
             raise
         finally:
             if monotonic() - begin >= BLOCKING_SECONDS and self.slow_calls is not None:
@@ -177,7 +179,9 @@ class Guard:
         async def background(coroutine: Coroutine[Any, Any, Any], name: str) -> None:
             try:
                 await self._within(coroutine)
-            except PLUGIN_FAULTS as error:
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001  as in `attempt`
                 self.fault(TASK, _describe(error), name)
             else:
                 if self.breaker.troubled:
@@ -217,13 +221,13 @@ class Guard:
 
 
 def a_value(result: T) -> T:
-    """What a plugin's function has given, unless it is a coroutine. Raises `PluginError`."""
+    """What a plugin's function has given, unless it is a coroutine. Raises `BrokenPromise`."""
     if isinstance(result, CoroutineType):
         result.close()
-        raise PluginError("it gives a coroutine where a value is expected")
+        raise BrokenPromise("it gives a coroutine where a value is expected")
     return result
 
 
 def _describe(error: BaseException) -> str:
-    """Only the type: the text may quote a message. Those of the core's own errors about plugins do not."""
-    return str(error) if type(error) is PluginError else type(error).__name__
+    """Only the type: the text may quote a message."""
+    return str(error) if isinstance(error, BrokenPromise) else type(error).__name__

@@ -14,7 +14,7 @@ import pluggy
 
 from medagent import hookspecs
 from medagent.clock import Clock
-from medagent.errors import AuthenticationFailed, ConfigError, NotReady, PluginError
+from medagent.errors import AuthenticationFailed, BrokenPromise, ConfigError, NotReady, PluginError
 from medagent.guard import Guard, Guards, a_value
 
 LIFE_SECONDS = 3.0
@@ -110,11 +110,11 @@ def _conforming_result(implementation: Callable[[], Any], protocol: type) -> Any
 
 # the object is a plugin's
 def conforming(made: Any, protocol: type) -> Any:
-    """What a plugin has made, if it is None or has all members of the protocol. Raises `PluginError`."""
+    """What a plugin has made, if it is None or has all members of the protocol. Raises `BrokenPromise`."""
     if a_value(made) is None:
         return None
     wanted = {name for name in (*vars(protocol), *vars(protocol).get("__annotations__", ())) if not name.startswith("_")}
     missing = sorted(name for name in wanted if not hasattr(type(made), name) and name not in getattr(made, "__dict__", ()))
     if missing:
-        raise PluginError(f"it is no {protocol.__name__}: it lacks {', '.join(missing)}")
+        raise BrokenPromise(f"it is no {protocol.__name__}: it lacks {', '.join(missing)}")
     return made
