@@ -112,7 +112,7 @@ async def test_a_hook_that_blocks_the_loop_is_named_and_not_called_again(
         shown = await site.until(lambda shown: faults(shown, "medagent_messages_accepted"))
         assert faults(shown, "medagent_messages_accepted")["stopped"]
         assert f"plugin {__name__}, medagent_messages_accepted: " in "; ".join(shown["reasons"])
-        assert f"plugin {__name__} blocks the event loop in {__file__}:" in caplog.text
+        assert f"plugin {__name__} blocks the event loop at tests/end_to_end/test_faulty_plugins.py:" in caplog.text
         assert await site.exchange(adt("A2")) == [Acknowledged("AA", "A2")]
         assert blocking.calls == 1
         run = await asyncio.to_thread(CliRunner().invoke, make_app(), ["status", "--state-dir", str(tmp_path)])
@@ -215,7 +215,7 @@ async def test_hooks_that_do_not_end_or_give_nonsense_keep_nobody_waiting(
         assert faults(shown, "medagent_startup")["last_fault"] == "PluginTimeout"
         assert "lacks close, commit" in faults(shown, "medagent_make_queue_store")["last_fault"]
         assert "coroutine" in faults(shown, "medagent_health")["last_fault"]
-        assert f"plugin {__name__}: its medagent_health fails" in shown["reasons"]
+        assert f"plugin {__name__}, medagent_health: it gives a coroutine" in "; ".join(shown["reasons"])
 
 
 class Stores:

@@ -9,8 +9,9 @@ import inspect
 import signal
 import threading
 import time
+import traceback
 from abc import ABC
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -41,6 +42,11 @@ class Contract(ABC):  # noqa: B024  what is abstract is what each suite asks its
     patience: ClassVar[float] = 10.0
     """How long a test waits for what has to come, and bears with code that blocks the event loop, seconds."""
 
+    @functools.cached_property
+    def raised(self) -> list[BaseException]:
+        """What the plugin's code has raised where the core, or its stand-in, has caught it."""
+        return []
+
     async def until(self, condition: Callable[[], object], otherwise: str | Callable[[], str]) -> None:
         """Wait until a condition holds. Raises `Broken` with the text `otherwise`, if it does not within `patience`."""
         give_up = time.monotonic() + self.patience
@@ -69,7 +75,7 @@ def promise(written: str) -> Callable[[Test], Test]:
         promised = " ".join((test.__doc__ or "").split())
 
         @contextlib.contextmanager
-        def told() -> Iterator[None]:
+        def told(raised: Sequence[BaseException]) -> Iterator[None]:
             try:
                 yield
             except Broken as error:
@@ -82,18 +88,21 @@ def promise(written: str) -> Callable[[Test], Test]:
             else:
                 return
             text = f"Promised: {promised}\nHappened: {happened}\nWritten:  {written}"
+            if raised:
+                first = "".join(traceback.format_exception(raised[0]))
+                text += f"\nRaised:   {len(raised)} exception(s) by the plugin; the first:\n{first}"
             raise pytest.fail.Exception(text, pytrace=False) from None
 
         # the arguments are the test's fixtures
         @functools.wraps(test)
         def plain(self: Contract, *arguments: Any, **fixtures: Any) -> None:
-            with told():
+            with told(self.raised):
                 test(self, *arguments, **fixtures)
 
         # as above
         @functools.wraps(test)
         async def on_the_loop(self: Contract, *arguments: Any, **fixtures: Any) -> None:
-            with told(), _alarm(self.patience) as blocked:
+            with told(self.raised), _alarm(self.patience) as blocked:
                 pulse = asyncio.ensure_future(_pulse(self.patience))
                 try:
                     await test(self, *arguments, **fixtures)
