@@ -11,7 +11,7 @@ _BY_BEGINNING = {
     "transform of channel": "what it fails on is tried again",
     "channel": "its devices may lack an answer, or were cut off",
     "sender": "the push was answered by an error, or is tried again",
-    "queue strategy": "its messages may have been refused",
+    "queue strategy": "what it held was committed by batched, or refused",
     "queue store": "what is not stored is not acknowledged",
     "uplink": "what was in flight is sent again",
 }

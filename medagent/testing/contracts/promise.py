@@ -12,6 +12,7 @@ import time
 import traceback
 from abc import ABC
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -44,7 +45,7 @@ class Contract(ABC):  # noqa: B024  what is abstract is what each suite asks its
 
     @functools.cached_property
     def raised(self) -> list[BaseException]:
-        """What the plugin's code has raised where the core, or its stand-in, has caught it."""
+        """What the plugin's code has raised where the core, its stand-in or the event loop has caught it."""
         return []
 
     async def until(self, condition: Callable[[], object], otherwise: str | Callable[[], str]) -> None:
@@ -90,7 +91,7 @@ def promise(written: str) -> Callable[[Test], Test]:
             text = f"Promised: {promised}\nHappened: {happened}\nWritten:  {written}"
             if raised:
                 first = "".join(traceback.format_exception(raised[0]))
-                text += f"\nRaised:   {len(raised)} exception(s) by the plugin; the first:\n{first}"
+                text += f"\nRaised:   {len(raised)} exception(s) meanwhile, and the core or the event loop caught it; the first:\n{first}"
             raise pytest.fail.Exception(text, pytrace=False) from None
 
         # the arguments are the test's fixtures
@@ -102,6 +103,7 @@ def promise(written: str) -> Callable[[Test], Test]:
         # as above
         @functools.wraps(test)
         async def on_the_loop(self: Contract, *arguments: Any, **fixtures: Any) -> None:
+            asyncio.get_running_loop().set_exception_handler(partial(_note, self.raised))
             with told(self.raised), _alarm(self.patience) as blocked:
                 pulse = asyncio.ensure_future(_pulse(self.patience))
                 try:
@@ -116,6 +118,14 @@ def promise(written: str) -> Callable[[Test], Test]:
         return cast(Test, pytest.mark.asyncio(on_the_loop))
 
     return decorate
+
+
+# as asyncio hands it over
+def _note(raised: list[BaseException], loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What a callback has raised, such as `data_received`."""
+    if isinstance(error := context.get("exception"), BaseException):
+        raised.append(error)
+    loop.default_exception_handler(context)
 
 
 async def _pulse(seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import re
 import time
 import types
 from collections.abc import Iterator, Sequence
@@ -306,6 +307,29 @@ async def test_a_fault_is_found_by_the_tests_of_its_promise(
                 failed[name] = str(failure)
     assert set(failed) == FAULTS[fault]
     assert all("Promised: " in text and "Written: " in text for text in failed.values())
+
+
+class RaisesWhenCommitted(lines.LineChannel):
+    def committed(self, messages: Sequence[InboundMessage]) -> None:
+        raise LookupError("in committed")
+
+
+class RaisesWhenRead(lines.LineConnection):
+    def data_received(self, data: bytes) -> None:
+        raise LookupError("in data_received")
+
+
+@pytest.mark.parametrize("fault", [RaisesWhenCommitted, RaisesWhenRead])
+async def test_a_failure_shows_what_the_plugin_has_raised(
+    fault: type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(LineContract, "patience", 0.3)
+    with pytest.raises(pytest.fail.Exception) as caught:
+        await getattr(contract(monkeypatch, fault), ORDER)(tmp_path)
+    text = str(caught.value)
+    assert re.search(r"(?s)Promised: .*Happened: .*Written: .*Raised: .*Traceback", text)
+    assert f'File "{__file__}", line ' in text
+    assert "LookupError: in " in text
 
 
 LATE = """
