@@ -57,7 +57,7 @@ class BrokenPromise(PluginError):
 
     @classmethod
     def by(cls, error: BaseException) -> BrokenPromise:
-        """In the place of what would end more than the plugin, such as `SystemExit`."""
+        """What is raised in the place of `error`, which would end more than the plugin, such as `SystemExit`."""
         return cls("it called sys.exit" if isinstance(error, SystemExit) else f"it raised {type(error).__name__}")
 
 

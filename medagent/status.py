@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medagent import __version__
 from medagent.guard import a_value
 from medagent.plugins import Plugins
+from medagent.printable import printable
 from medagent.report import Report
 from medagent.types import PUSH_CHANNEL
 
 if TYPE_CHECKING:
     from medagent.agent import Agent
     from medagent.configuration import Configuration
+
+MAX_REASON = 400
+"""Characters of what a plugin says about itself."""
 
 
 def _left_behind(agent: Agent, queue: Report) -> list[str]:
@@ -39,14 +44,20 @@ def _about(configuration: Configuration) -> list[str]:
 # as the plugin gives it, looked at here
 def _unwell(health: Callable[[], Any]) -> list[str]:
     """What a plugin says is not well. Raises whatever it does, and `ValueError` or `TypeError` for what is no list of it."""
-    return [f"{what}: {why}" for what, well, why in a_value(health()) or () if not well]
+    return [printable(f"{what}: {why}", MAX_REASON) for what, well, why in a_value(health()) or () if not well]
 
 
 def plugin_figures(plugins: Plugins) -> dict[str, float]:
     """What plugins count."""
     extra: dict[str, float] = {}
     plugins.call_each("medagent_metrics", registry=extra)
-    return {name: value for name, value in extra.items() if isinstance(name, str) and isinstance(value, int | float)}
+    # JSON has neither NaN nor infinity, and nobody reads longer integers
+    limit = sys.float_info.max
+    return {
+        name: value
+        for name, value in extra.items()
+        if isinstance(name, str) and isinstance(value, int | float) and -limit < value < limit
+    }
 
 
 def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Report:

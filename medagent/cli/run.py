@@ -96,6 +96,7 @@ def run(
     from medagent import failpoints, logs
 
     logs.configure(bootstrap.log_level, bootstrap.log_format)
+    logs.hide_texts()
     for warning in bootstrap.warnings:
         log.warning("%s", warning)
     failpoints.arm(os.environ)

@@ -129,7 +129,9 @@ class Guard:
                     raise TypeError(f"not a {kinds[0].__name__}")
             elif type(result) is CoroutineType and not may_await:
                 a_value(result)
-        except (KeyboardInterrupt, *expected):
+        except KeyboardInterrupt:
+            raise
+        except expected:
             raise
         # the one place where a plugin's fault is kept from the core; a CancelledError cancels nobody here
         except BaseException as error:

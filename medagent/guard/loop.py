@@ -23,7 +23,7 @@ T = TypeVar("T")
 def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T], guards: Guards) -> T:
     """Run `main` on a loop that is not running; what callbacks raise meanwhile are the faults of those who own them.
 
-    Raises what `main` does.
+    Raises what `main` does. A callback that stops the loop does not end it.
     """
     loop.set_exception_handler(lambda _loop, context: _failed(context, guards))
     task = loop.create_task(main)
@@ -33,6 +33,10 @@ def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T], gu
         except SystemExit as error:
             if task.done() or not _belongs(error, guards):
                 raise
+        except RuntimeError:
+            if task.done() or loop.is_closed():
+                raise
+            log.error("some code, perhaps a plugin's, has stopped the event loop; it goes on")
 
 
 # as asyncio hands it over

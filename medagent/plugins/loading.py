@@ -63,5 +63,9 @@ def _package_of(frame: FrameType) -> str:
 
 def reason_of(error: BaseException) -> str:
     """What a plugin has raised, in one line."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    # an exception class of the plugin's may have a text that fails too
+    except Exception:  # noqa: BLE001  as said above
+        text = ""
     return printable(text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}", MAX_REASON)

@@ -85,7 +85,8 @@ class GuardedStrategy:
 
     async def _commit(self, messages: Sequence[InboundMessage]) -> None:
         """What the strategy is given to commit with: it passes on what it holds, and that once."""
-        mine, overtaken = [], []
+        mine: list[InboundMessage] = []
+        overtaken: list[InboundMessage] = []
         for message in sorted({message for message in messages if message in self._held}, key=_first_seq):
             del self._held[message]
             (overtaken if self._is_overtaken(message) else mine).append(message)

@@ -13,6 +13,7 @@ from typing import Protocol
 from medagent.channel import Channel
 from medagent.clock import Clock
 from medagent.failpoints import reach
+from medagent.guard import StoppedPlugin
 from medagent.queue.backlog import FULL_REFUSAL, Backlog
 from medagent.queue.base import Duplicate, QueueStrategy, Receipt
 from medagent.queue.brake import Brake
@@ -166,6 +167,8 @@ class Intake:
         """Why a long message cannot be sent to the server, and the setting that it is about, if any; None if it can."""
         try:
             size = encoded_size(self._channels[channel].forward(message))
+        except StoppedPlugin:
+            return None  # it is found when the message's turn comes
         # a channel may be a plugin's and raise anything on one message; the others go on
         except Exception as error:  # noqa: BLE001  as said above
             return f"The message cannot be forwarded ({type(error).__name__})", ""

@@ -47,6 +47,7 @@ def test_faults_of_plugins_fit_a_page(tmp_path: Path, monkeypatch: pytest.Monkey
         "version": "1", "pid": 1, "uptime_seconds": 1, "state": "degraded", "reasons": [], "server": "", "channels": [],
         "plugin_faults": [FAULT], "queue": queue_report({}),
     }  # fmt: skip
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(status, "ask_or_read", lambda *_: report)
     shown = run_main("status", "--state-dir", str(tmp_path)).stdout
     lines = shown.splitlines()

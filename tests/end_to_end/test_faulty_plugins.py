@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from medagent import agent, hookimpl, transform
+from medagent import agent, configure, hookimpl, transform
 from medagent.admin import call
 from medagent.channel import ChannelContext, ChannelFactory
 from medagent.cli.main import make_app
@@ -86,7 +88,8 @@ async def test_a_channel_that_fails_is_made_anew_and_the_other_goes_on(tmp_path:
         await channels.made[1].until(lambda: channels.made[1].acknowledged)
         await site.drained()
         shown = await site.status()
-        assert [reason for reason in shown["reasons"] if not reason.startswith(f"plugin {__name__}, channel odd: committed: ")] == []
+        [reason] = shown["reasons"]
+        assert reason.startswith(f"plugin {__name__}, channel odd: committed: RuntimeError"), "it was so lately"
         monkeypatch.setattr(guard, "RECENT_SECONDS", 0.0)
         shown = await site.status()
         assert shown["state"] == "ok"
@@ -326,6 +329,42 @@ async def test_hooks_that_do_not_end_or_give_nonsense_keep_nobody_waiting(
         assert "lacks close, commit" in faults(shown, "medagent_make_queue_store")["last_fault"]
         assert "coroutine" in faults(shown, "medagent_health")["last_fault"]
         assert f"plugin {__name__}, medagent_health: it gives a coroutine" in "; ".join(shown["reasons"])
+
+
+class Talking:
+    """Gives the status what no JSON and no terminal can show, and never has enough of a configuration."""
+
+    @hookimpl
+    def medagent_metrics(self, registry: dict[str, float]) -> None:
+        registry |= {"nan": math.nan, "endless": math.inf, "huge": 10**5000, "sound": 2.5}
+
+    @hookimpl
+    def medagent_health(self) -> list[tuple[str, bool, str]]:
+        return [("printer", False, "\x1b[2Jout of paper\n")]
+
+    @hookimpl
+    def medagent_validate_config(self) -> None:
+        HANGING.wait()
+
+
+HANGING = threading.Event()
+
+
+async def test_what_a_plugin_says_of_itself_or_a_configuration_keeps_nobody_from_knowing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configure, "VALIDATE_SECONDS", 0.1)
+    try:
+        async with Site(tmp_path, plugins=module_of(Talking())) as site:
+            await site.start()
+            shown = await site.status()
+            printer, validation = shown["reasons"]
+            assert printer == r"printer: \x1b[2Jout of paper\n"
+            assert validation.startswith(f"plugin {__name__}, medagent_validate_config: PluginTimeout; ")
+            assert shown["queue"]["plugins"] == {"sound": 2.5}
+            assert faults(shown, "medagent_validate_config")["last_fault"] == "PluginTimeout"
+    finally:
+        HANGING.set()
 
 
 class Stores:

@@ -56,9 +56,9 @@ def test_what_lasts_is_told_until_it_ends(guards: Guards, clock: Clock) -> None:
 
 def test_what_is_stopped_is_told_once(guards: Guards) -> None:
     health = guards.of("lab", "medagent_health")
-    health.block("", "lab.py:3 in medagent_health")
+    health.block("", "lab.py:3 in f")
     assert guards.reasons() == [
-        "plugin lab, medagent_health: blocked the event loop at lab.py:3 in medagent_health; stopped for 60 s; it was passed over"
+        "plugin lab, medagent_health: blocked the event loop at lab.py:3 in f; stopped for 60 s; it was passed over"
     ]
 
 
