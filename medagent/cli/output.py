@@ -27,6 +27,7 @@ class Format(enum.StrEnum):
     JSON = "json"
     """For machines."""
 
+
 _TRAILING_SPACES = re.compile(r" +((?:\x1b\[[\d;]*m)*)$", re.MULTILINE)
 """With the ends of their colours."""
 

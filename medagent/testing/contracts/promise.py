@@ -91,7 +91,9 @@ def promise(written: str) -> Callable[[Test], Test]:
             text = f"Promised: {promised}\nHappened: {happened}\nWritten:  {written}"
             if raised:
                 first = "".join(traceback.format_exception(raised[0]))
-                text += f"\nRaised:   {len(raised)} exception(s) that the core or the event loop has caught; the first:\n{first}"
+                text += (
+                    f"\nRaised:   {len(raised)} exception(s) that the core or the event loop has caught; the first:\n{first}"
+                )
             raise pytest.fail.Exception(text, pytrace=False) from None
 
         # the arguments are the test's fixtures

@@ -320,9 +320,7 @@ class RaisesWhenRead(lines.LineConnection):
 
 
 @pytest.mark.parametrize("fault", [RaisesWhenCommitted, RaisesWhenRead])
-async def test_a_failure_shows_what_the_plugin_has_raised(
-    fault: type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_a_failure_shows_what_the_plugin_has_raised(fault: type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(LineContract, "patience", 0.3)
     with pytest.raises(pytest.fail.Exception) as caught:
         await getattr(contract(monkeypatch, fault), ORDER)(tmp_path)

@@ -102,7 +102,7 @@ class _Noted:
     def put(self, messages: Sequence[InboundMessage]) -> None:
         try:
             # a coroutine, for one, where nothing is due is for the suite to see
-            return self._strategy.put(messages)  # type: ignore[func-returns-value]
+            return self._strategy.put(messages)
         except Exception as error:
             self._raised.append(error)
             raise
