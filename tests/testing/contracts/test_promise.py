@@ -124,8 +124,6 @@ async def test_a_time_limit_of_others_goes_on() -> None:
 
 
 class PutRaises(QueueStrategyContract):
-    patience: ClassVar[float] = 0.2
-
     def make(self, context: StrategyContext) -> ImmediateStrategy:
         strategy = ImmediateStrategy(context)
 
