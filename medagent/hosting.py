@@ -70,15 +70,26 @@ class Hosting:
 
     def _make(self, guard: Guard, channel: ChannelConfig) -> Made:
         tasks = Tasks()
+        intake_accept = partial(self._intake.accept, channel.name)
+
+        def accept(messages: list[InboundMessage]) -> None:
+            if guard.breaker.troubled:
+                guard.breaker.devices_succeeded()
+            intake_accept(messages)
+
+        def fault(where: str, error: Exception, host: str) -> None:
+            guard.failed(where, error, device=host or "unknown")
+
         context = ChannelContext(
             config=channel,
             bind_any=self._bind_any,
             registers=self._intake.registers(channel.name),
             max_body_bytes=self._intake.max_body_bytes,
             log=logging.getLogger(f"medagent.channel.{channel.name}"),
-            accept=partial(self._intake.accept, channel.name),
+            accept=accept,
             delivered=self._settlement.delivered,
             spawn=guard.spawner(tasks),
+            fault=fault,
         )
 
         def made() -> Channel:
@@ -93,8 +104,7 @@ class Hosting:
             return Made(guard.attempt("", made, regardless=True), context, tasks)
         # a plugin's factory may raise anything
         except Exception as error:
-            reason = str(error) if isinstance(error, BrokenPromise) else type(error).__name__
-            raise ChannelError(f"its plugin failed: {reason}") from error
+            raise ChannelError(f"its plugin failed: {guard.last_fault}") from error
 
     def transforms(self, channel: ChannelConfig) -> Transforms:
         """What the plugins change the text of its messages by."""

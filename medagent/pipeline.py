@@ -188,6 +188,7 @@ class Pipeline:
         return max(config.max_frame_bytes - overhead, 1)
 
     def _use_transforms(self) -> None:
+        self._plugins.guards.settle("transform of channel ")  # also of channels that are no more
         self.dispatcher.use_transforms({each.name: self.hosting.transforms(each) for each in self.config.channels})
 
     def _make_strategy(self, config: AgentConfig) -> QueueStrategy:

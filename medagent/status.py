@@ -73,6 +73,8 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
     reasons += [f"configuration: {problem}" for problem in problems]
     if configuration is not None:
         reasons += _about(configuration)
+    told: set[str] = set()
+    """Things of plugins that a reason has been given for."""
     report: Report = {
         "version": __version__,
         "pid": os.getpid(),
@@ -93,11 +95,13 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
                 reasons.append(f"uplink {status.state}: {status.detail}")
         if fault := agent.pipeline.strategy_fault:
             reasons.append(f"the queue strategy {agent.pipeline.config.queue_strategy} is replaced by batched: {fault}")
+            told.add(f"queue strategy {agent.pipeline.config.queue_strategy}")
         if fault := agent.pipeline.storage_fault:
             reasons.append(f"the queue refuses to commit: {fault}")
         if full := agent.pipeline.backlog.reason:
             reasons.append(f"the queue is full: {full}; {agent.pipeline.backlog.consequence}")
         reasons += [f"channel {name}: {reason}" for name, reason in agent.pipeline.failed_channels.items()]
+        told |= {f"channel {name}" for name in agent.pipeline.failed_channels}
         reasons += [
             f"channel {name}: the server's Agent has no such channel; its messages wait"
             for name in agent.pipeline.dispatcher.held
@@ -116,8 +120,9 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
             )
             if channel.state not in ("listening", "off"):
                 reasons.append(f"channel {channel.config.name} {channel.state}: {channel.reason}".rstrip(": "))
+                told.add(f"channel {channel.config.name}")
     reasons += _left_behind(agent, queue)
     for guard, health in agent.plugins.implementations("medagent_health", agent=agent):
-        reasons += guard.call("", _unwell, health, otherwise=[f"plugin {guard.plugin}: its medagent_health fails"])
-    reasons += agent.plugins.guards.reasons()
+        reasons += guard.call("", _unwell, health, otherwise=[])
+    reasons += agent.plugins.guards.reasons(told)
     return report | {"state": "degraded" if reasons else "ok", "reasons": reasons, "queue": queue}

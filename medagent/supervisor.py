@@ -139,7 +139,7 @@ class HostedChannel:
             raise ChannelError(str(error)) from error
         # a plugin's start can fail with anything
         except Exception as error:
-            raise ChannelError(str(error) if isinstance(error, PluginError) else type(error).__name__) from error
+            raise ChannelError(str(error) if isinstance(error, PluginError) else self.guard.last_fault) from error
         if self._down:  # meanwhile
             raise ChannelError(self.reason)
         self.state, self.reason = "listening", ""

@@ -45,7 +45,7 @@ async def test_a_channel_is_tried_until_it_listens(fault: str, caplog: pytest.Lo
     while len(channel.calls) < 4:
         await asyncio.sleep(0.001)
     assert host.state == "waiting"
-    assert host.reason == ("the port is taken" if fault == "bind" else "RuntimeError")
+    assert host.reason == ("the port is taken" if fault == "bind" else "start: RuntimeError")
     assert len([record for record in caplog.records if "cannot listen" in record.getMessage()]) == 1, "said once"
     channel.bind_failures, channel.failing = 0, set()
     while host.state != "listening":

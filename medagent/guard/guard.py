@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from time import monotonic
@@ -15,6 +16,8 @@ from medagent.awaiting import awaited
 from medagent.clock import Clock
 from medagent.errors import BrokenPromise, PluginError
 from medagent.guard.breaker import Breaker
+from medagent.guard.owners import Owners
+from medagent.guard.place import raised_at
 from medagent.tasks import Tasks
 from medagent.throttle import Throttle
 
@@ -27,6 +30,8 @@ BLOCKING_SECONDS = 1.0
 """A call that keeps the event loop from turning for so long is a fault."""
 SECONDS_BETWEEN_NOTES = 10.0
 """Between two lines of the log about faults of one method."""
+RECENT_SECONDS = 600.0
+"""For so long the status is degraded by a fault that has not come again."""
 TASK = "a task"
 """What a coroutine is called that a plugin has spawned."""
 
@@ -62,6 +67,12 @@ class Guard:
         self.breaker = Breaker()
         self.faults = 0
         self.last_fault = ""
+        self.failed_at = -math.inf
+        """When that was, monotonic seconds."""
+        self.lasting = ""
+        """What follows from the last fault for as long as it lasts, however long ago it was; "" if nothing does."""
+        self.owners = Owners()
+        """Who knows which code is the plugin's."""
         self.opened: Callable[[], None] | None = None
         """Called when the breaker opens."""
         self.subjects: tuple[object, ...] = ()
@@ -81,6 +92,11 @@ class Guard:
     def seconds_left(self) -> float:
         """Of the breaker's cool-down."""
         return self.breaker.seconds_left(self._clock.monotonic())
+
+    @property
+    def failed_lately(self) -> bool:
+        """Within `RECENT_SECONDS`."""
+        return self._clock.monotonic() - self.failed_at < RECENT_SECONDS
 
     def attempt(
         self,
@@ -119,7 +135,7 @@ class Guard:
             raise
         # the one place where a plugin's fault is kept from the core; a CancelledError cancels nobody here
         except BaseException as error:
-            self.fault(what, _describe(error), counts=not regardless)
+            self.failed(what, error, counts=not regardless)
             if not isinstance(error, Exception):
                 raise BrokenPromise.by(error) from error
             raise
@@ -159,7 +175,7 @@ class Guard:
         except expected:
             raise
         except Exception as error:
-            self.fault(what, _describe(error), counts=not regardless)
+            self.failed(what, error, counts=not regardless)
             raise
         finally:
             for coroutine in (work, begun):  # cancelled before the first step, they would never have been awaited
@@ -184,7 +200,7 @@ class Guard:
             except (asyncio.CancelledError, KeyboardInterrupt):
                 raise
             except BaseException as error:  # noqa: BLE001  as in `attempt`
-                self.fault(TASK, _describe(error), name)
+                self.failed(TASK, error, name)
             else:
                 if self.breaker.troubled:
                     self.breaker.succeeded(TASK)
@@ -197,23 +213,33 @@ class Guard:
 
         return spawn
 
-    def fault(self, what: str, reason: str, name: str = "", *, counts: bool = True) -> None:
-        """Count a fault, of which `reason` says no more than a type. `name`: of a task. `counts`: for the breaker too."""
+    def failed(self, what: str, error: BaseException, name: str = "", *, counts: bool = True, device: str = "") -> None:
+        """Count what the plugin's code has raised: by its type, and where; the text may quote a message. Else as `fault`."""
+        described = str(error) if isinstance(error, BrokenPromise) else type(error).__name__
+        place = raised_at(error, lambda frame: self.owners.of(frame.f_code) == (self.plugin or None))
+        self.fault(what, described + place, name, counts=counts, device=device)
+
+    def fault(self, what: str, reason: str, name: str = "", *, counts: bool = True, device: str = "") -> None:
+        """Count a fault, of which `reason` says no more than a type and a place. `name`: of a task.
+
+        `counts`: for the breaker too. `device`: whose data has brought it about, if data has (`Breaker.failed`).
+        """
         self.faults += 1
         place = " of ".join(part for part in (f"task {name}" if name else what, self.where) if part)
         self.last_fault = f"{what}: {reason}" if what else reason
-        now = self._clock.monotonic()
+        now = self.failed_at = self._clock.monotonic()
         if self._notes.passes(what, now):
             so_far = f" ({self.faults} faults so far)" if self.faults > 1 else ""
             log.error("plugin %s failed in %s: %s%s", self.plugin, place, reason, so_far)
-        if counts and self.stoppable and self.breaker.failed(what, now, self.last_fault):
+        if counts and self.stoppable and self.breaker.failed(what, now, self.last_fault, device):
             self._note_opening()
 
     def block(self, what: str, place: str = "") -> None:
         """The plugin has blocked the event loop. `place`: file and line."""
         self.faults += 1
-        self.last_fault = f"{what or self.where} blocked the event loop" + (f" in {place}" if place else "")
-        if self.stoppable and self.breaker.blocked(self._clock.monotonic(), self.last_fault):
+        self.last_fault = (f"{what}: " if what else "") + "blocked the event loop" + (f" at {place}" if place else "")
+        now = self.failed_at = self._clock.monotonic()
+        if self.stoppable and self.breaker.blocked(now, self.last_fault):
             self._note_opening()
 
     def _note_opening(self) -> None:
@@ -228,8 +254,3 @@ def a_value(result: T) -> T:
         result.close()
         raise BrokenPromise("it gives a coroutine where a value is expected")
     return result
-
-
-def _describe(error: BaseException) -> str:
-    """Only the type: the text may quote a message."""
-    return str(error) if isinstance(error, BrokenPromise) else type(error).__name__

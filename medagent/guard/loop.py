@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from medagent.guard.guards import Guards
+from medagent.guard.place import raised_at
 
 log = logging.getLogger(__name__)
 
@@ -50,5 +51,7 @@ def _belongs(error: BaseException, guards: Guards) -> bool:
     """Whether a plugin's code has raised it; then that has been counted."""
     frames = guards.owners.innermost(frame for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))))
     if frames:
-        guards.raised(frames, type(error).__name__)
+        plugin = guards.owners.of(frames[0].f_code)
+        place = raised_at(error, lambda frame: guards.owners.of(frame.f_code) == plugin)
+        guards.raised(frames, type(error).__name__ + place)
     return bool(frames)

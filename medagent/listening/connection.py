@@ -83,7 +83,10 @@ class TcpConnection(asyncio.Protocol):
     # what a subclass implements
 
     def received(self, data: bytes) -> None:
-        """The device has sent `data`: hand whole messages over with `accept`. What it raises closes the connection."""
+        """The device has sent `data`: hand whole messages over with `accept`.
+
+        What it raises closes the connection, and is a fault of the plugin (`ChannelContext.fault`).
+        """
         raise NotImplementedError
 
     @property
@@ -265,6 +268,7 @@ class TcpConnection(asyncio.Protocol):
             self.received(data)
         # a fault met on one connection may not end the others; its type only: a text may quote the message
         except Exception as error:  # noqa: BLE001  as said above
+            self.context.fault("received", error, self.remote.rpartition(":")[0])
             self.drop("connection closed", f"{type(error).__name__} while handling a read")
 
     def _release(self) -> None:

@@ -17,6 +17,8 @@ from medagent.clock import Clock
 from medagent.errors import AuthenticationFailed, BrokenPromise, ConfigError, NotReady, PluginError
 from medagent.guard import Guard, Guards, a_value
 
+WITHOUT_IT = "the agent goes on without it"
+"""What follows from a fault of a hook of the agent's life, until the hook goes well."""
 LIFE_SECONDS = 3.0
 """What a plugin may take in a hook of the agent's life: at start, stop and reload."""
 LOAD_SECONDS = 120.0
@@ -76,8 +78,10 @@ class HookCalls:
         for guard, implementation in self.implementations(hook, **arguments):
             try:
                 await guard.wait("", implementation, seconds=self._limit(guard, LIFE_SECONDS))
-            except Exception:  # noqa: BLE001, S112  as above
-                continue
+            except Exception:  # noqa: BLE001  as above
+                guard.lasting = WITHOUT_IT
+            else:
+                guard.lasting = ""
 
     async def served(self, hook: str, **arguments: Any) -> bool:
         """Ask one plugin after the other until one returns a true value; after one that fails, the next is asked."""

@@ -83,7 +83,7 @@ def test_an_exit_ends_nobody(new_loop: Callable[[], asyncio.AbstractEventLoop], 
     assert run_to_end(loop, main(), guards) == "it goes on"
     loop.close()
     [shown] = guards.report()
-    assert (shown["plugin"], shown["last_fault"]) == ("lab", "SystemExit")
+    assert (shown["plugin"], shown["last_fault"]) == ("lab", "SystemExit at lab_plugin.py:5 in leave")
 
 
 @pytest.mark.parametrize("new_loop", list(loops()))

@@ -364,6 +364,8 @@ async def test_fault_of_one_connection_is_its_own(caplog: pytest.LogCaptureFixtu
         await good.send(b"a\n")
         await core.accepted(1)
     assert "ValueError while handling a read" in caplog.text
+    [(where, error, host)] = core.reported
+    assert (where, type(error), host) == ("received", ValueError, "127.0.0.1")
     assert "SMITH" not in caplog.text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import re
 import time
 import types
 from collections.abc import Iterator, Sequence
@@ -336,6 +337,27 @@ async def test_a_device_that_returns_other_names_is_told_so(monkeypatch: pytest.
         (tmp_path / name).mkdir()
         with pytest.raises(pytest.fail.Exception, match=r"a name that was never sent: \d{4}; `receive` must return"):
             await getattr(suite, name)(tmp_path / name)
+
+
+class RaisesWhenCommitted(lines.LineChannel):
+    def committed(self, messages: Sequence[InboundMessage]) -> None:
+        raise LookupError("in committed")
+
+
+class RaisesWhenRead(lines.LineConnection):
+    def data_received(self, data: bytes) -> None:
+        raise LookupError("in data_received")
+
+
+@pytest.mark.parametrize("fault", [RaisesWhenCommitted, RaisesWhenRead])
+async def test_a_failure_shows_what_the_plugin_has_raised(fault: type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(LineContract, "patience", 0.3)
+    with pytest.raises(pytest.fail.Exception) as caught:
+        await getattr(contract(monkeypatch, fault), ORDER)(tmp_path)
+    text = str(caught.value)
+    assert re.search(r"(?s)Promised: .*Happened: .*Written: .*Raised: .*Traceback", text)
+    assert f'File "{__file__}", line ' in text
+    assert "LookupError: in " in text
 
 
 LATE = """

@@ -104,6 +104,7 @@ class ChannelBase(Contract):
             config = replace(config, port=port)
         folder.mkdir(exist_ok=True)  # noqa: ASYNC240  one folder of a test
         async with QueueWorld(folder, channels=(CHANNEL,), max_body_bytes=max_body_bytes) as queue:
+            queue.raised = self.raised
             contexts: list[ChannelContext] = []
 
             def make(context: ChannelContext) -> Channel:
