@@ -33,6 +33,8 @@ from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resour
 
 PACE = 0.02
 """Seconds between the messages of one device, and before the next one of it if an answer is late."""
+STARTED_WITHIN = 60.0
+"""Seconds: some of the faults make a start slow."""
 TOLD_WITHIN = 20.0
 """Seconds after which `medagent status` must say what is wrong."""
 MESSAGE = b"MSH|^~\\&|GOOD|TEST|EHR|MAIN|20260105120000||ADT^A01^ADT_A01|%s|P|2.5.1\rPID|1||4711\r"
@@ -137,7 +139,8 @@ async def run_agent(
                     await process.listening("good")
                     await process.stop()
             async with AgentProcess(*arguments, environ=environ, python=str(python)) as process:
-                await process.listening("good", *(channel(name) for name in harmed if name not in faulty))
+                for name in ("good", *(channel(name) for name in harmed if name not in faulty)):
+                    await process.logged(f"channel {name} listens on", STARTED_WITHIN)
                 async with other_devices(process, [channel(name) for name in harmed]):
                     if any(FAULTS[name].starts_late for name in faulty):
                         await asyncio.sleep(1.0)
