@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from medagent.queue.base import Change
 from medagent.testing.contracts.channel.base import ChannelBase
-from medagent.testing.contracts.channel.device import What
-from medagent.testing.contracts.channel.site import ChannelSite, new_names, together, told
+from medagent.testing.contracts.channel.device import Reply, What
+from medagent.testing.contracts.channel.site import GONE, ChannelSite, new_names, together, told
 from medagent.testing.contracts.channel.wire import Wire
 from medagent.testing.contracts.promise import Broken, expect, promise
 from medagent.types import Answer, Delivery, InboundMessage
@@ -27,13 +30,13 @@ class Acceptance(ChannelBase):
         async with self.listening(tmp_path) as site:
             site.queue.store.gate.clear()
             peer = await self.peer(site)
-            (name,) = new_names(1)
-            await peer.send(name)
+            names = new_names(self.at_a_time)
+            await peer.send(*names)
             await self.handed_over(site)
             early = await peer.rest()
             site.queue.store.gate.set()
             expect(not told(early, *POSITIVE), f"while the commit was held back, the device was told: {early}")
-            self.served((name,), [*early, *await peer.receive(self.due)])
+            self.served(tuple(names), [*early, *await peer.receive(self.due * len(names))])
 
     @promise("medagent.channel.Channel.refused")
     async def test_a_refused_message_gets_nothing_positive(self, tmp_path: Path) -> None:
@@ -41,12 +44,34 @@ class Acceptance(ChannelBase):
         async with self.listening(tmp_path) as site:
             site.queue.store.refuse = lambda messages, changes: bool(messages)
             peer = await self.peer(site)
-            await peer.send(*new_names(1))
+            await peer.send(*new_names(self.at_a_time))
             await self.handed_over(site)
             replies = await peer.rest()
             expect(not told(replies, *POSITIVE), f"the device was told: {replies}")
             site.queue.store.refuse = lambda messages, changes: False
             await self.exchange(site, await self.peer(site), *new_names(1))
+
+    @promise("medagent.channel.Channel.refused")
+    async def test_one_refused_message_among_others_gets_nothing_positive(self, tmp_path: Path) -> None:
+        """Of several messages, of which one could not be committed, this one gets nothing positive."""
+        async with self.listening(tmp_path) as site:
+            second: list[bytes | None] = []
+
+            def refuse(messages: Sequence[InboundMessage], changes: Sequence[Change]) -> bool:
+                """A device may send it again by itself."""
+                if not second:
+                    second.extend(one.body for taken in site.accepted[1:2] for one in messages if one.seq == taken.seq)
+                return any(one.body in second for one in messages)
+
+            site.queue.store.refuse = refuse
+            peer = await self.peer(site)
+            names = new_names(4)
+            replies: list[Reply] = []
+            for some in [names] if self.sends_ahead else [[name] for name in names]:
+                with contextlib.suppress(*GONE):
+                    await peer.send(*some)
+                replies += await peer.rest()
+            expect(names[1] not in told(replies, *POSITIVE), f"{names[1]} was not committed; the device was told: {replies}")
 
     @promise("medagent.types.Answer.accepted")
     async def test_a_message_that_the_server_refuses_gets_no_positive_answer(self, tmp_path: Path) -> None:

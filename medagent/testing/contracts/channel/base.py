@@ -161,6 +161,11 @@ class ChannelBase(Contract):
         )
 
     @property
+    def at_a_time(self) -> int:
+        """How many messages a device sends before it has heard of the first."""
+        return 20 if self.sends_ahead else 1
+
+    @property
     def due(self) -> int:
         """How many replies a message gets that goes well."""
         return self.acknowledges + self.answers

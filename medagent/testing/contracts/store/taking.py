@@ -77,6 +77,18 @@ class Taking(StoreGround):
                     was = await self._sent(store, seq, name, body, rules)
                     expect(was == wanted, f"with {name}, body {body!r} under a used control ID was {was}, not {wanted}")
 
+    @promise("medagent.types.InboundMessage.sender")
+    async def test_each_sender_has_its_own_control_ids(self, tmp_path: Path) -> None:
+        """With `REJECT` a control ID is used only for the `sender` that has used it, also after reopening."""
+        sent = [(1, b"x"), ((1 << 63) - 1, b"y"), (1, b"y2"), (2, b"z"), ((1 << 63) - 1, b"y"), (2, b"z2")]
+        wanted = ["committed", "committed", "rejected", "committed", "duplicate", "rejected"]
+        for seq, ((sender, body), expected) in enumerate(zip(sent, wanted, strict=True), 1):
+            async with self._opened(tmp_path) as store:
+                one = stored_message(seq, "a", body, rules=REJECT)
+                one.sender = sender
+                was = outcome(await store.commit([one], []))
+                expect(was == expected, f"message {seq} under one control ID, from sender {sender}, was {was}, not {expected}")
+
     @promise("medagent.types.InboundMessage.control_id")
     async def test_without_a_control_id_nothing_is_a_duplicate(self, tmp_path: Path) -> None:
         """A message whose control ID is empty is never taken for a resend."""
