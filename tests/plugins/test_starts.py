@@ -157,8 +157,8 @@ async def test_all_plugins_may_be_wanted(tmp_path: Path, agent_file: Path) -> No
         assert await agent.wait() == 78
     assert agent.log[-4:] == [
         "medagent: strictPlugins is on, and not every plugin can be loaded:",
-        "  - aa_bad (medagent-aa-bad 1.5): ModuleNotFoundError: No module named 'nowhere'",
-        "  - aa_exits (medagent-aa-exits 1.5): SystemExit: 0",
+        "  - aa_bad (medagent-aa-bad 1.5): ModuleNotFoundError: No module named 'nowhere' at plugin_aa_bad.py:1 in <module>",
+        "  - aa_exits (medagent-aa-exits 1.5): SystemExit: 0 at plugin_aa_exits.py:1 in <module>",
         "Mend or uninstall it, or do without it: --block-plugins aa_bad --block-plugins aa_exits",
     ]
     async with start(agent_file, "--strict-plugins", "--block-plugins", "aa_bad", "--block-plugins", "aa_exits") as agent:
