@@ -28,7 +28,6 @@ RECEIPT = {"a_receipt_names_what_was_committed"}
 JOINS = {"a_duplicate_joins_the_stored_message"}
 KEEPS = {"the_connection_that_keeps_the_answer_keeps_it"}
 USED = {"a_used_control_id_is_treated_by_the_rules"}
-SENDERS = {"another_sender_may_say_the_same"}
 WINDOW = {"after_the_window_a_control_id_is_new"}
 COPIES = {"copies_in_one_commit_are_stored_once"}
 PRIVATE = {"its_files_are_private"}
@@ -36,7 +35,7 @@ GOES_ON = {"deleting_goes_on_where_it_stopped"}
 OLD = {"only_old_ended_messages_are_deleted"}
 WELL = {"a_healthy_queue_says_so"}
 DEPTHS = {"depths_say_what_there_is"}
-SENDERS = {"each_sender_has_its_own_control_ids"}
+SENDERS = {"each_sender_has_its_own_control_ids", "another_sender_may_say_the_same"}
 OUTLIVE = {"numbers_and_registers_outlive_their_messages"}
 REGISTERS = {"registers_are_kept_with_their_message"}
 RANDOM = {"at_random_it_does_what_the_contract_says"}
@@ -263,16 +262,6 @@ class TestKeepsSentAsSent(Suite):
             self._live_bytes.load(connection, {channel for channel, _ in self._counts})
 
     fails = {"reopened_nothing_is_on_its_way"} | RANDOM
-
-
-class TestKnowsOneSender(Suite):
-    class store(SqliteStore):  # noqa: N801
-        async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
-            for message in messages:
-                message.sender = 0
-            return await super().commit(messages, changes)
-
-    fails = SENDERS
 
 
 class TestForgetsRegistersWithTheirMessages(Suite):
