@@ -53,12 +53,11 @@ class HookCalls:
         """Call every plugin's implementation; returns (plugin name, result). What fails, or is stopped, is left out."""
         return [(guard.plugin, result) for guard, result in self._results(hook, arguments)]
 
-    def call_first(self, hook: str, **arguments: Any) -> Any:
-        """The first result that is not None, or None; after a plugin that fails, the next is asked."""
-        return next((result for _, result in self._results(hook, arguments) if result is not None), None)
-
     def make(self, hook: str, protocol: type, **arguments: Any) -> tuple[str, Any] | None:
-        """The same for objects, with the name of their plugin. One that lacks a member of the protocol is a fault."""
+        """The first result that is not None, with the name of its plugin, or None; after one that fails, the next is asked.
+
+        One that lacks a member of the protocol is a fault.
+        """
         for guard, implementation in self.implementations(hook, **arguments):
             made = guard.call("", _conforming_result, implementation, protocol, otherwise=None)
             if made is not None:
