@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7 plugins/medagent-tcp/medagent_tcp plugins/medagent-astm/medagent_astm
 
-.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog plugin-faults
+.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults broken-plugins lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog plugin-faults
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ connections: install ## Measure an agent with 10,000 open connections (ARGS=--he
 
 disk-faults: install ## Fail each single write and flush of a queue in turn (minutes)
 	MEDAGENT_LONG_TESTS=1 $(BIN)/pytest tests/queue/sqlite/test_storage.py --timeout 3600 $(ARGS)
+
+broken-plugins: install ## Put broken plugins through all tests of the contract suites, not only those that must find them
+	MEDAGENT_LONG_TESTS=1 $(BIN)/pytest tests/testing/contracts --timeout 600 $(ARGS)
 
 simulate: install ## Simulate the agent under seeded faults (ARGS="--seeds 1000 --hours 1", ARGS="--seed 17 --verbose")
 	$(BIN)/python tests/simulation/simulate.py $(ARGS)

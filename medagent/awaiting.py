@@ -6,14 +6,14 @@ import asyncio
 import inspect
 from typing import Any
 
-from medagent.errors import PluginError, PluginTimeout
+from medagent.errors import BrokenPromise, PluginTimeout
 
 
 # arguments and results are the plugin's
 async def awaited(result: Any, seconds: float | None = None) -> Any:
     """What a plugin returned, awaited if it must be.
 
-    Raises `PluginTimeout` if that takes more than `seconds`, and `PluginError` if it goes wrong in a way that would end more
+    Raises `PluginTimeout` if that takes more than `seconds`, and `BrokenPromise` if it goes wrong in a way that would end more
     than the plugin; other exceptions pass.
     """
     if not inspect.isawaitable(result):
@@ -22,14 +22,16 @@ async def awaited(result: Any, seconds: float | None = None) -> Any:
     async def guarded() -> Any:
         try:
             return await result
-        except SystemExit as error:
-            raise PluginError("it called sys.exit") from error
+        except (Exception, asyncio.CancelledError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise BrokenPromise.by(error) from error
 
     task = asyncio.ensure_future(guarded())
     try:
         await asyncio.wait((task,), timeout=seconds)
         if task.cancelled():
-            raise PluginError("it cancelled itself")
+            raise BrokenPromise("it cancelled itself")
         if not task.done():
             raise PluginTimeout(f"it took more than {seconds:g} s")
         return task.result()

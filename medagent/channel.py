@@ -121,6 +121,10 @@ class Noticing(Protocol):
         """How often since the start, by kind in a few words, such as `message too long`. Nothing of a message's content."""
 
 
+def _untold(where: str, error: Exception, host: str) -> None:
+    """For a channel outside an agent."""
+
+
 @dataclass(slots=True)
 class ChannelContext:
     """What the core gives a channel, which only reads it."""
@@ -145,6 +149,12 @@ class ChannelContext:
     # the result of a background task is not looked at, so its type does not matter
     spawn: Callable[[Coroutine[Any, Any, Any], str], object]
     """Run a coroutine beside the channel, under a name; it is cancelled after `close`, and a failure is logged."""
+    fault: Callable[[str, Exception, str], None] = _untold
+    """Report an exception of the channel's own code that it has caught: the method, the exception, and the host of the device.
+
+    It is counted as a fault of the plugin. Such faults in a row, of several hosts and with no message of anybody accepted
+    between them, have the channel made anew. `medagent.listening` reports what `TcpConnection.received` raises.
+    """
 
 
 ChannelFactory = Callable[[ChannelContext], Channel]

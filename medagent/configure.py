@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medagent.config.build import build
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
-from medagent.errors import ConfigError, NotReady, PluginError
+from medagent.errors import BrokenPromise, ConfigError, NotReady, PluginTimeout
 from medagent.fhir.source import Source
 from medagent.guard import a_value
 from medagent.plugins import Plugins
@@ -19,6 +22,10 @@ from medagent.types import InboundMessage
 
 if TYPE_CHECKING:
     from medagent.config.bootstrap import Bootstrap
+
+
+VALIDATE_SECONDS = 10.0
+"""What a plugin may take to look at a configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +86,35 @@ def configure(source: Source, plugins: Plugins, *, bind_any: bool, local: bool) 
             for info in plugins.left_out
         ]
     for guard, validate in plugins.implementations("medagent_validate_config", config=config):
-        problems += guard.call("", _problems, validate, otherwise=())
+        seconds = None if guard.plugin in plugins.guards.built_in else VALIDATE_SECONDS
+        problems += guard.call("", _problems, partial(_in_thread, validate, seconds), otherwise=())
     return config, problems
+
+
+# the result is the plugin's
+def _in_thread(validate: Callable[[], Any], seconds: float | None) -> Any:
+    """What it returns; it has a thread of its own, since nothing else ends the wait for it. Raises `PluginTimeout` too."""
+    if seconds is None:
+        return validate()
+    result: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(validate())
+        except BaseException as error:  # noqa: BLE001  which is raised below
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="validation by a plugin", daemon=True).start()
+    if not wait((result,), seconds).done:
+        raise PluginTimeout(f"it took more than {seconds:g} s")
+    return result.result()
 
 
 # what a plugin's function gives is looked at here
 def _problems(validate: Callable[[], Any]) -> Sequence[Problem]:
     more = a_value(validate()) or ()
     if not (isinstance(more, Sequence) and all(isinstance(problem, Problem) for problem in more)):
-        raise PluginError("it gives no list of problems")
+        raise BrokenPromise("it gives no list of problems")
     return more
 
 

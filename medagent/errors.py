@@ -4,6 +4,7 @@
     - `ConfigError`: the local configuration must be mended (exit 78)
     - `PluginError`: a plugin must be mended or blocked (exit 78)
         - `PluginTimeout`: it has taken too long
+        - `BrokenPromise`: it has given or raised what it must not
     - `NotReady`: the other side is away; try again later (exit 69)
     - `AuthenticationFailed`: the server refuses the credentials (exit 77)
     - `QueueError`: the queue could not do what was asked (exit 1)
@@ -49,6 +50,15 @@ class PluginError(MedagentError):
 
 class PluginTimeout(PluginError):
     """A plugin has taken too long."""
+
+
+class BrokenPromise(PluginError):
+    """A plugin has given or raised what it must not. Only the core raises it, so its text quotes no data."""
+
+    @classmethod
+    def by(cls, error: BaseException) -> BrokenPromise:
+        """What is raised in the place of `error`, which would end more than the plugin, such as `SystemExit`."""
+        return cls("it called sys.exit" if isinstance(error, SystemExit) else f"it raised {type(error).__name__}")
 
 
 class NotReady(MedagentError):

@@ -10,7 +10,7 @@ from typing import cast
 from medagent.channel import Channel, ChannelContext
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, ChannelConfig
-from medagent.errors import ChannelError, PluginError
+from medagent.errors import BrokenPromise, ChannelError, PluginError
 from medagent.guard import Guard
 from medagent.plugins import Plugins
 from medagent.plugins.calls import conforming
@@ -70,29 +70,41 @@ class Hosting:
 
     def _make(self, guard: Guard, channel: ChannelConfig) -> Made:
         tasks = Tasks()
+        intake_accept = partial(self._intake.accept, channel.name)
+
+        def accept(messages: list[InboundMessage]) -> None:
+            if guard.breaker.troubled:
+                guard.breaker.devices_succeeded()
+            intake_accept(messages)
+
+        def fault(where: str, error: Exception, host: str) -> None:
+            guard.failed(where, error, device=host or "unknown")
+
         context = ChannelContext(
             config=channel,
             bind_any=self._bind_any,
             registers=self._intake.registers(channel.name),
             max_body_bytes=self._intake.max_body_bytes,
             log=logging.getLogger(f"medagent.channel.{channel.name}"),
-            accept=partial(self._intake.accept, channel.name),
+            accept=accept,
             delivered=self._settlement.delivered,
             spawn=guard.spawner(tasks),
+            fault=fault,
         )
 
         def made() -> Channel:
             channel_made: Channel | None = conforming(self._plugins.channel_types.factories[channel.scheme](context), Channel)
             if channel_made is None:
-                raise PluginError("it makes no channel")
+                raise BrokenPromise("it makes no channel")
+            if type(channel_made.content_type) is not str:
+                raise BrokenPromise("the content_type of its channel is no text")
             return channel_made
 
         try:
             return Made(guard.attempt("", made, regardless=True), context, tasks)
         # a plugin's factory may raise anything
         except Exception as error:
-            reason = str(error) if type(error) is PluginError else type(error).__name__
-            raise ChannelError(f"its plugin failed: {reason}") from error
+            raise ChannelError(f"its plugin failed: {guard.last_fault}") from error
 
     def transforms(self, channel: ChannelConfig) -> Transforms:
         """What the plugins change the text of its messages by."""
@@ -115,12 +127,12 @@ def make_strategy(
     def make(context: StrategyContext) -> tuple[str, QueueStrategy]:
         made = plugins.make("medagent_make_queue_strategy", QueueStrategy, name=name, context=context)
         if made is None:
-            raise PluginError(f"no plugin offers the queue strategy {name!r}")
+            raise BrokenPromise(f"no plugin offers the queue strategy {name!r}")
         return made
 
     try:
         plugin, strategy = make(context)
-    except PluginError:  # the configuration names none that is unknown, so it has just failed
+    except BrokenPromise:  # the configuration names none that is unknown, so it has just failed
         plugin = UNKNOWN
     else:
         if plugin in plugins.guards.built_in:

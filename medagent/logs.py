@@ -9,8 +9,11 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 from collections import deque
+
+log = logging.getLogger(__name__)
 
 RECENT_LINES = 1000
 """Lines that the server can ask for."""
@@ -95,3 +98,14 @@ def configure(level: str, log_format: str) -> None:
     # other libraries' debug lines may quote frames, and with them messages and tokens
     for name in ("websockets", "httpx2", "httpcore2", "aiosqlite", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def hide_texts() -> None:
+    """Have what nobody catches in threads, and in objects that go, logged by type: Python would show texts, and code lines."""
+
+    def in_thread(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_type is not SystemExit:
+            log.error("thread %s failed: %s", failed.thread.name if failed.thread is not None else "", failed.exc_type.__name__)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = lambda failed: log.error("an object failed as it went: %s", failed.exc_type.__name__)

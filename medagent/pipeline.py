@@ -7,13 +7,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from medagent.awaiting import awaited
 from medagent.clock import Clock
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig
-from medagent.errors import ChannelError, PluginError
+from medagent.errors import ChannelError, PluginError, PluginTimeout
 from medagent.fhir.route import DIRECT, Route
 from medagent.hosting import Hosting, make_strategy, make_uplink
 from medagent.outbound.outbound import Outbound
@@ -45,6 +46,8 @@ PATIENCE = 60.0
 """Seconds that the strategy may take at a reload to commit what it holds: a disk that hangs must not make it fail."""
 FLUSH_TIMEOUT = 5.0
 """Seconds that the strategy may take at shutdown to commit what it holds."""
+TASKS_TIMEOUT = 1.0
+"""Seconds that what the strategy has spawned may take to end."""
 OVERHEAD_WITHOUT_UPLINK = 4096
 """Bytes kept free in a frame for what surrounds the body, when nothing is sent yet."""
 _FLUSH, _RELOAD = "flush", "reload"
@@ -185,6 +188,7 @@ class Pipeline:
         return max(config.max_frame_bytes - overhead, 1)
 
     def _use_transforms(self) -> None:
+        self._plugins.guards.settle("transform of channel ")  # also of channels that are no more
         self.dispatcher.use_transforms({each.name: self.hosting.transforms(each) for each in self.config.channels})
 
     def _make_strategy(self, config: AgentConfig) -> QueueStrategy:
@@ -344,7 +348,8 @@ class Pipeline:
         await self.supervisor.close()
         # what `close` reported, and the answers of its last moment
         await self._committer.flush_changes()
-        await self._strategy_tasks.cancel()
+        with suppress(PluginTimeout):  # a strategy may be a plugin's, and its tasks swallow their cancellation
+            await awaited(self._strategy_tasks.cancel(), TASKS_TIMEOUT)
 
     async def _flush_strategy(self) -> None:
         try:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medagent import __version__
 from medagent.guard import a_value
 from medagent.plugins import Plugins
+from medagent.printable import printable
 from medagent.report import Report
 from medagent.types import PUSH_CHANNEL
 
 if TYPE_CHECKING:
     from medagent.agent import Agent
     from medagent.configuration import Configuration
+
+MAX_REASON = 400
+"""Characters of what a plugin says about itself."""
 
 
 def _left_behind(agent: Agent, queue: Report) -> list[str]:
@@ -39,14 +44,20 @@ def _about(configuration: Configuration) -> list[str]:
 # as the plugin gives it, looked at here
 def _unwell(health: Callable[[], Any]) -> list[str]:
     """What a plugin says is not well. Raises whatever it does, and `ValueError` or `TypeError` for what is no list of it."""
-    return [f"{what}: {why}" for what, well, why in a_value(health()) or () if not well]
+    return [printable(f"{what}: {why}", MAX_REASON) for what, well, why in a_value(health()) or () if not well]
 
 
 def plugin_figures(plugins: Plugins) -> dict[str, float]:
     """What plugins count."""
     extra: dict[str, float] = {}
     plugins.call_each("medagent_metrics", registry=extra)
-    return {name: value for name, value in extra.items() if isinstance(name, str) and isinstance(value, int | float)}
+    # JSON has neither NaN nor infinity, and nobody reads longer integers
+    limit = sys.float_info.max
+    return {
+        name: value
+        for name, value in extra.items()
+        if isinstance(name, str) and isinstance(value, int | float) and -limit < value < limit
+    }
 
 
 def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Report:
@@ -62,6 +73,8 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
     reasons += [f"configuration: {problem}" for problem in problems]
     if configuration is not None:
         reasons += _about(configuration)
+    told: set[str] = set()
+    """Things of plugins that a reason has been given for."""
     report: Report = {
         "version": __version__,
         "pid": os.getpid(),
@@ -82,11 +95,13 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
                 reasons.append(f"uplink {status.state}: {status.detail}")
         if fault := agent.pipeline.strategy_fault:
             reasons.append(f"the queue strategy {agent.pipeline.config.queue_strategy} is replaced by batched: {fault}")
+            told.add(f"queue strategy {agent.pipeline.config.queue_strategy}")
         if fault := agent.pipeline.storage_fault:
             reasons.append(f"the queue refuses to commit: {fault}")
         if full := agent.pipeline.backlog.reason:
             reasons.append(f"the queue is full: {full}; {agent.pipeline.backlog.consequence}")
         reasons += [f"channel {name}: {reason}" for name, reason in agent.pipeline.failed_channels.items()]
+        told |= {f"channel {name}" for name in agent.pipeline.failed_channels}
         reasons += [
             f"channel {name}: the server's Agent has no such channel; its messages wait"
             for name in agent.pipeline.dispatcher.held
@@ -105,8 +120,9 @@ def status_report(agent: Agent, queue: Report, of_queue: Sequence[str]) -> Repor
             )
             if channel.state not in ("listening", "off"):
                 reasons.append(f"channel {channel.config.name} {channel.state}: {channel.reason}".rstrip(": "))
+                told.add(f"channel {channel.config.name}")
     reasons += _left_behind(agent, queue)
     for guard, health in agent.plugins.implementations("medagent_health", agent=agent):
-        reasons += guard.call("", _unwell, health, otherwise=[f"plugin {guard.plugin}: its medagent_health fails"])
-    reasons += agent.plugins.guards.reasons()
+        reasons += guard.call("", _unwell, health, otherwise=[])
+    reasons += agent.plugins.guards.reasons(told)
     return report | {"state": "degraded" if reasons else "ok", "reasons": reasons, "queue": queue}

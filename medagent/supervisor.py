@@ -86,6 +86,8 @@ class HostedChannel:
         self._paused = False
         self._closing = False
         self._ended = False
+        self._workers: int | None = None
+        """What the channel has said last."""
         self.guard.subjects = (channel, context) if context is not None else (channel,)
         self.guard.opened = self._opened
 
@@ -104,14 +106,15 @@ class HostedChannel:
         """Close the channel that has failed, and make another one when the cool-down is over, however often that takes."""
         await self._end()
         delay = FIRST_RETRY
-        while self._down:
+        while self._down and not self._closing:
             await asyncio.sleep(max(self.guard.seconds_left, delay))
             try:
                 self._renew()
             except ChannelError as error:
                 self.reason = str(error)
                 delay = min(delay * 2, RETRY_CAP)
-        await self.start()
+        if not self._closing:
+            await self.start()
 
     def _renew(self) -> None:
         """Raises `ChannelError` if the plugin cannot make another one."""
@@ -128,13 +131,17 @@ class HostedChannel:
 
     async def listen(self, seconds: float = START_TIMEOUT) -> None:
         """Try once, for so long. Raises `ChannelError` with the reason."""
+        if self._down:
+            raise ChannelError(self.reason)
         try:
             await self.guard.wait("start", self._channel.start, seconds=seconds, expected=(ChannelError,), regardless=True)
         except ChannelError as error:
             raise ChannelError(str(error)) from error
         # a plugin's start can fail with anything
         except Exception as error:
-            raise ChannelError(str(error) if isinstance(error, PluginError) else type(error).__name__) from error
+            raise ChannelError(str(error) if isinstance(error, PluginError) else self.guard.last_fault) from error
+        if self._down:  # meanwhile
+            raise ChannelError(self.reason)
         self.state, self.reason = "listening", ""
         log.info("channel %s listens on %s", self.config.name, self.address)
 
@@ -186,6 +193,10 @@ class HostedChannel:
     def _call(self, what: str, function: Callable[..., T], *arguments: object, otherwise: T) -> T:
         return otherwise if self._down else self.guard.call(what, function, *arguments, otherwise=otherwise)
 
+    def _asked(self, what: str, function: Callable[[], T], *, otherwise: T) -> T:
+        """The same for what only the status wants: it is no reason to close a channel, however often somebody asks."""
+        return otherwise if self._down else self.guard.call(what, function, otherwise=otherwise, regardless=True)
+
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         self._call("committed", self._channel.committed, messages, otherwise=None)
 
@@ -213,7 +224,10 @@ class HostedChannel:
             channel = self._channel
             return max(0, int(channel.max_workers)) if isinstance(channel, Keyed) else 0
 
-        return self._call("max_workers", asked, otherwise=0)
+        # of one that cannot say it: with fewer lines, a message could go beside others of its key
+        before = self._workers if self._workers is not None else 1
+        self._workers = self._call("max_workers", asked, otherwise=before)
+        return self._workers
 
     def key(self, message: InboundMessage) -> str:
         """Only for a channel with `max_workers`. What its plugin fails on waits in line with all that have no key."""
@@ -263,11 +277,11 @@ class HostedChannel:
 
     @property
     def connections(self) -> int:
-        return self._call("connections", lambda: self._channel.connections, otherwise=0)
+        return self._asked("connections", lambda: int(self._channel.connections), otherwise=0)
 
     @property
     def address(self) -> str:
-        return self._call("address", lambda: self._channel.address, otherwise="")
+        return self._asked("address", lambda: _text(self._channel.address), otherwise="")
 
     @property
     def notices(self) -> dict[str, int]:
@@ -277,7 +291,14 @@ class HostedChannel:
             noticing = self._channel
             return {str(kind): int(count) for kind, count in noticing.notices.items()} if isinstance(noticing, Noticing) else {}
 
-        return self._call("notices", counts, otherwise={})
+        return self._asked("notices", counts, otherwise={})
+
+
+def _text(value: object) -> str:
+    """What a channel gives for one. Raises `TypeError`."""
+    if type(value) is not str:
+        raise TypeError("not a text")
+    return value
 
 
 def _nobody(messages: object) -> None:
@@ -330,11 +351,18 @@ class Supervisor:
 
     async def retire(self, channel: HostedChannel) -> None:
         """This channel takes no new connection and reads no more."""
+        await self._leave_alone(channel)
+        await channel.stop_accepting()
+
+    async def end(self, channel: HostedChannel) -> None:
+        """Close this channel, whatever was going on with it."""
+        await self._leave_alone(channel)
+        await channel.close()
+
+    async def _leave_alone(self, channel: HostedChannel) -> None:
         if (starting := self._starting.get(channel)) is not None:
             starting.cancel()
-            with suppress(asyncio.CancelledError):
-                await starting
-        await channel.stop_accepting()
+            await asyncio.wait((starting,))
 
     async def stop_accepting(self) -> None:
         """No new connection, no more reading."""

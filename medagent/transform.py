@@ -54,7 +54,13 @@ def _make(guard: Guard, make: Make) -> Function | None:
             raise TypeError("not a function")
         return function
 
-    return guard.attempt("the making", checked)
+    try:
+        function = guard.attempt("the making", checked)
+    except Exception:
+        guard.lasting = "the channel's messages wait until it can be made"
+        raise
+    guard.lasting = ""
+    return function
 
 
 def _unchanged(text: str) -> str:

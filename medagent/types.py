@@ -43,10 +43,12 @@ class AcceptanceRules:
     """Give each message the next number of its channel, without gaps, from 0."""
     keeps_answer: KeepsAnswer | None = field(default=None, compare=False)
     """None: a message is answered where its last copy came from."""
+    changed_by: str = field(default="", compare=False)
+    """The parameter of the channel's address that `duplicates` comes from, for the log; "" if there is none."""
 
 
 DEFAULT_RULES = AcceptanceRules()
-"""Of a channel that has no others: the same bytes under the same control ID are stored once in seven days."""
+"""Of a channel that has no others: a sender's same bytes under the same control ID are stored once in seven days."""
 
 
 class Admission(Protocol):
@@ -61,8 +63,8 @@ class Admission(Protocol):
 
         `registers` are the channel's, those included that messages before it in this transaction have set.
 
-        `twin`: where the newest stored message with the same control ID and bytes stands, None if there is none within the
-        duplicate window or the control ID is empty. A twin that the server did not refuse makes an admitted message a
+        `twin`: where its sender's newest stored message with the same control ID and bytes stands, None if there is none within
+        the duplicate window or the control ID is empty. A twin that the server did not refuse makes an admitted message a
         duplicate, with `Duplicates.ACCEPT` too; otherwise it is stored.
         """
 
@@ -91,7 +93,10 @@ class InboundMessage:
     body: bytes | None
     """The bytes as the device sent them, framing removed; None once they are on disk and not needed in memory."""
     control_id: str
-    """What the sender calls the message (MSH-10 in HL7); "" if it has no name, then it is never taken for a resend."""
+    """What the sender calls the message (MSH-10 in HL7), for `rules.duplicate_window` seconds no other one of its own.
+
+    "" if it has no such name: then the message is never taken for a resend.
+    """
     remote: str
     """The peer, such as `10.0.0.7:41022`."""
     link: str = ""
@@ -101,7 +106,10 @@ class InboundMessage:
     rules: AcceptanceRules = DEFAULT_RULES
     """How the store takes it."""
     sender: int = 0
-    """Stands for who has sent it, if one channel has several senders that make control IDs by themselves: 63 bits."""
+    """Stands for who has sent it, if one channel has several senders that make control IDs by themselves: 63 bits.
+
+    What another sender has sent is never taken for a resend. `medagent.listening.sender_of` makes it.
+    """
     admission: Admission | None = None
     """Asked in the transaction that would store the message; None for a message that nothing speaks against."""
     registers: tuple[tuple[str, int], ...] = ()

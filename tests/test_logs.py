@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -90,3 +91,28 @@ def test_only_the_newest_lines_are_kept_for_the_server() -> None:
     assert [lines[0]["msg"][:4], lines[-1]["msg"][:2]] == ["1004", "5 "]
     assert len(lines) == logs.RECENT_LINES
     assert max(len(line["msg"]) for line in lines) == logs.MAX_LINE
+
+
+def test_what_nobody_catches_is_told_by_its_type(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Going:
+        def __del__(self) -> None:
+            raise ValueError("CANARY")
+
+    def fail() -> None:
+        raise KeyError("CANARY")
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    logs.hide_texts()
+    for work in (fail, sys.exit):
+        thread = threading.Thread(target=work, name="of a plugin")
+        thread.start()
+        thread.join()
+    Going()
+    assert [record.getMessage() for record in caplog.records] == [
+        "thread of a plugin failed: KeyError",
+        "an object failed as it went: ValueError",
+    ]
+    assert "CANARY" not in capsys.readouterr().err

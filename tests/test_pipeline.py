@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ from medagent.uplink.base import UplinkContext
 CANARY = "JANE^CANARY"
 
 
+class Untyped(RecordingChannel):
+    @property
+    def content_type(self) -> str:  # type: ignore[override]
+        raise RuntimeError(CANARY)
+
+
 class World:
     """A plugin that makes doubles of everything around the pipeline."""
 
@@ -44,6 +50,8 @@ class World:
     def _make(self, context: ChannelContext) -> RecordingChannel:
         if context.config.name == "broken":
             raise RuntimeError(CANARY)
+        if context.config.name == "untyped":
+            return Untyped(context)
         channel = self.channels[context.config.name] = RecordingChannel(context)
         return channel
 
@@ -148,9 +156,9 @@ async def test_a_channel_that_is_off_does_not_listen_and_what_it_has_accepted_is
 
 
 async def test_a_channel_that_its_plugin_cannot_make_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with running(tmp_path, config("broken", "adt")) as (pipeline, world, _):
-        assert list(pipeline.failed_channels) == ["broken"]
-        assert "RuntimeError" in pipeline.failed_channels["broken"]
+    async with running(tmp_path, config("broken", "untyped", "adt")) as (pipeline, world, _):
+        assert list(pipeline.failed_channels) == ["broken", "untyped"]
+        assert all("RuntimeError" in reason for reason in pipeline.failed_channels.values())
         world.accept("adt", message("a"))
         await world.channels["adt"].until(lambda: world.channels["adt"].acknowledged)
         await pipeline.stop()
@@ -184,14 +192,23 @@ class Mine(BatchedStrategy):
     async def flush(self) -> None:
         if self.mode == "raises":
             raise RuntimeError(CANARY)
+        if self.mode == "stays":
+            self._spawn(self._stay(), "stays")
+            return
+        await asyncio.Event().wait()
+
+    async def _stay(self) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
         await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("mode", ["hangs", "raises"])
+@pytest.mark.parametrize("mode", ["hangs", "raises", "stays"])
 async def test_a_strategy_that_fails_at_the_end_does_not_keep_it_from_coming(
     tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pipeline_module, "FLUSH_TIMEOUT", 0.01)
+    monkeypatch.setattr(pipeline_module, "TASKS_TIMEOUT", 0.01)
     monkeypatch.setattr(Mine, "mode", mode)
     async with running(tmp_path, config("adt", queue_strategy="mine"), Mine()) as (pipeline, world, store):
         world.accept("adt", message("a"))
@@ -199,7 +216,7 @@ async def test_a_strategy_that_fails_at_the_end_does_not_keep_it_from_coming(
         await asyncio.wait_for(pipeline.stop(), 10)
         assert world.channels["adt"].calls[-1] == "close"
         assert sum((await counts(store)).values()) == 1
-    said = {"hangs": "the queue strategy failed at the end: PluginTimeout", "raises": "replaced by batched"}
+    said = {"hangs": "the queue strategy failed at the end: PluginTimeout", "raises": "replaced by batched", "stays": ""}
     assert said[mode] in caplog.text
     assert CANARY not in caplog.text
 

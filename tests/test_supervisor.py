@@ -45,7 +45,7 @@ async def test_a_channel_is_tried_until_it_listens(fault: str, caplog: pytest.Lo
     while len(channel.calls) < 4:
         await asyncio.sleep(0.001)
     assert host.state == "waiting"
-    assert host.reason == ("the port is taken" if fault == "bind" else "RuntimeError")
+    assert host.reason == ("the port is taken" if fault == "bind" else "start: RuntimeError")
     assert len([record for record in caplog.records if "cannot listen" in record.getMessage()]) == 1, "said once"
     channel.bind_failures, channel.failing = 0, set()
     while host.state != "listening":
@@ -191,6 +191,34 @@ def test_a_key_that_is_no_text_is_none() -> None:
     assert hosted(Odd(max_workers=5)).key(message("a")) == ""
 
 
+async def test_a_channel_that_cannot_say_how_many_keys_it_works_on_has_as_many_as_before() -> None:
+    factory = Factory()
+    supervisor = Supervisor({})
+    host = factory.host(supervisor)
+    factory.made[0].max_workers = 5
+    assert host.max_workers == 5
+    fail(host)
+    assert host.max_workers == 5, "without its keys' lines, messages would go beside others of their key"
+    await supervisor.end(host)
+    unknown = hosted(RecordingChannel())
+    unknown.hosted.max_workers = "many"  # type: ignore[attr-defined]
+    assert unknown.max_workers == 1, "of which nobody knows whether it has keys"
+
+
+def test_nonsense_for_the_status_is_counted_and_closes_no_channel() -> None:
+    class Odd(RecordingChannel):
+        def connections(self) -> int:  # type: ignore[override]
+            return 1
+
+        address = None  # type: ignore[assignment]
+
+    host = hosted(Odd())
+    for _ in range(2 * FAULTS_IN_A_ROW):
+        assert (host.connections, host.address) == (0, "")
+    assert host.faults == 4 * FAULTS_IN_A_ROW
+    assert not host.guard.stopped
+
+
 def test_a_channel_without_keys_has_no_workers() -> None:
     channel = RecordingChannel()
     del channel.max_workers
@@ -303,6 +331,19 @@ async def test_an_agent_that_ends_meanwhile_closes_it_and_makes_no_other() -> No
     await supervisor.close()
     assert factory.made[0].calls.count("close") == 1
     assert len(factory.made) == 1
+    assert host.state == "stopped"
+
+
+async def test_one_that_is_ended_is_not_made_anew() -> None:
+    hosts: dict[str, HostedChannel] = {}
+    supervisor, factory = Supervisor(hosts), Factory()
+    host = factory.host(supervisor)
+    await host.start()
+    fail(host)
+    await supervisor.end(host)
+    factory.clock.now += 10
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert factory.made[0].calls[-1] == "close"
     assert host.state == "stopped"
 
 

@@ -20,6 +20,7 @@ from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.wording import show
 from medagent.errors import ConfigError
+from medagent.printable import printable
 
 GROUPS = (
     ("Files", "files"),
@@ -111,9 +112,9 @@ def _config_lines(config: AgentConfig | None, problems: Sequence[Problem], regis
     if not config.channels:
         yield "  no channel"
     batch = config.batch
-    if not batch.enabled:
+    if config.queue_strategy == "immediate":
         yield "  batching off: each message is committed by itself"
-    else:
+    elif config.queue_strategy == "batched":
         early = ", or as soon as the writer is idle" if batch.adaptive else ""
         yield f"  batching: a commit at {batch.max_batch_size} messages or after {batch.flush_interval_ms} ms{early}"
     yield f"  queue strategy {config.queue_strategy}; up to {config.max_in_flight} unanswered messages a channel"
@@ -125,7 +126,7 @@ def _channel_line(channel: ChannelConfig, registry: Registry) -> str:
     host = f"[{channel.host}]" if ":" in channel.host else channel.host
     defaults = {name: parameter.default for name, parameter in registry.parameters(channel.scheme).items()}
     parameters = ", ".join(
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        f"{name}={str(value).lower() if isinstance(value, bool) else printable(str(value), None)}"
         for name, value in channel.parameters.items()
         if value != defaults.get(name)
     )

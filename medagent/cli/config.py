@@ -16,6 +16,7 @@ from medagent.config.bootstrap import resolve
 from medagent.config.in_force import describe_start
 from medagent.config.options import Flags
 from medagent.errors import NotReady
+from medagent.printable import printable
 
 
 def register(app: typer.Typer) -> None:
@@ -102,7 +103,11 @@ def _print(shown: Any) -> None:
     agent = shown["agent"]
     if agent is None:
         return
-    _table(f"In force: Agent {agent['name']} ({agent['id']}), status {agent['status']}", "setting", agent["settings"])
+    _table(
+        f"In force: Agent {agent['name']} ({agent['id'] or 'without an id'}), status {agent['status']}",
+        "setting",
+        agent["settings"],
+    )
     for channel in agent["channels"]:
         barred = f", does not listen: {channel['barred']}" if channel["barred"] else ""
         state = barred if channel["enabled"] else ", off"
@@ -119,4 +124,4 @@ def _text(value: object) -> str | None:
         return None
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else printable(str(value), None)

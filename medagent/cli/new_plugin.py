@@ -25,6 +25,10 @@ def new(
         folder = write(kind, names, directory)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
+    except OSError as error:
+        raise typer.BadParameter(
+            f"nothing can be written to {directory}: {error.strerror}", param_hint="--directory"
+        ) from error
     typer.echo(f"{folder} is a plugin of the kind {kind.value}. Next:")
     typer.echo(f'  pip install -e "{folder}[test]"')
     typer.echo("  medagent plugins")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -27,19 +28,23 @@ class Format(enum.StrEnum):
     """For machines."""
 
 
+_TRAILING_SPACES = re.compile(r" +((?:\x1b\[[\d;]*m)*)$", re.MULTILINE)
+"""With the ends of their colours."""
+
+
 def print_json(value: object) -> None:
     """Print `value` as JSON on standard output."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, width: int = UNLIMITED) -> None:
     """Print `rows` under the headings `columns` as a table on standard output, below `title` unless that is "".
 
     Numbers are aligned to the right, None is shown as a dash.
 
     Nothing is cut: where the terminal is too narrow, headings break between words, then the last column wraps, then the other
-    texts. A pipe has no width, unless `COLUMNS` gives it one.
+    texts. A pipe has no width, unless `COLUMNS` gives it one. The table is at most `width` characters wide in any case.
     """
     from rich import box
     from rich.console import Console
@@ -53,6 +58,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     ]
     gaps = 2 * len(columns) - 2
     console = Console(highlight=False, width=UNLIMITED if not sys.stdout.isatty() and not os.environ.get("COLUMNS") else None)
+    console.width = min(console.width, width)
     if sum(_widths(columns, texts)) + gaps > console.width:
         columns = [column.replace(" ", "\n") for column in columns]
     *others, last = widths = _widths(columns, texts)
@@ -67,7 +73,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         drawn.add_row(*map(Text, row))
     if title:
         console.print(Text(title, style="table.title"), soft_wrap=True)
-    console.print(drawn, "")
+    with console.capture() as printed:
+        console.print(drawn, "")
+    sys.stdout.write(_TRAILING_SPACES.sub(r"\1", printed.get()))
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

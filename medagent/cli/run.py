@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -95,6 +96,7 @@ def run(
     from medagent import failpoints, logs
 
     logs.configure(bootstrap.log_level, bootstrap.log_format)
+    logs.hide_texts()
     for warning in bootstrap.warnings:
         log.warning("%s", warning)
     failpoints.arm(os.environ)
@@ -133,8 +135,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(agent: Agent) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    signalled: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        """The first signal stops in order; a second one ends at once, which loses nothing that was acknowledged."""
+        if signalled:
+            _end_now(128 + number)
+        signalled.append(number)
+        # a name look-up in the system's resolver, for one, cannot be cancelled, and the process would wait for it
+        limit = threading.Timer(STOP_SECONDS, _end_now, (128 + number,))
+        limit.daemon = True
+        limit.start()
+        loop.call_soon_threadsafe(_stop, stop, number)
+
+    # not the loop's own handlers, which wait for it to turn: a plugin may block it
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, stop, number)
+        signal.signal(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, agent.reload_soon, "SIGHUP")
     await agent.run(stop)
     if stop.is_set():
@@ -142,16 +158,9 @@ async def _serve(agent: Agent) -> None:
         _end_now(0)
 
 
-def _on_signal(stop: asyncio.Event, number: int) -> None:
-    """The first signal stops in order; a second one ends at once, which loses nothing that was acknowledged."""
-    if stop.is_set():
-        _end_now(128 + number)
+def _stop(stop: asyncio.Event, number: int) -> None:
     log.info("%s: stopping; a second signal ends at once", signal.Signals(number).name)
     stop.set()
-    # a name look-up in the system's resolver, for one, cannot be cancelled, and the process would wait for it
-    watchdog = threading.Timer(STOP_SECONDS, _end_now, (128 + number,))
-    watchdog.daemon = True
-    watchdog.start()
 
 
 def _end_now(code: int) -> None:

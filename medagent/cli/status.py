@@ -11,6 +11,9 @@ from medagent.cli.output import Format, print_json, table
 from medagent.cli.state import StateDir, ask_or_read, state_dir_or_default
 from medagent.errors import NotReady
 
+FAULTS_WIDTH = 100
+"""Columns of the table of faults, in a pipe too: they tell of files."""
+
 
 def register(app: typer.Typer) -> None:
     app.command("status")(status)
@@ -38,9 +41,11 @@ def status(
     for reason in report["reasons"]:
         typer.echo(f"  ! {reason}")
     if agent:
-        typer.echo(f"Agent {agent['name']} ({agent['id']}), status {agent['status']}")
+        typer.echo(f"Agent {agent['name']} ({agent['id'] or 'without an id'}), status {agent['status']}")
     if uplink := report.get("uplink"):
         typer.echo(f"Server {report['server']}: {uplink['state']}")
+    elif not report["server"]:
+        typer.echo("Server: none given; messages are kept")
     if report["channels"]:
         rows = [[c["name"], c["state"], c["address"], c["connections"]] for c in report["channels"]]
         table("Channels", ["name", "state", "address", "connections"], rows)
@@ -48,6 +53,7 @@ def status(
         if noted:
             table("Noted about devices since the agent's start", ["channel", "what", "times"], noted)
     if faults := report["plugin_faults"]:
-        rows = [[f["plugin"], f["where"], f["faults"], f["last_fault"], f["seconds_left"] or None] for f in faults]
-        table("Faults of plugins since the agent's start", ["plugin", "where", "faults", "last", "stopped for, s"], rows)
+        rows = [[f["plugin"], f["where"], f["faults"], f["seconds_left"] or None, f["last_fault"]] for f in faults]
+        columns = ["plugin", "where", "faults", "stopped for, s", "last fault"]
+        table("Faults of plugins since the agent's start", columns, rows, width=FAULTS_WIDTH)
     queue.show(report["queue"])

@@ -51,7 +51,9 @@ def parse_address(text: str, where: str, schemes: Collection[str], problems: lis
     before = len(problems)
     if parts.scheme not in schemes:
         guess = nearest(parts.scheme, schemes)
-        hint = f"did you mean {guess}?" if guess else "is its plugin installed?"
+        hint = (
+            f"did you mean {guess}?" if guess else "see `medagent plugins` for what is installed, and why something is left out"
+        )
         problems.append(Problem(where, f"no channel type for {show(parts.scheme)} (there is: {known}); {hint}"))
     port = _port(parts, where, problems)
     if port is None or len(problems) > before:

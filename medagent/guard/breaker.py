@@ -8,6 +8,8 @@ from __future__ import annotations
 
 FAULTS_IN_A_ROW = 5
 """Of one method or hook, without a success between them, open it."""
+DEVICES_IN_A_ROW = 2
+"""So many devices must have brought them about, where devices' data has: one may not have the others cut off."""
 FIRST_COOL_DOWN = 5.0
 LONGEST_COOL_DOWN = 300.0
 """Seconds that it stays open: doubled from the first to the longest."""
@@ -31,6 +33,8 @@ class Breaker:
         self._until = 0.0
         self._cool_down = 0.0
         self._in_a_row: dict[str, int] = {}
+        self._devices: dict[str, set[str]] = {}
+        """Whose data has brought the faults in a row about, by method; no more than matter."""
 
     def allows(self, now: float) -> bool:
         """Whether a call may go through; the first one after the cool-down finds it half open."""
@@ -45,14 +49,29 @@ class Breaker:
     def succeeded(self, what: str) -> None:
         """A call of this method or hook went well."""
         self._in_a_row.pop(what, None)
+        self._devices.pop(what, None)
         self.half_open = False
         self.troubled = bool(self._in_a_row)
 
-    def failed(self, what: str, now: float, reason: str) -> bool:
-        """A call went wrong; whether that has opened it."""
+    def devices_succeeded(self) -> None:
+        """Data of a device was handled well."""
+        for what in list(self._devices):
+            self.succeeded(what)
+
+    def failed(self, what: str, now: float, reason: str, device: str = "") -> bool:
+        """A call went wrong; whether that has opened it.
+
+        With a `device`, whose data has brought it about, several devices must have done so: one cannot open it.
+        """
         in_a_row = self._in_a_row[what] = self._in_a_row.get(what, 0) + 1
         self.troubled = True
-        if self.open or (in_a_row < FAULTS_IN_A_ROW and not self.half_open):
+        enough = in_a_row >= FAULTS_IN_A_ROW or self.half_open
+        if device:
+            devices = self._devices.setdefault(what, set())
+            if len(devices) < DEVICES_IN_A_ROW:
+                devices.add(device)
+            enough = in_a_row >= FAULTS_IN_A_ROW and len(devices) >= DEVICES_IN_A_ROW
+        if self.open or not enough:
             return False
         self._open(now, reason, FIRST_COOL_DOWN)
         return True
@@ -69,4 +88,5 @@ class Breaker:
         self._until = now + self._cool_down
         self.open, self.half_open, self.reason = True, False, reason
         self._in_a_row.clear()
+        self._devices.clear()
         self.troubled = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from time import monotonic
@@ -12,8 +14,10 @@ from typing import Any, Protocol, TypeVar
 
 from medagent.awaiting import awaited
 from medagent.clock import Clock
-from medagent.errors import PLUGIN_FAULTS, PluginError
+from medagent.errors import BrokenPromise, PluginError
 from medagent.guard.breaker import Breaker
+from medagent.guard.owners import Owners
+from medagent.guard.place import raised_at
 from medagent.tasks import Tasks
 from medagent.throttle import Throttle
 
@@ -26,6 +30,8 @@ BLOCKING_SECONDS = 1.0
 """A call that keeps the event loop from turning for so long is a fault."""
 SECONDS_BETWEEN_NOTES = 10.0
 """Between two lines of the log about faults of one method."""
+RECENT_SECONDS = 600.0
+"""For so long the status is degraded by a fault that has not come again."""
 TASK = "a task"
 """What a coroutine is called that a plugin has spawned."""
 
@@ -49,8 +55,8 @@ class SlowCalls(Protocol):
 class Guard:
     """Calls a plugin's functions, counts their faults and keeps them to the plugin.
 
-    A fault is an exception, `SystemExit` included, and a coroutine where a value is expected. Faults in a row open the
-    breaker; while it is open nothing is called, and `StoppedPlugin` is raised instead.
+    A fault is an exception, those included that would end a task or the process, and a coroutine where a value is expected.
+    Faults in a row open the breaker; while it is open nothing is called, and `StoppedPlugin` is raised instead.
     """
 
     def __init__(self, plugin: str, where: str, *, stoppable: bool = True, clock: Clock = time) -> None:
@@ -61,6 +67,12 @@ class Guard:
         self.breaker = Breaker()
         self.faults = 0
         self.last_fault = ""
+        self.failed_at = -math.inf
+        """When that was, monotonic seconds."""
+        self.lasting = ""
+        """What follows from the last fault for as long as it lasts, however long ago it was; "" if nothing does."""
+        self.owners = Owners()
+        """Who knows which code is the plugin's."""
         self.opened: Callable[[], None] | None = None
         """Called when the breaker opens."""
         self.subjects: tuple[object, ...] = ()
@@ -81,6 +93,11 @@ class Guard:
         """Of the breaker's cool-down."""
         return self.breaker.seconds_left(self._clock.monotonic())
 
+    @property
+    def failed_lately(self) -> bool:
+        """Within `RECENT_SECONDS`."""
+        return self._clock.monotonic() - self.failed_at < RECENT_SECONDS
+
     def attempt(
         self,
         what: str,
@@ -94,8 +111,9 @@ class Guard:
     ) -> T:
         """Call `function`, under the name of a method or "" for the thing itself.
 
-        Raises what it raises, but `PluginError` for `SystemExit` or a coroutine that was not asked for (`may_await`), and
-        `TypeError` if its result must be of one of these `kinds` and is not; an exception of a type `expected` is no fault.
+        Raises what it raises, but `BrokenPromise` for what is no `Exception` or a coroutine that was not asked for
+        (`may_await`), and `TypeError` if its result must be of one of these `kinds` and is not; an exception of a type
+        `expected` is no fault. `KeyboardInterrupt` is the user's.
         `regardless` of the breaker: neither does it keep the call back, nor does it hear of a fault.
         """
         breaker = self.breaker
@@ -111,13 +129,15 @@ class Guard:
                     raise TypeError(f"not a {kinds[0].__name__}")
             elif type(result) is CoroutineType and not may_await:
                 a_value(result)
+        except KeyboardInterrupt:
+            raise
         except expected:
             raise
-        # the one place where a plugin's fault is kept from the core
-        except PLUGIN_FAULTS as error:
-            self.fault(what, _describe(error), counts=not regardless)
-            if isinstance(error, SystemExit):
-                raise PluginError("it called sys.exit") from error
+        # the one place where a plugin's fault is kept from the core; a CancelledError cancels nobody here
+        except BaseException as error:
+            self.failed(what, error, counts=not regardless)
+            if not isinstance(error, Exception):
+                raise BrokenPromise.by(error) from error
             raise
         finally:
             if monotonic() - begin >= BLOCKING_SECONDS and self.slow_calls is not None:
@@ -155,7 +175,7 @@ class Guard:
         except expected:
             raise
         except Exception as error:
-            self.fault(what, _describe(error), counts=not regardless)
+            self.failed(what, error, counts=not regardless)
             raise
         finally:
             for coroutine in (work, begun):  # cancelled before the first step, they would never have been awaited
@@ -177,8 +197,10 @@ class Guard:
         async def background(coroutine: Coroutine[Any, Any, Any], name: str) -> None:
             try:
                 await self._within(coroutine)
-            except PLUGIN_FAULTS as error:
-                self.fault(TASK, _describe(error), name)
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001  as in `attempt`
+                self.failed(TASK, error, name)
             else:
                 if self.breaker.troubled:
                     self.breaker.succeeded(TASK)
@@ -191,23 +213,33 @@ class Guard:
 
         return spawn
 
-    def fault(self, what: str, reason: str, name: str = "", *, counts: bool = True) -> None:
-        """Count a fault, of which `reason` says no more than a type. `name`: of a task. `counts`: for the breaker too."""
+    def failed(self, what: str, error: BaseException, name: str = "", *, counts: bool = True, device: str = "") -> None:
+        """Count what the plugin's code has raised: by its type, and where; the text may quote a message. Else as `fault`."""
+        described = str(error) if isinstance(error, BrokenPromise) else type(error).__name__
+        place = raised_at(error, lambda frame: self.owners.of(frame.f_code) == (self.plugin or None))
+        self.fault(what, described + place, name, counts=counts, device=device)
+
+    def fault(self, what: str, reason: str, name: str = "", *, counts: bool = True, device: str = "") -> None:
+        """Count a fault, of which `reason` says no more than a type and a place. `name`: of a task.
+
+        `counts`: for the breaker too. `device`: whose data has brought it about, if data has (`Breaker.failed`).
+        """
         self.faults += 1
         place = " of ".join(part for part in (f"task {name}" if name else what, self.where) if part)
         self.last_fault = f"{what}: {reason}" if what else reason
-        now = self._clock.monotonic()
+        now = self.failed_at = self._clock.monotonic()
         if self._notes.passes(what, now):
             so_far = f" ({self.faults} faults so far)" if self.faults > 1 else ""
             log.error("plugin %s failed in %s: %s%s", self.plugin, place, reason, so_far)
-        if counts and self.stoppable and self.breaker.failed(what, now, self.last_fault):
+        if counts and self.stoppable and self.breaker.failed(what, now, self.last_fault, device):
             self._note_opening()
 
     def block(self, what: str, place: str = "") -> None:
         """The plugin has blocked the event loop. `place`: file and line."""
         self.faults += 1
-        self.last_fault = f"{what or self.where} blocked the event loop" + (f" in {place}" if place else "")
-        if self.stoppable and self.breaker.blocked(self._clock.monotonic(), self.last_fault):
+        self.last_fault = (f"{what}: " if what else "") + "blocked the event loop" + (f" at {place}" if place else "")
+        now = self.failed_at = self._clock.monotonic()
+        if self.stoppable and self.breaker.blocked(now, self.last_fault):
             self._note_opening()
 
     def _note_opening(self) -> None:
@@ -217,13 +249,8 @@ class Guard:
 
 
 def a_value(result: T) -> T:
-    """What a plugin's function has given, unless it is a coroutine. Raises `PluginError`."""
+    """What a plugin's function has given, unless it is a coroutine. Raises `BrokenPromise`."""
     if isinstance(result, CoroutineType):
         result.close()
-        raise PluginError("it gives a coroutine where a value is expected")
+        raise BrokenPromise("it gives a coroutine where a value is expected")
     return result
-
-
-def _describe(error: BaseException) -> str:
-    """Only the type: the text may quote a message. Those of the core's own errors about plugins do not."""
-    return str(error) if type(error) is PluginError else type(error).__name__

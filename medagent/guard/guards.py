@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Container
 from types import FrameType
 from typing import Any
 from weakref import ref
 
 from medagent.clock import Clock
+from medagent.guard.consequences import consequence
 from medagent.guard.guard import Guard, SlowCalls
 from medagent.guard.owners import Owners
 
@@ -35,11 +37,11 @@ class Guards:
         return self._guards.get((plugin, where)) or self.renew(plugin, where)
 
     def renew(self, plugin: str, where: str, *, stoppable: bool = True) -> Guard:
-        """A guard for a thing that is made anew: nothing but the number of faults remains of the one before."""
+        """A guard for a thing that is made anew: nothing but the faults so far remains of the one before."""
         guard = Guard(plugin, where, stoppable=stoppable and plugin not in self.built_in, clock=self._clock)
-        guard.slow_calls = self._slow_calls
+        guard.slow_calls, guard.owners = self._slow_calls, self.owners
         if (before := self._guards.get((plugin, where))) is not None:
-            guard.faults, guard.last_fault = before.faults, before.last_fault
+            guard.faults, guard.last_fault, guard.failed_at = before.faults, before.last_fault, before.failed_at
         self._guards[plugin, where] = guard
         # a new list: the watchdog's thread may be looking at the old one
         self._all = [*(each for each in self._all if each() is not None), ref(guard)]
@@ -97,13 +99,24 @@ class Guards:
             if guard.faults
         ]
 
-    def reasons(self) -> list[str]:
-        """What is stopped, and why; without that whose opening somebody is told of, who says it himself."""
-        return [
-            f"plugin {guard.plugin}, {guard.where}: {guard.stopped}"
-            for guard in self._guards.values()
-            if guard.breaker.open and guard.opened is None
-        ]
+    def settle(self, beginning: str) -> None:
+        """What these things, whose names begin so, have failed in lasts no longer."""
+        for (_, where), guard in self._guards.items():
+            if where.startswith(beginning):
+                guard.lasting = ""
+
+    def reasons(self, told: Container[str] = ()) -> list[str]:
+        """What is stopped, has failed lately or lasts, and what follows; without the things that somebody has `told` of."""
+        return [_reason(guard) for guard in self._guards.values() if guard.where not in told and _is_unwell(guard)]
+
+
+def _is_unwell(guard: Guard) -> bool:
+    return bool(guard.seconds_left or guard.lasting or guard.failed_lately)
+
+
+def _reason(guard: Guard) -> str:
+    said = guard.stopped if guard.seconds_left else guard.last_fault
+    return f"plugin {guard.plugin}, {guard.where}: {said}; {guard.lasting or consequence(guard.where)}"
 
 
 def _has_hold(frame: FrameType, subjects: tuple[object, ...]) -> bool:

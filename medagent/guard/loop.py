@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from medagent.guard.guards import Guards
+from medagent.guard.place import raised_at
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T], guards: Guards) -> T:
     """Run `main` on a loop that is not running; what callbacks raise meanwhile are the faults of those who own them.
 
-    Raises what `main` does.
+    Raises what `main` does. A callback that stops the loop does not end it.
     """
     loop.set_exception_handler(lambda _loop, context: _failed(context, guards))
     task = loop.create_task(main)
@@ -32,6 +33,10 @@ def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T], gu
         except SystemExit as error:
             if task.done() or not _belongs(error, guards):
                 raise
+        except RuntimeError:
+            if task.done() or loop.is_closed():
+                raise
+            log.error("some code, perhaps a plugin's, has stopped the event loop; it goes on")
 
 
 # as asyncio hands it over
@@ -46,5 +51,7 @@ def _belongs(error: BaseException, guards: Guards) -> bool:
     """Whether a plugin's code has raised it; then that has been counted."""
     frames = guards.owners.innermost(frame for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))))
     if frames:
-        guards.raised(frames, type(error).__name__)
+        plugin = guards.owners.of(frames[0].f_code)
+        place = raised_at(error, lambda frame: guards.owners.of(frame.f_code) == plugin)
+        guards.raised(frames, type(error).__name__ + place)
     return bool(frames)

@@ -16,6 +16,7 @@ from types import FrameType
 
 from medagent.guard.guard import BLOCKING_SECONDS, Guard
 from medagent.guard.guards import Guards
+from medagent.guard.place import place_of
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +84,9 @@ class Watchdog:
 
     def _accuse(self, frames: list[FrameType]) -> None:
         innermost = frames[0]
-        self._place = f"{innermost.f_code.co_filename}:{innermost.f_lineno} ({innermost.f_code.co_name})"
+        self._place = place_of(innermost, innermost.f_lineno)
         plugin = self._guards.owners.of(innermost.f_code)
-        log.error("plugin %s blocks the event loop in %s; it is stopped when the loop turns again", plugin, self._place)
+        log.error("plugin %s blocks the event loop at %s; it is stopped when the loop turns again", plugin, self._place)
         self._suspects = self._guards.responsible(frames)
 
     # -- on the loop

@@ -14,6 +14,7 @@ from medagent.channel import ChannelContext
 from medagent.config.model import ChannelConfig
 from medagent.listening.accepting import accept
 from medagent.listening.connection import TcpConnection
+from medagent.listening.duplicates import duplicate_rules
 from medagent.listening.limits import Limits
 from medagent.listening.notices import Notices
 from medagent.listening.sockets import format_address, open_sockets
@@ -43,6 +44,8 @@ class TcpChannel(ABC, Generic[ConnectionT]):
         """In force: its parameters are typed."""
         self.limits = Limits.from_parameters(context.config.parameters)
         """In force: those of `limit_parameters`."""
+        self.rules = duplicate_rules(context.config.parameters)
+        """In force: those of `duplicate_parameters`; for a channel without them those of `AcceptanceRules`."""
         self.notes = Notices(context.log, context.config.name)
         """Where to tell what is wrong with devices."""
         self.connected: dict[str, ConnectionT] = {}
@@ -113,6 +116,7 @@ class TcpChannel(ABC, Generic[ConnectionT]):
         """As of `Reconfigurable`; a subclass that cannot take a change of `config` returns False before it calls this."""
         self.config = config
         self.limits = Limits.from_parameters(config.parameters)
+        self.rules = duplicate_rules(config.parameters)
         return True
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
@@ -191,7 +195,13 @@ class TcpChannel(ABC, Generic[ConnectionT]):
             self.notes.add("connection refused", f"{reason}, from {format_address(address)}")
             client.close()
             return
-        connection = self.make_connection()
+        try:
+            connection = self.make_connection()
+        # a fault met with one device may not keep the next one out; its type only: a text may tell of devices
+        except Exception as error:  # noqa: BLE001  as said above
+            self.notes.add("connection refused", f"{type(error).__name__} while taking it, from {format_address(address)}")
+            client.close()
+            return
         self._taken.add(connection)
         task = self._accepting.spawn(self._open(client, connection), "opening a connection")
         # a task that is cancelled before its first step closes nothing by itself

@@ -31,8 +31,9 @@ async def open_sockets(host: str | None, port: int) -> list[socket.socket]:
     where = f"{host or 'all interfaces'}, port {port}"
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise BindFailed(f"cannot listen on {where}: the host name cannot be resolved ({error.strerror})") from error
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "a name has labels of 1 to 63 characters"
+        raise BindFailed(f"cannot listen on {where}: the host name cannot be resolved ({reason})") from error
     targets = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     sockets: list[socket.socket] = []
     failure: OSError | None = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from medagent.errors import DeviceError, PluginError, PluginTimeout, Unsendable
+from medagent.errors import BrokenPromise, DeviceError, PluginTimeout, Unsendable
 from medagent.guard import Guard, StoppedPlugin
 from medagent.outbound.push import Push
 from medagent.outbound.remote import show_remote
@@ -94,4 +94,4 @@ class Senders:
 
 
 def _describe(error: Exception) -> str:
-    return str(error) if isinstance(error, PluginError) else type(error).__name__
+    return str(error) if isinstance(error, BrokenPromise | PluginTimeout | StoppedPlugin) else type(error).__name__

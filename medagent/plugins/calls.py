@@ -14,9 +14,11 @@ import pluggy
 
 from medagent import hookspecs
 from medagent.clock import Clock
-from medagent.errors import AuthenticationFailed, ConfigError, NotReady, PluginError
+from medagent.errors import AuthenticationFailed, BrokenPromise, ConfigError, NotReady, PluginError
 from medagent.guard import Guard, Guards, a_value
 
+WITHOUT_IT = "the agent goes on without it"
+"""What follows from a fault of a hook of the agent's life, until the hook goes well."""
 LIFE_SECONDS = 3.0
 """What a plugin may take in a hook of the agent's life: at start, stop and reload."""
 LOAD_SECONDS = 120.0
@@ -51,12 +53,11 @@ class HookCalls:
         """Call every plugin's implementation; returns (plugin name, result). What fails, or is stopped, is left out."""
         return [(guard.plugin, result) for guard, result in self._results(hook, arguments)]
 
-    def call_first(self, hook: str, **arguments: Any) -> Any:
-        """The first result that is not None, or None; after a plugin that fails, the next is asked."""
-        return next((result for _, result in self._results(hook, arguments) if result is not None), None)
-
     def make(self, hook: str, protocol: type, **arguments: Any) -> tuple[str, Any] | None:
-        """The same for objects, with the name of their plugin. One that lacks a member of the protocol is a fault."""
+        """The first result that is not None, with the name of its plugin, or None; after one that fails, the next is asked.
+
+        One that lacks a member of the protocol is a fault.
+        """
         for guard, implementation in self.implementations(hook, **arguments):
             made = guard.call("", _conforming_result, implementation, protocol, otherwise=None)
             if made is not None:
@@ -76,8 +77,10 @@ class HookCalls:
         for guard, implementation in self.implementations(hook, **arguments):
             try:
                 await guard.wait("", implementation, seconds=self._limit(guard, LIFE_SECONDS))
-            except Exception:  # noqa: BLE001, S112  as above
-                continue
+            except Exception:  # noqa: BLE001  as above
+                guard.lasting = WITHOUT_IT
+            else:
+                guard.lasting = ""
 
     async def served(self, hook: str, **arguments: Any) -> bool:
         """Ask one plugin after the other until one returns a true value; after one that fails, the next is asked."""
@@ -110,11 +113,11 @@ def _conforming_result(implementation: Callable[[], Any], protocol: type) -> Any
 
 # the object is a plugin's
 def conforming(made: Any, protocol: type) -> Any:
-    """What a plugin has made, if it is None or has all members of the protocol. Raises `PluginError`."""
+    """What a plugin has made, if it is None or has all members of the protocol. Raises `BrokenPromise`."""
     if a_value(made) is None:
         return None
     wanted = {name for name in (*vars(protocol), *vars(protocol).get("__annotations__", ())) if not name.startswith("_")}
     missing = sorted(name for name in wanted if not hasattr(type(made), name) and name not in getattr(made, "__dict__", ()))
     if missing:
-        raise PluginError(f"it is no {protocol.__name__}: it lacks {', '.join(missing)}")
+        raise BrokenPromise(f"it is no {protocol.__name__}: it lacks {', '.join(missing)}")
     return made

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 
-from medagent.errors import PluginError
+from medagent.errors import PluginError, PluginTimeout
+from medagent.guard.place import raised_at
 from medagent.plugins.discovery import Candidate
 from medagent.plugins.marker import ImportMarker
 from medagent.printable import printable
@@ -43,17 +45,27 @@ def load(
 
 
 def _why_not(candidate: Candidate, add: Callable[[Candidate], None]) -> str:
+    package = candidate.value.partition(":")[0].partition(".")[0].strip()
     try:
         add(candidate)
     except KeyboardInterrupt:
         raise
     # an import runs a stranger's code: whatever it raises must not stop the others
     except BaseException as error:  # noqa: BLE001  as said above
-        return reason_of(error)
+        place = "" if isinstance(error, PluginTimeout) else raised_at(error, lambda frame: _package_of(frame) == package)
+        return reason_of(error) + place
     return ""
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def reason_of(error: BaseException) -> str:
     """What a plugin has raised, in one line."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    # an exception class of the plugin's may have a text that fails too
+    except Exception:  # noqa: BLE001  as said above
+        text = ""
     return printable(text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}", MAX_REASON)

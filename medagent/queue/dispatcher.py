@@ -271,7 +271,9 @@ class Dispatcher:
     # -- from the server ----------------------------------------------------------------------------------------------
 
     def answered(self, responses: Sequence[Response]) -> None:
-        """Settle all answers of one read."""
+        """Settle all answers of one read. Raises `TypeError`, and settles nothing, if one of them is none."""
+        if not all(_is_sound(response) for response in responses):
+            raise TypeError("an answer must have a callback, a status code and a body")
         reach("after_response")
         verdicts: dict[str, list[Verdict]] = {}
         for response in responses:
@@ -409,3 +411,7 @@ class Dispatcher:
         self._rewind(self._flights.of_channel(channel))
         self._caution.forget(channel)
         lane.held_until = self._clock.monotonic() + seconds
+
+
+def _is_sound(response: Response) -> bool:
+    return isinstance(response.status_code, int) and isinstance(response.body, str) and isinstance(response.callback, str)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from medagent.channel import Channel
-from medagent.errors import PLUGIN_FAULTS
 from medagent.guard import StoppedPlugin
 from medagent.queue.oversize import ADVICE, TooLong, size_above
 from medagent.types import InboundMessage
@@ -26,7 +25,7 @@ class Outgoing:
     """Of the sound ones."""
     filtered: list[InboundMessage] = field(default_factory=list)
     """Those that a transform keeps from the server."""
-    faults: list[tuple[InboundMessage, BaseException]] = field(default_factory=list)
+    faults: list[tuple[InboundMessage, Exception]] = field(default_factory=list)
     """The others, with what the channel or a transform raised; `TooLong` if the text alone is too long."""
     held: Sequence[InboundMessage] = ()
     """Those that must wait, and all after them, since a plugin is stopped that none may go past."""
@@ -47,7 +46,7 @@ def make_frames(messages: Sequence[InboundMessage], channel: Channel, transforms
             outgoing.held, outgoing.hold_seconds = messages[at:], stopped.seconds
             break
         # a plugin may raise anything on one message; the others go on
-        except PLUGIN_FAULTS as error:
+        except Exception as error:  # noqa: BLE001  as said above
             outgoing.faults.append((message, error))
         else:
             if text is None:

@@ -3,6 +3,7 @@
 It keeps account of every message that the strategy has and has not handed to the committer. When the strategy fails, these go
 to `batched`, in order, and nothing that it commits later counts: so none is lost, and none committed twice. Those that others
 of their channel have overtaken are refused, so that their devices send them again: committed now, they would be out of order.
+So are those that the strategy itself commits after newer ones of their channel.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class GuardedStrategy:
         self._refuse = refuse
         self._newest: dict[str, int] = {}
         """The highest seq of each channel that it has given to the committer."""
-        self._commits = 0
-        """That run for it."""
+        self._commits: set[asyncio.Task[None]] = set()
+        """That run for it, whatever becomes of its own code meanwhile."""
+        self._tasks = tasks
         self._busy_since = 0.0
         self._oldest: InboundMessage | None = None
         self._idle = 0.0
@@ -83,39 +85,51 @@ class GuardedStrategy:
 
     async def _commit(self, messages: Sequence[InboundMessage]) -> None:
         """What the strategy is given to commit with: it passes on what it holds, and that once."""
-        held = self._held
-        mine = [message for message in messages if message in held]
+        mine: list[InboundMessage] = []
+        overtaken: list[InboundMessage] = []
+        for message in sorted({message for message in messages if message in self._held}, key=_first_seq):
+            del self._held[message]
+            (overtaken if self._is_overtaken(message) else mine).append(message)
         for message in mine:
-            held.pop(message, None)
             last = with_parts((message,))[-1]
             self._newest[last.channel] = max(last.seq, self._newest.get(last.channel, 0))
-        if len(mine) < len(messages) and not self.failed:
+        for message in overtaken:
+            self._refuse(message)
+        if overtaken:
+            self._guard.fault("commit", "it commits out of order")
+        elif len(mine) < len(messages) and not self.failed:
             self._guard.fault("commit", "it commits what it does not hold", counts=False)
         if not mine:
             return
         if not self._commits:
             self._busy_since = self._context.clock.monotonic()
-        self._commits += 1
-        try:
-            await self._context.commit(mine)
-        finally:
-            self._commits -= 1
+        # a task of the core's: cancelled while it waits for its turn, the messages would be nobody's
+        commit = self._tasks.spawn(self._committed(mine), "commit for a plugin's strategy")
+        self._commits.add(commit)
+        commit.add_done_callback(self._commits.discard)
+        await asyncio.shield(commit)
+
+    async def _committed(self, messages: Sequence[InboundMessage]) -> None:
+        await self._context.commit(messages)
 
     async def flush(self) -> None:
         """Returns when everything taken so far is committed or refused, by whomever."""
         if not self.failed:
             await self._flush()
         await self._fallback.flush()
+        if self._commits:
+            await asyncio.wait(self._commits)
 
     async def _flush(self) -> None:
         self._flushing += 1
+        held = list(self._held)
         over = asyncio.ensure_future(self._over.wait())
         flush = asyncio.ensure_future(self._guard.wait("flush", self._strategy.flush))
         try:
             await asyncio.wait((over, flush), return_when=asyncio.FIRST_COMPLETED)
             if flush.done() and not flush.cancelled() and flush.exception() is not None:
                 self.give_up(self._guard.last_fault)
-            elif flush.done() and self._held:
+            elif flush.done() and any(message in self._held for message in held):
                 self._guard.fault("flush", "it leaves messages uncommitted")
                 self.give_up(self._guard.last_fault)
         finally:
@@ -155,3 +169,7 @@ class GuardedStrategy:
     def _is_overtaken(self, message: InboundMessage) -> bool:
         first = with_parts((message,))[0]
         return first.seq < self._newest.get(first.channel, 0)
+
+
+def _first_seq(message: InboundMessage) -> int:
+    return with_parts((message,))[0].seq

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from medagent.errors import QueueError
 from medagent.guard import Guard
 from medagent.queue.base import Change, ChannelDepth, QueueStore, Receipt, Removal, Removed
+from medagent.queue.intake import STORAGE_REFUSAL
 from medagent.types import InboundMessage
 
 T = TypeVar("T")
@@ -57,7 +59,27 @@ class HostedStore:
         return await self._call("open", int, self._store.open)
 
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
-        return await self._call("commit", Receipt, self._store.commit, messages, changes)
+        receipt: Receipt = await self._call("commit", Receipt, self._store.commit, messages, changes)
+        given = set(messages)
+        named = [*receipt.committed, *receipt.noted, *receipt.rejected, *(message for message, _ in receipt.refused)]
+        named += [duplicate.message for duplicate in receipt.duplicates]
+        if len(named) == len(given) and given.issuperset(named):
+            return receipt
+        # others would be acknowledged and sent twice; and who hears nothing of a message waits for ever
+        self._guard.fault("commit", "its receipt names other messages than it was given", counts=False)
+        left_out = given.difference(named)
+        return replace(
+            receipt,
+            committed=[message for message in dict.fromkeys(receipt.committed) if message in given],
+            noted=[message for message in receipt.noted if message in given],
+            rejected=[message for message in receipt.rejected if message in given],
+            reused=[message for message in receipt.reused if message in given],
+            duplicates=[duplicate for duplicate in receipt.duplicates if duplicate.message in given],
+            refused=[
+                *((message, refusal) for message, refusal in receipt.refused if message in given),
+                *((message, STORAGE_REFUSAL) for message in messages if message in left_out),
+            ],
+        )
 
     async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
         return await self._call("fetch", list, self._store.fetch, channel, after, limit, max_bytes)

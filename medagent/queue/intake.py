@@ -13,6 +13,7 @@ from typing import Protocol
 from medagent.channel import Channel
 from medagent.clock import Clock
 from medagent.failpoints import reach
+from medagent.guard import StoppedPlugin
 from medagent.queue.backlog import FULL_REFUSAL, Backlog
 from medagent.queue.base import Duplicate, QueueStrategy, Receipt
 from medagent.queue.brake import Brake
@@ -166,6 +167,8 @@ class Intake:
         """Why a long message cannot be sent to the server, and the setting that it is about, if any; None if it can."""
         try:
             size = encoded_size(self._channels[channel].forward(message))
+        except StoppedPlugin:
+            return None  # it is found when the message's turn comes
         # a channel may be a plugin's and raise anything on one message; the others go on
         except Exception as error:  # noqa: BLE001  as said above
             return f"The message cannot be forwarded ({type(error).__name__})", ""
@@ -247,9 +250,11 @@ class Intake:
             self.reused += 1
             if message.channel not in self._warned_of_reuse:
                 self._warned_of_reuse.add(message.channel)
+                changed_by = f" ({message.rules.changed_by})" if message.rules.changed_by else ""
                 log.warning(
-                    "channel %s: a sender uses control IDs again for other messages; all are accepted (duplicateBehavior)",
+                    "channel %s: a sender uses control IDs again for other messages; all are accepted%s",
                     message.channel,
+                    changed_by,
                 )
 
     def _not_stored(self, messages: Sequence[InboundMessage]) -> None:

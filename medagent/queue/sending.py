@@ -42,7 +42,7 @@ class Sending:
         reader: Reader,
         committer: Committer,
         channels: Mapping[str, Channel],
-        failed: Callable[[InboundMessage, BaseException], None],
+        failed: Callable[[InboundMessage, Exception], None],
         filtered: Callable[[Sequence[InboundMessage]], None],
         tasks: Tasks,
         clock: Clock = time,

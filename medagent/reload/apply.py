@@ -141,7 +141,7 @@ class Reload:
                 self._pipeline.supervisor.begin(host)
 
     async def _close(self, channels: Iterable[HostedChannel]) -> None:
-        await asyncio.gather(*(channel.close() for channel in channels))
+        await asyncio.gather(*(self._pipeline.supervisor.end(channel) for channel in channels))
 
     async def _roll_back(self) -> None:
         """Undo what was done."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from medagent.config.model import AgentConfig, ChannelConfig, Value
+from medagent.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def differences(old: Mapping[str, Value], new: Mapping[str, Value]) -> list[str]
 def _shown(value: Value | None) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return "unset" if value is None else str(value)
+    return "unset" if value is None else printable(str(value), None)
 
 
 def _listens(config: AgentConfig, channel: ChannelConfig | None) -> bool:

@@ -11,6 +11,8 @@ from medagent.errors import ConfigError
 
 PREFIX = "medagent-"
 LONGEST = 40
+OF_MEDAGENT = frozenset({"batched", "immediate", "sqlite", "tcp"})
+"""Its strategies, its store and its base class of channels: a plugin called so would stand in their place."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -57,6 +59,8 @@ class Names:
 
     def refuse_taken(self, plugins: frozenset[str], schemes: frozenset[str]) -> None:
         """Raises `ConfigError` if something that is installed has one of the names; `plugins` and `schemes` are those there."""
+        if self.name in OF_MEDAGENT:
+            raise ConfigError(f"{self.name} is a name of medagent's own; choose another name")
         if self.name in plugins:
             raise ConfigError(f"a plugin {self.name} is installed already; choose another name")
         if self.name in schemes:

@@ -74,8 +74,6 @@ def _files(kind: Kind, names: Names) -> dict[str, str]:
         "description": DESCRIPTIONS[kind],
         "medagent": f"medagent>={major}.{minor},<{major}.{int(minor) + 1}",
     }
-    # of other plugins, for the tests of the new one
-    values["needs"] = '"medagent-hl7", ' if kind is Kind.TRANSFORM else ""
     templates = importlib.resources.files("medagent.scaffold") / "templates"
 
     def rendered(*path: str) -> str:

@@ -22,6 +22,8 @@ class RecordingCore:
         """What each call of `accept` brought."""
         self.outcomes: list[tuple[InboundMessage, Delivery]] = []
         """What `delivered` reported."""
+        self.reported: list[tuple[str, Exception, str]] = []
+        """What each call of `ChannelContext.fault` brought."""
         self.fault: Exception | None = None
         """Raised by the next calls of `accept`."""
         self.tasks = Tasks()
@@ -51,6 +53,7 @@ class RecordingCore:
             accept=self._accept,
             delivered=self._delivered,
             spawn=self.tasks.spawn,
+            fault=self._report,
         )
 
     async def accepted(self, count: int) -> list[InboundMessage]:
@@ -72,6 +75,10 @@ class RecordingCore:
             self._seq += 1
             message.seq = self._seq
         self.reads.append(messages)
+        self._changed.set()
+
+    def _report(self, where: str, error: Exception, host: str) -> None:
+        self.reported.append((where, error, host))
         self._changed.set()
 
     def _delivered(self, outcomes: list[tuple[InboundMessage, Delivery]]) -> None:

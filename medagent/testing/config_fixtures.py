@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medagent.testing.differences import Json, differences
-from medagent.testing.pytest_plugin import UPDATED
+from medagent.testing.pytest_plugin import EXPECTED, UPDATED
 
 if TYPE_CHECKING:
     from medagent.plugins import Plugins
 
-EXPECTED = "expected.json"
 KEYS = ("configuration", "problems")
 MOST_BYTES = 16 << 20
 
@@ -96,14 +95,14 @@ class Becomes(pytest.Item):
         return f"pytest {self._shown(self.path.parent)} --update"
 
     def _update(self, expected: Path, became: dict[str, Json]) -> None:
-        """Write both parts, or those that are there; nothing if they are right as they are."""
-        keys = list(KEYS)
+        """Write all of it, or the fields that are there; nothing if they are right as they are."""
+        kept = became
         with contextlib.suppress(Unexpected, OSError):
             before = _read(expected)
             if not any(differences(before, became)):
                 return
-            keys = list(before)
-        text = json.dumps({key: became[key] for key in keys}, indent=2, ensure_ascii=False) + "\n"
+            kept = _like(before, became)
+        text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
         expected.write_text(text, encoding="utf-8")
         self.user_properties.append((UPDATED, self._shown(expected)))
 
@@ -140,6 +139,24 @@ def _is_of_a_plugin(name: str, plugins: Plugins) -> bool:
     setting = plugins.registry.setting(name)
     built_in = {info.name for info in plugins.infos if info.origin == "built in"}
     return setting is not None and setting.declared_by not in built_in
+
+
+def _like(before: Json, became: Json) -> Json:
+    """What came of the fields that were expected before."""
+    if isinstance(before, dict) and isinstance(became, dict):
+        return {key: _like(value, became[key]) for key, value in before.items() if key in became}
+    if isinstance(before, list) and isinstance(became, list) and len(before) == len(became):
+        return [_like(one, other) for one, other in zip(before, became, strict=True)]
+    return became
+
+
+def is_expectation(path: Path) -> bool:
+    """Whether a file is what a config fixture must become: then what is wrong with the Agent beside it is a failure."""
+    try:
+        _read(path)
+    except (Unexpected, OSError):
+        return False
+    return True
 
 
 def _read(path: Path) -> dict[str, Json]:

@@ -44,6 +44,9 @@ def _shown(value: Json) -> str:
     if value is _NOTHING:
         return "nothing"
     if isinstance(value, dict):
+        text = json.dumps(value, ensure_ascii=False)
+        if len(text) <= 100:
+            return text
         name = value.get("name")
         return f"an object with {len(value)} fields" + (f", name {json.dumps(name, ensure_ascii=False)}" if name else "")
     text = json.dumps(value, ensure_ascii=False)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from medagent.plugins.discovery import ENTRY_POINT_GROUP
 
 
 def install(folder: Path, name: str, source: str, *, module: str = "", distribution: str = "") -> str:
@@ -18,9 +21,19 @@ def install(folder: Path, name: str, source: str, *, module: str = "", distribut
     distribution = distribution or f"medagent-{name.replace('_', '-')}"
     info = folder / f"{distribution.replace('-', '_')}-1.5.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(f"[medagent]\n{name} = {module}\n", encoding="utf-8")
+    describe(info, distribution, "1.5", {name: module})
     return module
+
+
+def describe(info: Path, distribution: str, version: str, plugins: Mapping[str, str]) -> None:
+    """Say in a `.dist-info` folder what a distribution offers: modules of plugins, by entry point.
+
+    https://packaging.python.org/en/latest/specifications/entry-points/
+    """
+    metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    points = "".join(f"{name} = {module}\n" for name, module in plugins.items())
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n{points}", encoding="utf-8")
 
 
 def environ_with(folder: Path) -> dict[str, str]:

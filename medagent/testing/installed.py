@@ -11,6 +11,7 @@ from types import ModuleType
 
 from medagent.plugins import Plugins
 from medagent.plugins.discovery import ENTRY_POINT_GROUP
+from medagent.testing.distribution import describe
 
 
 def plugins_with(*modules: ModuleType) -> Plugins:
@@ -27,10 +28,7 @@ def environ_with(modules: Sequence[ModuleType], folder: Path) -> dict[str, str]:
         return {}
     described = folder / "plugins_under_test-0.dist-info"
     described.mkdir(parents=True, exist_ok=True)
-    names = "".join(f"{module.__name__} = {module.__name__}\n" for module in missing)
-    # https://packaging.python.org/en/latest/specifications/entry-points/
-    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins-under-test\nVersion: 0\n")
-    (described / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n{names}")
+    describe(described, "plugins-under-test", "0", {module.__name__: module.__name__ for module in missing})
     return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
 
 

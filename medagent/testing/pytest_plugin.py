@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from medagent.testing.site import Site
 
 CONFIG_FIXTURE = "agent.json"
-"""The file that makes a folder a config fixture, if it holds an Agent or a Bundle with one."""
+"""The file of a config fixture that holds an Agent, or a Bundle with one."""
+EXPECTED = "expected.json"
+"""What it must become; a folder that holds both is a config fixture."""
 UPDATED = "medagent_updated"
 """Name of the user property by which a test tells what file it has written."""
 
@@ -52,9 +54,14 @@ def _add_update(parser: pytest.Parser, name: str) -> None:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ConfigFixture | None:
     if file_path.name != CONFIG_FIXTURE:
         return None
-    from medagent.testing.config_fixtures import ConfigFixture, holds_agent
+    # an Agent without an expectation is somebody's configuration, unless an expectation is asked for
+    asked = parent.config.getoption("medagent_update") or parent.session.isinitpath(file_path)
+    if not (asked or file_path.with_name(EXPECTED).exists()):
+        return None
+    from medagent.testing.config_fixtures import ConfigFixture, holds_agent, is_expectation
 
-    return ConfigFixture.from_parent(parent, path=file_path) if holds_agent(file_path) else None
+    ours = holds_agent(file_path) or is_expectation(file_path.with_name(EXPECTED))
+    return ConfigFixture.from_parent(parent, path=file_path) if ours else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

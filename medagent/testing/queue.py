@@ -11,6 +11,7 @@ from typing import Any
 
 from medagent.channel import Channel, ChannelContext, ChannelFactory
 from medagent.config.model import AgentConfig, BacklogConfig, BatchConfig, ChannelConfig, RetryConfig
+from medagent.guard import Guard
 from medagent.queue.backlog import Backlog
 from medagent.queue.base import QueueStrategy, StrategyContext
 from medagent.queue.batched import BatchedStrategy
@@ -34,6 +35,18 @@ def message(control_id: str, body: str | None = None, *, link: str = "c1") -> In
     return InboundMessage(
         (f"body of {control_id}" if body is None else body).encode("latin-1"), control_id, "10.0.0.7:41022", link
     )
+
+
+class RecordingGuard(Guard):
+    """Keeps the exceptions that it catches, for a test to show."""
+
+    def __init__(self, where: str, raised: list[BaseException]) -> None:
+        super().__init__("", where)
+        self._raised = raised
+
+    def failed(self, what: str, error: BaseException, name: str = "", *, counts: bool = True, device: str = "") -> None:
+        self._raised.append(error)
+        super().failed(what, error, name, counts=counts, device=device)
 
 
 class QueueWorld:
@@ -114,6 +127,8 @@ class QueueWorld:
         self.strategy = strategy(StrategyContext(self.config.batch, self.committer.commit, self.tasks.spawn, clock=self.clock))
         self._max_body_bytes = max_body_bytes
         self._made: list[str] = []
+        self.raised: list[BaseException] = []
+        """What the code of channels that `make` has made has raised, where the core has caught it."""
 
     async def __aenter__(self) -> QueueWorld:
         last_seq = await self.store.open()
@@ -142,6 +157,7 @@ class QueueWorld:
 
     def make(self, make: ChannelFactory, config: ChannelConfig) -> Channel:
         """Put a real channel in the place of the one of its name; it is closed in the end."""
+        guard = RecordingGuard(f"channel {config.name}", self.raised)
         context = ChannelContext(
             config=config,
             bind_any=False,
@@ -150,10 +166,11 @@ class QueueWorld:
             log=logging.getLogger(f"medagent.channel.{config.name}"),
             accept=partial(self.intake.accept, config.name),
             delivered=self.settlement.delivered,
-            spawn=self.tasks.spawn,
+            spawn=guard.spawner(self.tasks),
+            fault=lambda where, error, host: guard.failed(where, error, device=host),
         )
         channel = make(context)
-        self.hosted[config.name] = HostedChannel(config, channel)
+        self.hosted[config.name] = HostedChannel(config, channel, guard=guard)
         self._made.append(config.name)
         return channel
 

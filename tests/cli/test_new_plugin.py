@@ -24,6 +24,7 @@ def test_it_says_what_to_do_next(tmp_path: Path) -> None:
         ("Ward", "channel", "cannot be the name of a plugin"),
         ("hl7", "channel", "a plugin hl7 is installed already"),
         ("mllp", "channel", "the URL scheme mllp is taken"),
+        ("batched", "strategy", "a name of medagent's own"),
         ("ward", "sender", "channel"),
     ],
 )
@@ -32,3 +33,9 @@ def test_faults_of_usage(name: str, kind: str, reason: str, tmp_path: Path) -> N
     assert done.exit_code == 2
     assert reason in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_takes_nothing() -> None:
+    done = run_main("plugins", "new", "ward", "--kind", "store", "--directory", "/proc")
+    assert done.exit_code == 2
+    assert "nothing can be written to /proc" in " ".join(done.stderr.split())

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from medagent import __version__
-from medagent.cli import state
+from medagent.cli import state, status
 from medagent.queue.lock import QueueLock
+from medagent.report import queue_report
 from medagent.testing.command_line import run_main
 from medagent.testing.process import AgentProcess
 from medagent.testing.resources import agent_resource
@@ -29,6 +30,32 @@ def test_held_by_somebody_who_does_not_answer(tmp_path: Path, monkeypatch: pytes
     assert lock.try_acquire()
     assert run_main("status", "--state-dir", str(tmp_path)).exit_code == 75
     lock.release()
+
+
+FAULT = {
+    "plugin": "bedside",
+    "where": "forward of channel ward-seven-east",
+    "faults": 12,
+    "last_fault": "committed: KeyError at medagent_bedside/plugin.py:88 in when_committed",
+    "stopped": True,
+    "seconds_left": 2.5,
+}
+
+
+def test_faults_of_plugins_fit_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = {
+        "version": "1", "pid": 1, "uptime_seconds": 1, "state": "degraded", "reasons": [], "server": "", "channels": [],
+        "plugin_faults": [FAULT], "queue": queue_report({}),
+    }  # fmt: skip
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(status, "ask_or_read", lambda *_: report)
+    shown = run_main("status", "--state-dir", str(tmp_path)).stdout
+    lines = shown.splitlines()
+    assert "Server: none given; messages are kept" in lines
+    table = lines[lines.index("Faults of plugins since the agent's start") :]
+    assert max(map(len, table)) <= 100
+    assert "medagent_bedside/plugin.py:88" in shown, "a place is not torn"
+    assert all(line == line.rstrip() for line in lines)
 
 
 async def test_of_a_running_agent(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,16 @@ POINTS = {
 }
 """How often each is reached before the agent dies: late enough that much is on its way."""
 KILLED = -9
+EVERY = list(itertools.product(POINTS, STRATEGIES, MODES))
+PAIRS = [
+    (point, list(STRATEGIES)[(number + place) % len(STRATEGIES)], mode)
+    for number, point in enumerate(POINTS)
+    for place, mode in enumerate(MODES)
+]
+"""Each point with each strategy and each mode, and each strategy with each mode."""
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("point", "strategy", "mode"), EVERY if "MEDAGENT_LONG_TESTS" in os.environ else PAIRS)
 async def test_death_at_a_point(tmp_path: Path, point: str, strategy: str, mode: str) -> None:
     channels = {mode: MODES[mode]}
     async with CrashSite(tmp_path, strategy=strategy, channels=channels, senders=2, window=30, sizes=(500, 4000)) as site:

@@ -12,13 +12,13 @@ from medagent.testing.markdown import Page
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = [Page(path) for path in sorted((DOCS / "plugins").glob("*.md"))]
-_PRINTED = re.compile(r"<!-- (?:file: (\S+)|part: (\S+) class (\w+)) -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PRINTED = re.compile(r"<!-- (?:file: (\S+)|part: (\S+) (?:class )?(\w+)) -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = [
     ((page.path.parent / (file or part)).resolve(), name, text)
     for page in PAGES
     for file, part, name, text in _PRINTED.findall(page.text)
 ]
-"""File, name of a class in it or "" for all of it, and what the page has."""
+"""File, name of a class in it, `docstring`, or "" for all of it, and what the page has."""
 
 
 def test_every_example_is_printed() -> None:
@@ -36,5 +36,8 @@ def test_what_is_printed_is_what_is_tested(path: Path, name: str, text: str) -> 
 def _part(source: str, name: str) -> str:
     if not name:
         return source
-    (node,) = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name]
+    body = ast.parse(source).body
+    if name == "docstring":
+        return ast.get_source_segment(source, body[0]) or ""
+    (node,) = [node for node in body if isinstance(node, ast.ClassDef) and node.name == name]
     return ast.get_source_segment(source, node) or ""

@@ -15,11 +15,10 @@ def shown(kind: str) -> dict[str, str]:
     return dict(re.findall(rf"<!-- {kind}: (\S+) -->\n```\w+\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 
 
-@pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_the_example_passes(pytester: pytest.Pytester, mode: str) -> None:
+def test_the_example_passes(pytester: pytest.Pytester) -> None:
     for name, text in shown("test").items():
         (pytester.path / name).write_text(text)
-    options = ("-o", f"asyncio_mode={mode}", "-o", "asyncio_default_fixture_loop_scope=function")
+    options = ("-o", "asyncio_mode=strict", "-o", "asyncio_default_fixture_loop_scope=function")
     pytester.runpytest_subprocess(*options).assert_outcomes(passed=2)
 
 

@@ -124,3 +124,22 @@ class AnyCourse(RuleBasedStateMachine):
 
 
 TestAnyCourse = AnyCourse.TestCase
+
+
+def test_one_device_cannot_open_it_and_several_in_a_row_do() -> None:
+    breaker = Breaker()
+    for _ in range(3 * FAULTS_IN_A_ROW):
+        assert not breaker.failed("received", 0, "", device="10.0.0.7")
+    breaker.devices_succeeded()
+    assert not breaker.failed("received", 0, "", device="10.0.0.8")
+    for _ in range(FAULTS_IN_A_ROW - 2):
+        assert not breaker.failed("received", 0, "", device="10.0.0.7")
+    assert breaker.failed("received", 0, "", device="10.0.0.7")
+
+
+def test_one_device_does_not_open_it_anew_when_it_is_half_open() -> None:
+    breaker = Breaker()
+    fail(breaker, 0)
+    assert breaker.allows(FIRST_COOL_DOWN)
+    assert not breaker.failed("received", FIRST_COOL_DOWN, "", device="10.0.0.7")
+    assert breaker.failed("put", FIRST_COOL_DOWN, "")

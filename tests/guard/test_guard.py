@@ -58,11 +58,36 @@ def test_a_line_in_ten_seconds_for_each_method(caplog: pytest.LogCaptureFixture)
     ]
 
 
-def test_an_exit_is_a_fault() -> None:
+class Odd(BaseException):
+    """No `Exception`, as some libraries have."""
+
+
+def give_up(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", [SystemExit(CANARY), asyncio.CancelledError(CANARY), GeneratorExit(CANARY), Odd(CANARY)])
+def test_what_would_end_more_than_the_plugin_is_a_fault(error: BaseException) -> None:
     one = guard()
-    with pytest.raises(PluginError, match="it called"):
-        one.attempt("put", sys.exit, 3)
-    assert one.last_fault == "put: SystemExit"
+    with pytest.raises(PluginError, match="it ") as raised:
+        one.attempt("put", give_up, error)
+    assert CANARY not in str(raised.value)
+    assert one.last_fault == f"put: {type(error).__name__}"
+
+
+def test_ctrl_c_is_the_users() -> None:
+    one = guard()
+    with pytest.raises(KeyboardInterrupt):
+        one.attempt("put", give_up, KeyboardInterrupt())
+    assert one.faults == 0
+
+
+def test_a_plugin_s_own_words_are_not_told_whatever_type_they_come_in(caplog: pytest.LogCaptureFixture) -> None:
+    one = guard()
+    with pytest.raises(PluginError):
+        one.attempt("put", give_up, PluginError(CANARY))
+    assert one.last_fault == "put: PluginError"
+    assert CANARY not in caplog.text
 
 
 def test_a_coroutine_is_no_value_and_a_wrong_type_is_none() -> None:
@@ -137,11 +162,14 @@ async def test_a_coroutine_that_exits_or_cancels_itself_ends_nobody_else() -> No
     async def cancel() -> None:
         raise asyncio.CancelledError
 
+    async def odd() -> None:
+        raise Odd
+
     one = guard()
-    for bad in (leave, cancel):
+    for bad in (leave, cancel, odd):
         with pytest.raises(PluginError):
             await one.wait("run", bad)
-    assert one.faults == 2
+    assert one.faults == 3
 
 
 async def test_a_wait_that_is_cancelled_at_once_leaves_nothing_behind() -> None:
@@ -152,11 +180,13 @@ async def test_a_wait_that_is_cancelled_at_once_leaves_nothing_behind() -> None:
         await waiting
 
 
-@pytest.mark.parametrize("reason", ["ValueError", "SystemExit"])
+@pytest.mark.parametrize("reason", ["ValueError", "SystemExit", "Odd"])
 async def test_a_task_that_a_plugin_spawns_ends_alone(reason: str, caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
         if reason == "SystemExit":
             sys.exit(3)
+        if reason == "Odd":
+            raise Odd
         fail()
 
     one, tasks = guard(), Tasks()

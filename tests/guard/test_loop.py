@@ -83,7 +83,7 @@ def test_an_exit_ends_nobody(new_loop: Callable[[], asyncio.AbstractEventLoop], 
     assert run_to_end(loop, main(), guards) == "it goes on"
     loop.close()
     [shown] = guards.report()
-    assert (shown["plugin"], shown["last_fault"]) == ("lab", "SystemExit")
+    assert (shown["plugin"], shown["last_fault"]) == ("lab", "SystemExit at lab_plugin.py:5 in leave")
 
 
 @pytest.mark.parametrize("new_loop", list(loops()))
@@ -104,6 +104,26 @@ def test_what_a_callback_raises_is_counted_and_its_text_is_nowhere(
     assert "plugin lab failed in a callback: ValueError" in caplog.text
     assert "a callback of the event loop failed: ValueError" in caplog.text
     assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize("new_loop", list(loops()))
+def test_a_callback_that_stops_the_loop_does_not_end_it(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> str:
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0.001)
+        return "it goes on"
+
+    async def fail() -> None:
+        raise RuntimeError("of the core")
+
+    loop = new_loop()
+    assert run_to_end(loop, main(), Guards()) == "it goes on"
+    with pytest.raises(RuntimeError, match="of the core"):
+        run_to_end(loop, fail(), Guards())
+    loop.close()
+    assert "has stopped the event loop" in caplog.text
 
 
 def test_an_exit_of_the_core_is_one() -> None:

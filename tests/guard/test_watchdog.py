@@ -91,10 +91,10 @@ async def test_a_hook_that_blocks_is_named_by_file_and_line_and_stopped(
     health.attempt("", plugin.block, BLOCK)
     assert not health.breaker.open, "it has returned, and the loop has not turned yet"
     await turns()
-    place = f"{plugin.__file__}:{line_of('    time.sleep(seconds)')} (block)"
+    place = f"lab_plugin.py:{line_of('    time.sleep(seconds)')} in block"
     assert health.breaker.open
     assert place in health.last_fault
-    assert f"plugin lab blocks the event loop in {place}" in caplog.text
+    assert f"plugin lab blocks the event loop at {place}" in caplog.text
     assert not metrics.breaker.open
 
 

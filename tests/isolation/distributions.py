@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import venv
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,21 +13,15 @@ from faults import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 SOUND = (ROOT, ROOT / "plugins" / "medagent-hl7", ROOT / "docs" / "examples" / "medagent-lines")
-_PYPROJECT = """
-[build-system]
-requires = ["hatchling>=1.25"]
-build-backend = "hatchling.build"
-
-[project]
-name = "medagent-fault-{name}"
-version = "0.1.0"
-dependencies = ["medagent>=0.1,<0.2"]
-
-[project.entry-points.medagent]
-{entry_point} = "{module}"
-
-[tool.hatch.build.targets.wheel]
-only-include = ["{module}.py"]
+_METADATA = """Metadata-Version: 2.1
+Name: medagent-fault-{name}
+Version: 0.1.0
+Requires-Dist: medagent<0.2,>=0.1
+"""
+_WHEEL = """Wheel-Version: 1.0
+Generator: medagent-tests
+Root-Is-Purelib: true
+Tag: py3-none-any
 """
 
 
@@ -50,27 +45,33 @@ def told(name: str) -> str:
     return FAULTS[name].told.replace("CHANNEL", channel(name))
 
 
-def write_distribution(folder: Path, name: str, fault: Fault) -> Path:
-    """The source of a faulty distribution; returns its folder."""
-    target = folder / f"medagent-fault-{name}"
-    target.mkdir()
+def write_wheel(folder: Path, name: str, fault: Fault) -> None:
+    """A faulty distribution. Written here and not by a build backend, which would take a process for each."""
     module = f"medagent_fault_{name.replace('-', '_')}"
-    text = _PYPROJECT.format(name=name, module=module, entry_point=entry_point(name))
-    (target / "pyproject.toml").write_text(text)
-    source = fault.source.replace("SCHEME", scheme(name)).replace("CHANNEL", channel(name))
-    (target / f"{module}.py").write_text(source + "\n")
-    return target
+    info = f"{module}-0.1.0.dist-info"
+    files = {
+        f"{module}.py": fault.source.replace("SCHEME", scheme(name)).replace("CHANNEL", channel(name)) + "\n",
+        f"{info}/METADATA": _METADATA.format(name=name),
+        f"{info}/WHEEL": _WHEEL,
+        f"{info}/entry_points.txt": f"[medagent]\n{entry_point(name)} = {module}\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"{module}-0.1.0-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
 
 
 def make_environment(folder: Path, faults: Mapping[str, Fault]) -> Path:
-    """Build the wheels, install them in a new environment with what they depend on; returns its Python."""
-    sources, wheels = folder / "sources", folder / "wheels"
-    sources.mkdir()
-    distributions = [*SOUND, *(write_distribution(sources, name, fault) for name, fault in faults.items())]
-    build = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation")
-    subprocess.run([*build, "--wheel-dir", str(wheels), *map(str, distributions)], check=True)
-    venv.create(folder / "venv", with_pip=True)
+    """Make the wheels, install them in a new environment with what they depend on; returns its Python."""
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    build = (*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(wheels))
+    subprocess.run([*build, *map(str, SOUND)], check=True)
+    for name, fault in faults.items():
+        write_wheel(wheels, name, fault)
+    venv.create(folder / "venv")
     python = folder / "venv" / "bin" / "python"
-    install = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    install = (*pip, "--python", str(python), "install")
     subprocess.run([*install, *map(str, sorted(wheels.glob("*.whl")))], check=True)
     return python

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +16,8 @@ import uvloop
 
 from medagent.channel import Noticing, Reconfigurable
 from medagent.config.model import ChannelConfig, Value
-from medagent.listening import TcpChannel, TcpConnection
+from medagent.listening import Overdue, TcpChannel, TcpConnection
+from medagent.listening.connection import MOST_AT_ONCE
 from medagent.testing.channel import RecordingCore, running
 from medagent.types import Answer, Delivery, InboundMessage, Refusal, RefusalKind
 
@@ -199,6 +201,46 @@ def test_nothing_is_read_while_the_core_is_behind(make_loop: Callable[[], asynci
         runner.run(scenario())
 
 
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_flood_is_dealt_with_in_small_portions(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def scenario() -> None:
+        core = RecordingCore()
+        channel = make_channel(core, maxBufferedBytes=4096)
+        async with running(channel) as address, connected(address) as device:
+            names = [b"%05d" % number for number in range(30_000)]
+            await device.send(b"\n".join(names) + b"\n")
+            device.writer.write_eof()
+            await core.accepted(len(names))
+            assert [message.body for message in core.messages] == names
+            assert max(map(len, core.reads)) <= MOST_AT_ONCE // len(b"00000\n") + 1
+            channel.committed(core.messages[-1:])
+            assert await device.line() == b"stored 29999\n"
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(scenario())
+
+
+async def test_a_pause_holds_in_the_middle_of_a_flood() -> None:
+    core = RecordingCore()
+    channel = make_channel(core)
+    take = channel.context.accept
+
+    def take_and_pause(messages: list[InboundMessage]) -> None:
+        take(messages)
+        channel.pause_reading()
+
+    channel.context.accept = take_and_pause
+    async with running(channel) as address, connected(address) as device:
+        await device.send(b"a\n" * MOST_AT_ONCE)
+        await core.accepted(1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(core.reads) == 1
+        channel.context.accept = take
+        channel.resume_reading()
+        await core.accepted(MOST_AT_ONCE)
+
+
 async def test_a_pause_holds_the_device_back_and_takes_no_memory() -> None:
     channel = make_channel(RecordingCore())
     async with running(channel) as address, connected(address) as device:
@@ -223,6 +265,21 @@ async def test_device_that_does_not_read_is_not_read_either_and_its_answers_are_
         assert (await asyncio.wait_for(device.reader.readexactly(BIG + 3), 10)).endswith(b"A\nB\n")
         await core.accepted(3)
         assert core.outcomes == [(a, Delivery.SENT), (b, Delivery.SENT)]
+
+
+async def test_device_that_reads_slowly_is_not_taken_for_one_that_does_not_while_more_comes_for_it() -> None:
+    core = RecordingCore()
+    channel = make_channel(core)
+    async with running(channel) as address, connected(address) as device:
+        await device.send(b"a\nb\n")
+        a, b = await core.accepted(2)
+        channel.answer([(a, accepted("A" * BIG))])
+        channel.answer([(b, accepted("B" * BIG))])
+        [connection] = channel.connected.values()
+        assert connection.overdue(time.monotonic() + 61) is Overdue.WRITE
+        await asyncio.wait_for(device.reader.readexactly(BIG // 2), 10)
+        assert connection.overdue(time.monotonic() + 61) is None
+        assert connection.overdue(time.monotonic() + 130) is Overdue.WRITE
 
 
 async def test_device_that_never_reads_is_closed(caplog: pytest.LogCaptureFixture) -> None:
@@ -307,7 +364,23 @@ async def test_fault_of_one_connection_is_its_own(caplog: pytest.LogCaptureFixtu
         await good.send(b"a\n")
         await core.accepted(1)
     assert "ValueError while handling a read" in caplog.text
+    [(where, error, host)] = core.reported
+    assert (where, type(error), host) == ("received", ValueError, "127.0.0.1")
     assert "SMITH" not in caplog.text
+
+
+async def test_fault_met_when_a_device_connects_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = RecordingCore()
+    channel = make_channel(core)
+    async with running(channel) as address:
+        with monkeypatch.context() as patched:
+            patched.setattr(channel, "make_connection", None)
+            async with connected(address) as refused:
+                assert await refused.closed() == b""
+        async with connected(address) as device:
+            await device.send(b"a\n")
+            await core.accepted(1)
+    assert channel.notices == {"connection refused": 1}
 
 
 async def test_connection_lost_in_a_frame_is_noted() -> None:

@@ -58,7 +58,15 @@ async def test_port_in_use(host: str | None) -> None:
             await open_sockets(host, port)
 
 
-@pytest.mark.parametrize(("host", "advice"), [("192.0.2.1", "--bind any"), ("no-such-host.invalid", "cannot be resolved")])
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        ("192.0.2.1", "--bind any"),
+        ("no-such-host.invalid", "cannot be resolved"),
+        ("lab..example", "cannot be resolved"),
+        ("x" * 64, "cannot be resolved"),
+    ],
+)
 async def test_host_that_is_not_here(host: str, advice: str) -> None:
     with pytest.raises(BindFailed, match=advice):
         await open_sockets(host, 0)

@@ -34,10 +34,10 @@ def wheels(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module")
 def python(wheels, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("clean")
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     interpreter = folder / "bin" / "python"
-    pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *map(str, wheels)], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(interpreter), "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", "--no-compile", *map(str, wheels)], check=True, capture_output=True)
     return str(interpreter)
 
 

@@ -39,10 +39,17 @@ def medagent_register_channel_types(register):
 HOOKIMPL = "from medagent import hookimpl\n\n@hookimpl\n"
 
 BAD = {
-    "import_error": ("import a_module_that_is_nowhere", "ModuleNotFoundError: No module named 'a_module_that_is_nowhere'"),
+    "import_error": (
+        "import a_module_that_is_nowhere",
+        "ModuleNotFoundError: No module named 'a_module_that_is_nowhere' at plugin_import_error.py:1 in <module>",
+    ),
     "exits_at_import": ("import sys; sys.exit('goodbye')", "SystemExit: goodbye"),
     "cancels": ("import asyncio; raise asyncio.CancelledError", "CancelledError"),
     "raises_its_own": ("class Odd(BaseException): ...\nraise Odd('of\\nmany\\x1b lines')", r"Odd: of many\\x1b lines"),
+    "raises_what_has_no_text": (
+        "class Odd(Exception):\n    def __str__(self):\n        return self.licence\nraise Odd",
+        "Odd: ",
+    ),
     "syntax_error": ("def (", "SyntaxError"),
     "unknown_hook": (
         HOOKIMPL + "def medagent_start_up(agent): ...",
@@ -85,7 +92,7 @@ BAD = {
     ),
     "exits_in_a_hook": (
         "import sys\n" + HOOKIMPL + "def medagent_register_settings(registry):\n    sys.exit(3)",
-        "SystemExit: 3",
+        "SystemExit: 3 at plugin_exits_in_a_hook.py:6 in medagent_register_settings",
     ),
 }
 """By name: the plugin's module, and words of the reason."""

@@ -25,6 +25,26 @@ main()
 """
 """`medagent` with less patience than it has."""
 
+SOON = """
+import sys
+from medagent.cli import run
+run.STOP_SECONDS = 0.2
+if sys.argv.pop() == "plain":
+    sys.modules["uvloop"] = None
+from medagent.cli.main import main
+main()
+"""
+"""`medagent` that ends sooner after a signal, on the loop that the last argument names."""
+
+BLOCK = """
+import sys, time
+from medagent import hookimpl
+
+@hookimpl
+def medagent_startup(agent):
+    print("it blocks", file=sys.stderr, flush=True)
+    time.sleep(600)
+"""
 HANG = "import sys, time\nprint('it hangs', file=sys.stderr, flush=True)\ntime.sleep(600)"
 # a signal handler of Python's runs only between two instructions: blocked signals stand for code that never comes back
 HANG_FOR_GOOD = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n" + HANG
@@ -73,6 +93,18 @@ async def test_a_signal_ends_an_agent_that_hangs_in_an_import(tmp_path: Path, ag
         await agent.logged("it hangs")
         assert await agent.stop() == -signal.SIGTERM
     assert (tmp_path / "state" / MARKER_NAME).read_text() == "aa_hangs"
+
+
+@pytest.mark.parametrize("loop", ["plain", "uvloop"])
+async def test_a_signal_ends_an_agent_whose_event_loop_a_plugin_blocks_for_ever(
+    tmp_path: Path, agent_file: Path, loop: str
+) -> None:
+    install(tmp_path, "blocks", BLOCK)
+    arguments = ("--agent", str(agent_file), "--state-dir", str(tmp_path / "state"), loop)
+    async with AgentProcess(*arguments, environ=environ_with(tmp_path), program=("-c", SOON)) as agent:
+        await agent.logged("it blocks")
+        async with asyncio.timeout(5):
+            assert await agent.stop() == 128 + signal.SIGTERM
 
 
 async def test_after_a_start_that_hung_for_good_imports_are_tried_apart(tmp_path: Path, agent_file: Path) -> None:
@@ -125,8 +157,8 @@ async def test_all_plugins_may_be_wanted(tmp_path: Path, agent_file: Path) -> No
         assert await agent.wait() == 78
     assert agent.log[-4:] == [
         "medagent: strictPlugins is on, and not every plugin can be loaded:",
-        "  - aa_bad (medagent-aa-bad 1.5): ModuleNotFoundError: No module named 'nowhere'",
-        "  - aa_exits (medagent-aa-exits 1.5): SystemExit: 0",
+        "  - aa_bad (medagent-aa-bad 1.5): ModuleNotFoundError: No module named 'nowhere' at plugin_aa_bad.py:1 in <module>",
+        "  - aa_exits (medagent-aa-exits 1.5): SystemExit: 0 at plugin_aa_exits.py:1 in <module>",
         "Mend or uninstall it, or do without it: --block-plugins aa_bad --block-plugins aa_exits",
     ]
     async with start(agent_file, "--strict-plugins", "--block-plugins", "aa_bad", "--block-plugins", "aa_exits") as agent:

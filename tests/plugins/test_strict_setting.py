@@ -15,7 +15,7 @@ from medagent.testing.fhir_server import FhirServer
 from medagent.testing.in_process import bootstrap, running
 from medagent.testing.resources import agent_resource, endpoint_resource
 
-FAULT = "plugin bad cannot be loaded: ModuleNotFoundError: No module named 'nowhere'"
+FAULT = "plugin bad cannot be loaded: ModuleNotFoundError: No module named 'nowhere' at plugin_bad.py:1 in <module>"
 
 
 def resource(*, strict: bool) -> dict[str, Any]:  # raw JSON

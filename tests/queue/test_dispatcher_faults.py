@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from medagent.queue.caution import GRACE
 from medagent.queue.lane import PAGE_MESSAGES
 from medagent.testing.queue import QueueWorld, message
 from medagent.types import InboundMessage, State
+from medagent.uplink.base import Response
 
 RETRY_BASE = RetryConfig().base_delay_ms / 1000
 RETRY_CAP = RetryConfig().max_delay_ms / 1000
@@ -422,3 +425,24 @@ async def test_a_copy_that_comes_while_its_message_is_read_gets_the_answer(tmp_p
         await world.sent(4)
         world.uplink.answer(*world.uplink.transmitted[2:])
         assert {one.control_id: one.link for one, _ in world.channel.answers} == {"a": "c2", "b": "c1"}
+
+
+@pytest.mark.parametrize("wrong", [{"status_code": None}, {"body": None}, {"callback": []}])
+async def test_an_answer_that_an_uplink_makes_up_settles_nothing(
+    tmp_path: Path,
+    wrong: dict[str, Any],  # fields of `Response`
+) -> None:
+    async with QueueWorld(tmp_path) as world:
+        world.uplink.connect()
+        await world.accept(message("a"), message("b"))
+        await world.sent(2)
+        first, second = world.uplink.transmitted
+        sound = Response(first.callback, 200, "text/plain", "ok")
+        with pytest.raises(TypeError):
+            world.dispatcher.answered([sound, msgspec.structs.replace(sound, **{"callback": second.callback} | wrong)])
+        world.uplink.disconnect()
+        world.uplink.connect()
+        await world.quiet()
+        assert world.uplink.bodies == 2 * bodies("a", "b")
+        world.uplink.answer(*world.uplink.transmitted[2:])
+        assert [control_id for control_id, _ in world.settled] == ["a", "b"]

@@ -101,6 +101,54 @@ async def test_one_that_raises_is_replaced_and_what_it_held_is_committed_once_an
     assert "CANARY" not in caplog.text
 
 
+async def test_what_it_gives_twice_in_one_commit_is_committed_once(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.intake.accept("adt", [message("a"), message("b")])
+        await world.own.context.commit([world.own.taken[0], *world.own.taken])
+        assert world.acknowledged == world.committed == ["a", "b"]
+
+
+async def test_one_that_commits_out_of_order_does_not(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.intake.accept("adt", [message("a"), message("b"), message("c"), message("d")])
+        a, b, c, d = world.own.taken
+        await world.own.context.commit([c, b])
+        await world.own.context.commit([a])
+        await world.own.context.commit([d])
+        assert world.acknowledged == world.committed == ["b", "c", "d"]
+        assert [(one.control_id, refusal.kind) for one, refusal in world.channel.refusals] == [("a", RefusalKind.STORAGE)]
+        assert world.guard.last_fault == "commit: it commits out of order"
+
+
+async def test_a_commit_that_it_cancels_before_its_turn_comes_to_its_end(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        async with world.committer.still():
+            world.intake.accept("adt", [message("a"), message("b")])
+            impatient = asyncio.ensure_future(world.own.context.commit(world.own.taken))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            await asyncio.wait([impatient])
+            world.own.taken = []
+            flush = asyncio.ensure_future(world.guarded.flush())
+            await asyncio.sleep(0)
+        await flush
+        assert world.acknowledged == ["a", "b"]
+        assert world.intake.buffered == 0
+
+
+async def test_what_comes_while_it_flushes_is_not_held_against_it(tmp_path: Path) -> None:
+    class Busy(Own):
+        async def flush(self) -> None:
+            taken, self.taken = self.taken, []
+            await self.context.commit(taken)
+            world.intake.accept("adt", [message("b")])
+
+    async with World(tmp_path, Busy) as world:
+        await world.accept(message("a"))
+        assert not world.guarded.failed
+        assert world.acknowledged == ["a"]
+
+
 async def test_one_that_commits_twice_commits_once(tmp_path: Path) -> None:
     class Twice(Own):
         async def flush(self) -> None:

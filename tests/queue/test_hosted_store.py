@@ -11,10 +11,12 @@ import pytest
 from medagent.errors import QueueError
 from medagent.guard import Guard
 from medagent.queue import hosted_store
-from medagent.queue.base import QueueStore, Removal
+from medagent.queue.base import Duplicate, QueueStore, Receipt, Removal
 from medagent.queue.hosted_store import HostedStore
+from medagent.queue.intake import STORAGE_REFUSAL
 from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import message
+from medagent.types import Refusal, RefusalKind, State
 
 
 class Faulty:
@@ -86,6 +88,16 @@ async def test_a_receipt_that_is_none_is_no_commit() -> None:
         await store.commit([message("a")], [])
 
 
+async def test_a_receipt_counts_for_what_was_given_and_for_nothing_else() -> None:
+    earlier, first, second = message("earlier"), message("first"), message("second")
+    copy, refusal = Duplicate(earlier, 1, State.RECEIVED, None), Refusal(RefusalKind.UNACCEPTABLE, "")
+    claimed = Receipt(7, [earlier, first, first], [copy], [earlier], [earlier, first], [earlier], [(earlier, refusal)])
+    guard = Guard("lab", "queue store", stoppable=False)
+    receipt = await HostedStore(Faulty(result=claimed), guard).commit([first, second], [])
+    assert receipt == Receipt(7, [first], reused=[first], refused=[(second, STORAGE_REFUSAL)])
+    assert guard.last_fault == "commit: its receipt names other messages than it was given"
+
+
 def test_what_has_no_list_of_reasons_is_not_well() -> None:
     store = HostedStore(Faulty(ValueError("CANARY")), Guard("lab", "queue store", stoppable=False))
     assert store.given_up() == []
@@ -115,6 +127,9 @@ async def test_one_that_works_is_passed_through(tmp_path: Path) -> None:
     one.seq, one.channel, one.callback = 1, "adt", "c-1"
     receipt = await store.commit([one], [])
     assert [each.control_id for each in receipt.committed] == ["a"]
+    two = message("a")
+    two.seq, two.channel, two.callback = 2, "adt", "c-2"
+    assert [each.message for each in (await store.commit([two], [])).duplicates] == [two]
     assert (await store.depths())["adt"].live == 1
     found = await store.fetch_one(1)
     assert found is not None
@@ -122,3 +137,4 @@ async def test_one_that_works_is_passed_through(tmp_path: Path) -> None:
     assert (store.damage, store.reasons()) == ("", [])
     await store.maintain()
     await store.close()
+    assert store._guard.faults == 0

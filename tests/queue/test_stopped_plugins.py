@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from medagent.config.model import RetryConfig
 from medagent.guard import Guard
 from medagent.guard.breaker import FAULTS_IN_A_ROW, FIRST_COOL_DOWN
+from medagent.supervisor import HostedChannel
 from medagent.testing.doubles import Clock
 from medagent.testing.queue import QueueWorld, message
 from medagent.transform import Transform
@@ -83,3 +86,21 @@ async def test_while_the_guilty_one_is_searched_a_held_channel_is_passed_over(tm
             if world.uplink.bodies[-1] == "body of l1" and len(world.uplink.bodies) > 10:
                 break
         assert world.uplink.bodies[10:] == ["body of l1"]
+
+
+async def test_a_channel_that_cannot_forward_for_a_while_takes_long_messages_too(tmp_path: Path) -> None:
+    async with QueueWorld(tmp_path, max_body_bytes=60) as world:
+        long = "b" * 30  # so long that its text is measured
+        outlet = Guard("lab", "forward of channel adt", clock=world.clock)
+        world.hosted["adt"] = HostedChannel(world.hosted["adt"].config, world.channel, outlet=outlet)
+        world.channel.failing = {"forward"}
+        for _ in range(FAULTS_IN_A_ROW):
+            with pytest.raises(RuntimeError):
+                world.hosted["adt"].forward(message("a"))
+        await world.accept(message("b", long))
+        assert [one.control_id for one in world.channel.acknowledged] == ["b"]
+        world.channel.failing = set()
+        world.clock.now += FIRST_COOL_DOWN
+        world.uplink.connect()
+        await world.sent(1)
+        assert world.uplink.bodies == [long]

@@ -14,6 +14,7 @@ from medagent import hookimpl
 from medagent.channel import ChannelContext, ChannelFactory
 from medagent.config.bootstrap import Bootstrap
 from medagent.config.model import AgentConfig, BacklogConfig, ChannelConfig
+from medagent.guard.breaker import FAULTS_IN_A_ROW
 from medagent.pipeline import Pipeline
 from medagent.plugins import Plugins
 from medagent.queue.sqlite.store import SqliteStore
@@ -93,6 +94,30 @@ async def test_the_end_of_the_agent_does_not_wait_for_a_reload_that_waits_for_th
         assert [one.control_id for one in old.acknowledged] == ["a"]
         assert old.calls[-1] == "close"
         assert len(world.made) == 2
+
+
+async def fail() -> None:
+    raise RuntimeError
+
+
+async def test_what_has_failed_meanwhile_is_not_made_anew_when_nothing_comes_of_the_reload(tmp_path: Path) -> None:
+    async with running(tmp_path) as (pipeline, world, store):
+        store.gate.clear()
+        assert world.made[0].context is not None
+        world.made[0].context.accept([message("a")])
+        reloading = reload(pipeline)
+        await world.made[0].until(lambda: "stop_accepting" in world.made[0].calls)
+        new = world.made[1]
+        assert new.context is not None
+        for _ in range(FAULTS_IN_A_ROW):
+            new.context.spawn(fail(), "work")
+        await new.until(lambda: "close" in new.calls)
+        store.gate.set()
+        [problem] = await reloading
+        assert problem.startswith("channel adt cannot listen: it is made anew, since its code fails")
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("revival")]
+        assert [each.calls[-1] for each in world.made] == ["close", "close", "start"]
+        await pipeline.stop()
 
 
 async def test_a_queue_that_cannot_be_read_is_told_and_everything_is_as_before(tmp_path: Path) -> None:

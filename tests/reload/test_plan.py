@@ -57,6 +57,12 @@ def test_channels(old: tuple[ChannelConfig, ...], new: tuple[ChannelConfig, ...]
     assert [change.in_place for change in plan.channels] == [in_place]
 
 
+def test_control_characters_are_spelled_out() -> None:
+    old, new = (replace(LAB, parameters={"endChar": char}) for char in "\x03\n")
+    plan = make_plan(AgentConfig("a", "A", channels=(old,)), AgentConfig("a", "A", channels=(new,)))
+    assert str(plan) == r"lab: endChar \x03 → \n"
+
+
 def test_an_agent_that_is_turned_off_turns_off_its_channels() -> None:
     plan = make_plan(AGENT, replace(AGENT, status="off"))
     assert str(plan) == "adt: turned off; lab: turned off; status active → off"

@@ -24,7 +24,7 @@ from medagent.testing.simulation.run import simulate
 from medagent.types import InboundMessage
 
 HERE = Path(__file__).parent
-SEEDS, SHARES = 200, 8
+SEEDS, SHARES = 120, 8
 """Seeds, and among how many tests they are shared."""
 MOST_SEEDS = 60
 """Within so many each planted bug must be found."""

@@ -12,6 +12,8 @@ from medagent.testing.config_fixtures import become
 from medagent.testing.differences import differences
 from medagent.testing.resources import agent_resource, endpoint_resource, setting
 
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -28,7 +30,8 @@ def bundle(address: str = "mllp://10.0.0.1:2575", **settings: int) -> str:
 
 
 def fixture(pytester: pytest.Pytester, name: str, agent: str, expected: object = None) -> Path:
-    folder = pytester.mkdir(name)
+    folder = pytester.path / name
+    folder.mkdir(exist_ok=True)
     (folder / "agent.json").write_text(agent)
     if expected is not None:
         (folder / "expected.json").write_text(json.dumps(expected))
@@ -38,7 +41,8 @@ def fixture(pytester: pytest.Pytester, name: str, agent: str, expected: object =
 def test_the_life_of_a_fixture(pytester: pytest.Pytester) -> None:
     expected = fixture(pytester, "small", bundle(batchSize=7))
 
-    missing = pytester.runpytest_inprocess()
+    assert pytester.runpytest_inprocess().ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    missing = pytester.runpytest_inprocess("small/agent.json")
     missing.assert_outcomes(failed=1)
     missing.stdout.fnmatch_lines(["*there is no expected.json beside it; to write it: pytest small --update"])
 
@@ -72,12 +76,38 @@ def test_what_is_collected_and_how_it_is_chosen(pytester: pytest.Pytester) -> No
         '{"resourceType": "Bundle", "entry": [1]}',
     ]
     for number, text in enumerate(strangers):
-        fixture(pytester, f"stranger{number}", text)
+        fixture(pytester, f"stranger{number}", text, {"answer": 42})
+    # what somebody's agent is started with
+    fixture(pytester, ".", bundle())
     ids = ["one/agent.json::configuration", "two/agent.json::configuration"]
     pytester.runpytest_inprocess("--collect-only", "-q").stdout.fnmatch_lines([*ids, "*2 tests collected*"])
+    pytester.runpytest_inprocess(".").assert_outcomes(passed=2)
     pytester.runpytest_inprocess("two").assert_outcomes(passed=1)
     pytester.runpytest_inprocess("-k", "one", ids[0]).assert_outcomes(passed=1)
     assert pytester.runpytest_inprocess("-p", "no:medagent").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"resourceType": "agent"}', "[1]"])
+def test_an_agent_that_is_none_any_more_fails_beside_its_expectation(pytester: pytest.Pytester, text: str) -> None:
+    fixture(pytester, "small", text, {"problems": []})
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*it does not become what expected.json says"])
+
+
+def test_an_update_keeps_to_the_fields_that_are_there(pytester: pytest.Pytester) -> None:
+    few = {"configuration": {"name": "x", "channels": [{"name": "lab", "port": 1}]}}
+    expected = fixture(pytester, "small", bundle(), few)
+    pytester.runpytest_inprocess("--update").assert_outcomes(passed=1)
+    assert json.loads(expected.read_text()) == {
+        "configuration": {"name": "Test Agent", "channels": [{"name": "lab", "port": 2575}]}
+    }
+
+
+def test_each_fixture_of_the_project_has_an_expectation() -> None:
+    folders = [path for path in FIXTURES.iterdir() if path.is_dir()]
+    assert len(folders) > 50
+    assert [path.name for path in folders if not (path / "expected.json").exists()] == []
 
 
 def test_plugins_and_faulty_expectations_count(pytester: pytest.Pytester) -> None:
@@ -131,7 +161,7 @@ def problem(where: str, message: str) -> dict[str, str]:
         ({"a": True}, {"a": 1}, ["configuration.a", "    expected  true", "    came      1"]),
         ({"a": [1]}, {"a": [1, 2]}, ["configuration.a[1]", "    expected  nothing", "    came      2"]),
         ({"a": {"b": None}}, {"a": {}}, ["configuration.a.b", "    expected  null", "    came      nothing"]),
-        ({"a": 1}, None, ["configuration", "    expected  an object with 1 fields", "    came      null"]),
+        ({"a": 1}, None, ["configuration", '    expected  {"a": 1}', "    came      null"]),
     ],
 )
 def test_fields_are_compared_by_path(expected: object, came: object, shown: list[str]) -> None:

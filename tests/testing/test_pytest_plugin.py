@@ -74,7 +74,7 @@ def test_the_fixtures_work(pytester: pytest.Pytester, mode: str) -> None:
 
 
 def test_a_run_that_does_not_use_it_imports_nothing_for_it(pytester: pytest.Pytester) -> None:
-    pytester.makefile(".json", agent='{"name": "somebody else\'s"}')
+    pytester.makefile(".json", agent='{"name": "somebody else\'s"}', expected="{}")
     pytester.makepyfile("""
         import sys
 

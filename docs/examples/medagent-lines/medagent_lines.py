@@ -12,7 +12,11 @@ from medagent import hookimpl
 from medagent.channel import ChannelContext, ChannelFactory
 from medagent.config.settings import Parameter, Registry
 from medagent.errors import BindFailed
-from medagent.types import Answer, Delivery, InboundMessage, Refusal
+from medagent.listening import sender_of
+from medagent.types import AcceptanceRules, Answer, Delivery, InboundMessage, Refusal
+
+RULES = AcceptanceRules(duplicate_window=600.0)
+"""A device that sends again does so within ten minutes; later its numbers may have come round."""
 
 
 @hookimpl
@@ -123,13 +127,14 @@ class LineConnection(asyncio.Protocol):
         self.link = secrets.token_hex(8)
         self.transport: asyncio.Transport
         self._channel = channel
-        self._remote = ""
+        self._remote, self._sender = "", 0
         self._rest = b""
         self._may_write = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._remote = "{}:{}".format(*transport.get_extra_info("peername")[:2])
+        host, port = transport.get_extra_info("peername")[:2]
+        self._remote, self._sender = f"{host}:{port}", sender_of(host)
         self._channel.opened(self)
         self.update_reading()
 
@@ -144,7 +149,8 @@ class LineConnection(asyncio.Protocol):
 
     def _message(self, line: bytes) -> InboundMessage:
         control_id, _, text = line.rstrip(b"\r").partition(b" ")
-        return InboundMessage(text, control_id.decode("ascii", "replace"), self._remote, self.link)
+        name = control_id.decode("ascii", "replace")
+        return InboundMessage(text, name, self._remote, self.link, rules=RULES, sender=self._sender)
 
     def pause_writing(self) -> None:
         self._may_write = False

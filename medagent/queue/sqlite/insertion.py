@@ -28,8 +28,9 @@ INSERT_MESSAGE = ManyRows(
 INSERT_BODY = ManyRows("INSERT INTO body (seq, data) VALUES ", "(?, ?)")
 SELECT_TWIN = """
 SELECT seq, state, response, accepted_at, link FROM message
-WHERE channel = ? AND control_id = ? AND digest = ? ORDER BY copy DESC LIMIT 1
+WHERE channel = ? AND control_id = ? AND digest = ? AND sender IN (?, 0) ORDER BY copy DESC LIMIT 1
 """
+"""A row of sender 0 may be of any: a file of version 1 does not say."""
 SELECT_USED = """
 SELECT value FROM json_each(?3)
 WHERE EXISTS (SELECT 1 FROM message WHERE channel = ?1 AND control_id = value AND sender = ?2)
@@ -118,7 +119,7 @@ def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundM
                 if (duplicate := _duplicate(connection, message, _twin(connection, message, digest))) is not None:
                     inserted.duplicates.append(duplicate)
                     continue
-                # the server refused its twin, or that is long ago: this is a message of its own
+                # another sender's, or the server refused its twin, or that is long ago: this is a message of its own
                 connection.execute(INSERT_MESSAGE.one, _row(message, message.seq, digest))
             stored.append(message)
         inserted.stored = stored
@@ -208,7 +209,9 @@ class _Turns:
         if rules.numbered:
             message.number = registers.get(NUMBER_REGISTER, 0)
             inserted.registers[message.channel, NUMBER_REGISTER] = message.number + 1
-        self._connection.execute(INSERT_MESSAGE.one, _row(message, copy, digest))
+        if not self._connection.execute(INSERT_MESSAGE.one, _row(message, copy, digest)).rowcount:
+            # another sender's is like it
+            self._connection.execute(INSERT_MESSAGE.one, _row(message, message.seq, digest))
         self._connection.execute(INSERT_BODY.one, (message.seq, message.body))
         inserted.stored.append(message)
         return None
@@ -261,8 +264,8 @@ _Twin = tuple[int, int, str | None, float, str]
 
 
 def _twin(connection: sqlite3.Connection, message: InboundMessage, digest: int) -> _Twin | None:
-    """The newest stored message with the same control ID and bytes: seq, state, response, accepted_at, link."""
-    key = (message.channel, message.control_id, digest)
+    """The sender's newest stored message with the same control ID and bytes: seq, state, response, accepted_at, link."""
+    key = (message.channel, message.control_id, digest, message.sender)
     twin: _Twin | None = connection.execute(SELECT_TWIN, key).fetchone()
     return twin
 

@@ -40,7 +40,7 @@ def say(lines: list[str]) -> None:
 
 async def strategy(contract: QueueStrategyContract, folder: Path) -> None:
     """Put messages for ever; prints the control ID of each as it is acknowledged."""
-    world = StrategyWorld(folder, contract.make_configured, BatchConfig(flush_interval_ms=2))
+    world = StrategyWorld(folder, contract.make_configured, BatchConfig(flush_interval_ms=2), contract.raised)
     acknowledge = world.queue.channel.committed
 
     def committed(messages: list[InboundMessage]) -> None:

@@ -9,8 +9,10 @@ import inspect
 import signal
 import threading
 import time
+import traceback
 from abc import ABC
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -41,6 +43,11 @@ class Contract(ABC):  # noqa: B024  what is abstract is what each suite asks its
     patience: ClassVar[float] = 10.0
     """How long a test waits for what has to come, and bears with code that blocks the event loop, seconds."""
 
+    @functools.cached_property
+    def raised(self) -> list[BaseException]:
+        """What the plugin's code has raised where the core, its stand-in or the event loop has caught it."""
+        return []
+
     async def until(self, condition: Callable[[], object], otherwise: str | Callable[[], str]) -> None:
         """Wait until a condition holds. Raises `Broken` with the text `otherwise`, if it does not within `patience`."""
         give_up = time.monotonic() + self.patience
@@ -69,7 +76,7 @@ def promise(written: str) -> Callable[[Test], Test]:
         promised = " ".join((test.__doc__ or "").split())
 
         @contextlib.contextmanager
-        def told() -> Iterator[None]:
+        def told(raised: Sequence[BaseException]) -> Iterator[None]:
             try:
                 yield
             except Broken as error:
@@ -82,18 +89,24 @@ def promise(written: str) -> Callable[[Test], Test]:
             else:
                 return
             text = f"Promised: {promised}\nHappened: {happened}\nWritten:  {written}"
+            if raised:
+                first = "".join(traceback.format_exception(raised[0]))
+                text += (
+                    f"\nRaised:   {len(raised)} exception(s) that the core or the event loop has caught; the first:\n{first}"
+                )
             raise pytest.fail.Exception(text, pytrace=False) from None
 
         # the arguments are the test's fixtures
         @functools.wraps(test)
         def plain(self: Contract, *arguments: Any, **fixtures: Any) -> None:
-            with told():
+            with told(self.raised):
                 test(self, *arguments, **fixtures)
 
         # as above
         @functools.wraps(test)
         async def on_the_loop(self: Contract, *arguments: Any, **fixtures: Any) -> None:
-            with told(), _alarm(self.patience) as blocked:
+            asyncio.get_running_loop().set_exception_handler(partial(_note, self.raised))
+            with told(self.raised), _alarm(self.patience) as blocked:
                 pulse = asyncio.ensure_future(_pulse(self.patience))
                 try:
                     await test(self, *arguments, **fixtures)
@@ -107,6 +120,14 @@ def promise(written: str) -> Callable[[Test], Test]:
         return cast(Test, pytest.mark.asyncio(on_the_loop))
 
     return decorate
+
+
+# as asyncio hands it over
+def _note(raised: list[BaseException], loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What a callback has raised, such as `data_received`."""
+    if isinstance(error := context.get("exception"), BaseException):
+        raised.append(error)
+    loop.default_exception_handler(context)
 
 
 async def _pulse(seconds: float) -> None:

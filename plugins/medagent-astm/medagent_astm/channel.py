@@ -125,6 +125,8 @@ class AstmChannel(TcpChannel[AstmConnection]):
     def _answer(self, message: InboundMessage, answer: Answer) -> Delivery:
         text = answer.body.lstrip()
         if not answer.accepted or not is_complete_header(text):
+            if text[:2].upper() == "H|":  # meant as one: a backslash is easily lost in a Bot's source
+                self.notes.add("answer is no message", f"H lacks its four delimiters; nothing is sent to {message.remote}")
             return Delivery.NOT_OWED
         connection = self.connected.get(message.link)
         if connection is None:

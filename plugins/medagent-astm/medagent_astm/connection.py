@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from medagent.listening import TcpConnection
+from medagent.listening import TcpConnection, sender_of
 from medagent.types import Delivery, InboundMessage, Refusal, RefusalKind
 from medagent_astm.events import Begun, Ended, Event, Noted, NotSent, Received, Sent
 from medagent_astm.link import Link
@@ -65,6 +64,7 @@ class AstmConnection(TcpConnection):
             passing = self._refusal.kind is RefusalKind.STORAGE
             self._line.refuse(self._now, final=not passing, after=self._lines.settings.refusal_seconds if passing else 0.0)
         self._settle()
+        self.settled(self.owed)
 
     def answer(self, message: InboundMessage, frames: Sequence[bytes]) -> None:
         """Send the answer to this message when the line is free; `delivered` says how that ended."""
@@ -115,6 +115,7 @@ class AstmConnection(TcpConnection):
             self._timer = asyncio.get_running_loop().call_at(self._line.deadline, self._wake)
         if not self._lines.may_take(self):  # no more, now that its message has ended
             self._line.ready = False
+        self.count_held()
         self._lines.moved()
 
     def _wake(self) -> None:
@@ -153,20 +154,19 @@ class AstmConnection(TcpConnection):
         self._undecided, self._refusal = set(messages), None
         # one acknowledgment stands for all of them
         whole = messages if len(messages) == 1 else [InboundMessage(None, "", self.remote, self.link, parts=tuple(messages))]
-        self.context.accept(whole)
+        self.accept(whole)
 
     def _message(self, body: bytes) -> InboundMessage:
         header = read_header(body)
-        message = self.message(body, header.control_id)
+        message = self.message(body, header.control_id, sender=sender_of(header.sender, self.host))
         message.origin = self
-        message.rules = self._lines.settings.rules
-        message.sender = _number(header.sender, self.remote.rpartition(":")[0])
         return message
 
     def _end(self, end: Ended) -> None:
         too_late, self._undecided = bool(self._undecided), set()
         rest = self._assembly.left_over()
         if too_late:
+            self.settled(self.owed)
             self.note("acknowledgment too late", "the analyser has not waited until its message was stored")
         elif not rest:
             return
@@ -195,9 +195,3 @@ class AstmConnection(TcpConnection):
         if self._answers and not self._line.sends:
             _, frames, until = self._answers[0]
             self._line.send(frames, self._now, until - self._now)
-
-
-def _number(*names: str) -> int:
-    """63 bits that stand for these names and tell nothing of them."""
-    digest = hashlib.blake2b("\x1f".join(names).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

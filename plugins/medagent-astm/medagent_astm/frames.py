@@ -33,6 +33,11 @@ class Frame:
     good: bool = True
     """The checksum is that of the frame."""
 
+    def is_repeated_by(self, next_one: Frame) -> bool:
+        """Whether the next frame is this one sent again; another text under the same number is not, if both are undamaged."""
+        same_text = (next_one.text, next_one.last) == (self.text, self.last)
+        return next_one.number == self.number and (same_text or not (self.good and next_one.good))
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -125,9 +130,7 @@ class FrameReader:
         """STX, EOT, or LF, which ends what is no frame."""
         damage = self._junk and byte == LF
         self._junk = False
-        self._inside = self._too_long = False
-        self._body.clear()
-        self._trailer.clear()
+        self._forget()
         if byte == STX:
             self._inside = True
         return EndOfTransmission() if byte == EOT else Damage() if damage else None
@@ -153,10 +156,15 @@ class FrameReader:
         if len(self._trailer) < _TRAILER and byte != LF:
             return None
         item = self._frame()
+        self._forget()
         # what is no frame ends with the next LF
         self._junk = item is None
-        self._inside = False
         return self._special(LF) if byte == LF and item is None else item
+
+    def _forget(self) -> None:
+        self._inside = self._too_long = False
+        self._body.clear()
+        self._trailer.clear()
 
     def _frame(self) -> Frame | None:
         if self._too_long or len(self._trailer) != _TRAILER or self._trailer[2:] != b"\r\n":

@@ -50,8 +50,8 @@ class Link:
         self._held: Frame | None = None
         self._passed_on = False
         """The held frame was given to the owner."""
-        self._number: int | None = None
-        """Of the last frame that was acknowledged."""
+        self._last: Frame | None = None
+        """The last one that was acknowledged."""
         self._orderly = False
         self._barred = False
         """The owner has refused a frame for good: nothing more of this transmission is taken."""
@@ -67,19 +67,14 @@ class Link:
         """It waits to let the other side have its turn."""
 
     @property
-    def neutral(self) -> bool:
-        """Nobody has the line, or asks for it."""
-        return self._state is _State.NEUTRAL
-
-    @property
     def receiving(self) -> bool:
         """The other side has the line."""
         return self._state in (_State.RECEIVING, _State.HOLDING)
 
     @property
     def held(self) -> int:
-        """Bytes of a frame that has not ended."""
-        return self._reader.held
+        """Bytes kept of frames: of one that has not ended, and of the last one or two that have."""
+        return self._reader.held + sum(len(frame.text) for frame in (self._held, self._last) if frame is not None)
 
     @property
     def sends(self) -> bool:
@@ -117,7 +112,7 @@ class Link:
     def acknowledge(self, now: float) -> None:
         """The frame of the last `Received` is taken. Without effect if its sender has given up meanwhile."""
         if self._state is _State.HOLDING and self._held is not None:
-            self._number, self._orderly = self._held.number, self._held.last
+            self._last, self._orderly = self._held, self._held.last
             self._reply(ACK, now)
 
     def refuse(self, now: float, *, final: bool = False, after: float = 0.0) -> None:
@@ -202,7 +197,7 @@ class Link:
 
     def _grant(self, now: float) -> Event:
         self._reader = FrameReader(self._longest)
-        self._number, self._orderly, self._barred = None, False, False
+        self._last, self._orderly, self._barred = None, False, False
         self._reply(ACK, now)
         return Begun()
 
@@ -213,6 +208,8 @@ class Link:
         self.deadline = now + self.timing.receive
 
     def _take(self, item: Frame | Damage | EndOfTransmission, now: float) -> Iterator[Event]:
+        if self._frames and now >= self._give_up_at:  # a sender may go on for ever
+            yield self._not_granted(now)
         if isinstance(item, EndOfTransmission):
             yield from self._end(self._orderly and self._held is None, now)
         elif self._held is not None:
@@ -222,11 +219,11 @@ class Link:
             yield from self._reject(Noted.DAMAGE, now)
         elif not item.good and self.strict:
             yield from self._reject(Noted.CHECKSUM, now)
-        elif item.number == self._number:
+        elif self._last is not None and self._last.is_repeated_by(item):
             # its acknowledgment was lost
             yield Noted.REPEATED
             self._reply(ACK, now)
-        elif item.number != (1 if self._number is None else (self._number + 1) % 8):
+        elif item.number != (1 if self._last is None else (self._last.number + 1) % 8):
             yield from self._reject(Noted.NUMBER, now)
         elif self._barred:
             self._orderly = False
@@ -263,9 +260,7 @@ class Link:
 
     def _ask(self, now: float) -> Iterator[Event]:
         if now >= self._give_up_at:
-            self._frames = ()
-            self._plan(now)
-            yield NotSent("the line was not granted")
+            yield self._not_granted(now)
             return
         self._state, self._next, self._failures, self._crossed = _State.ASKING, 0, 0, False
         self._say(ENQ)
@@ -289,9 +284,12 @@ class Link:
         self._not_before, self._lets_pass = now + seconds, lets_pass
         self._rest(now)
         if self._not_before > self._give_up_at:
-            self._frames = ()
-            self._plan(now)
-            yield NotSent("the line was not granted")
+            yield self._not_granted(now)
+
+    def _not_granted(self, now: float) -> Event:
+        self._frames = ()
+        self._plan(now)
+        return NotSent("the line was not granted")
 
     def _replied(self, byte: int, now: float) -> Iterator[Event]:
         """The reply to a frame: ACK, EOT for ACK with the wish for the line, and all else is NAK."""
@@ -333,5 +331,5 @@ class Link:
         self._output.append(byte)
 
     def _rest(self, now: float) -> None:
-        self._state, self._held = _State.NEUTRAL, None
+        self._state, self._held, self._last = _State.NEUTRAL, None, None
         self._plan(now)

@@ -47,10 +47,11 @@ def is_complete_header(text: str) -> bool:
 def read_header(message: bytes) -> Header:
     """Read the first record of a message; the character behind H separates its fields (H-2)."""
     record = message[: _end_of_record(message, 0)]
-    fields = record.split(record[1:2]) if is_message(record) else []
+    fields = record.split(record[1:2], 5) if is_message(record) else []
 
     def field(number: int) -> str:
-        return fields[number - 1].decode("ascii", "replace").strip()[:LONGEST_NAME] if len(fields) >= number else ""
+        # whatever the encoding is: other bytes are another name
+        return fields[number - 1].decode("ascii", "backslashreplace").strip()[:LONGEST_NAME] if len(fields) >= number else ""
 
     return Header(control_id=field(3), sender=field(5))
 
@@ -138,7 +139,8 @@ class Assembly:
                 start = at
                 if len(data) - start > 1 and not is_message(bytes(data[start : start + 2])):
                     raise Unusable("it does not begin with a header record")
-            end = _end_of_record(data, at)
+            # what came before the last text holds no end of the record that is open
+            end = _end_of_record(data, max(at, self._before[0]))
             if end == len(data):
                 break
             if data[at] in _HEADER and at > start and is_message(bytes(data[at : at + 2])):

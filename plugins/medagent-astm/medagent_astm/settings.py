@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from medagent.config.model import Value
 from medagent.config.settings import Parameter
-from medagent.listening import limit_parameters
-from medagent.types import AcceptanceRules, Duplicates
+from medagent.listening import duplicate_parameters, limit_parameters
 from medagent_astm.events import Timing
 from medagent_astm.frames import LONGEST_FRAME, OVERHEAD, SHORT_FRAME
 
@@ -72,13 +71,7 @@ PARAMETERS = (
         "what a frame of an answer ends with: record for the end of each record, message for that of the whole message",
         "message",
     ),
-    _choice(
-        "duplicateBehavior",
-        Duplicates.IDEMPOTENT.value,
-        "a message under a control ID (H-3) that its sender (H-5 and address) has used: idempotent gives the same bytes the "
-        "stored answer and accepts other bytes, reject refuses other bytes, accept takes everything as new",
-        *(each.value for each in Duplicates if each is not Duplicates.IDEMPOTENT),
-    ),
+    *duplicate_parameters(SCHEME, control_id="a control ID (H-3)", sender="H-5 and IP address"),
     _milliseconds("replyTimeoutMs", 15_000, "how long the analyser has to reply to ENQ or to a frame"),
     _milliseconds(
         "receiveTimeoutMs", 30_000, "longest pause of an analyser inside its transmission; then it has lost the line"
@@ -108,7 +101,6 @@ class Settings:
     frame_length: int
     by_record: bool
     """Each record of an answer is a text of its own."""
-    rules: AcceptanceRules
     timing: Timing
     refusal_seconds: float
     answer_seconds: float
@@ -127,7 +119,6 @@ class Settings:
             needs_terminator=values["messageEnd"] == "terminator",
             frame_length=int(values["frameLength"] or 0),
             by_record=values["answerFrames"] == "record",
-            rules=AcceptanceRules(duplicates=Duplicates(values["duplicateBehavior"])),
             timing=Timing(
                 reply=seconds("replyTimeoutMs"),
                 receive=seconds("receiveTimeoutMs"),

@@ -89,6 +89,19 @@ async def test_the_frame_that_completes_a_message_is_acknowledged_when_that_is_s
     assert (message.body, message.control_id) == (RESULT, "17")
 
 
+async def test_an_analyser_that_sends_no_more_gets_the_acknowledgment_that_is_due() -> None:
+    async with world() as each:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(each.channel.address.rpartition(":")[2]))
+        writer.write(ENQ + FIRST + SECOND + THIRD + LAST)
+        writer.write_eof()
+        message = await each.handed_over()
+        while not any(connection.half_closed for connection in each.channel.connected.values()):
+            await asyncio.sleep(0)
+        each.channel.committed([message])
+        assert await reader.read() == ACK * 5
+        writer.close()
+
+
 async def test_a_message_that_cannot_be_stored_is_taken_again_when_its_frame_comes_again() -> None:
     async with world(refusalWaitMs=1) as each:
         assert await each.analyser.begin([FIRST, SECOND, THIRD, LAST])
@@ -309,6 +322,14 @@ async def test_other_answers_are_not_for_the_analyser(answer: Answer) -> None:
         assert each.channel.answer([(message, answer)]) == [Delivery.NOT_OWED]
 
 
+async def test_an_answer_whose_header_lacks_a_delimiter_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as each:
+        message = await each.sent()
+        assert each.channel.answer([(message, accepted("H|^&|SMITH\rL|1\r"))]) == [Delivery.NOT_OWED]
+        assert each.channel.notices == {"answer is no message": 1}
+    assert "SMITH" not in caplog.text
+
+
 async def test_an_answer_that_the_protocol_cannot_carry() -> None:
     async with world() as each:
         message = await each.sent()
@@ -462,6 +483,18 @@ async def test_a_silent_analyser_loses_the_line_and_parameters_change_while_it_i
         assert await each.analyser.say(FIRST) == ACK
         await each.noted("sender silent in a transmission")
         assert await each.analyser.say(ENQ) == ACK
+
+
+async def test_what_a_silent_analyser_has_left_behind_is_not_counted_against_the_others() -> None:
+    half = frame(1, b"H|\\^&\rC|1|I|" + b"x" * 3000, last=False)
+    async with world(maxBufferedBytes=8000, receiveTimeoutMs=200) as each:
+        assert [await each.analyser.say(data) for data in (ENQ, half)] == [ACK] * 2
+        await each.noted("sender silent in a transmission")
+        assert each.channel.reconfigure(config(maxBufferedBytes=8000))
+        async with await Analyser.connect("127.0.0.1", int(each.channel.address.rpartition(":")[2])) as other:
+            assert [await other.say(data) for data in (ENQ, half)] == [ACK] * 2
+            assert each.channel.connections == 2
+    assert "connection closed" not in each.channel.notices
 
 
 async def test_a_sender_of_nonsense_holds_nothing() -> None:

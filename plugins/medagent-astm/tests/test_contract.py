@@ -56,7 +56,7 @@ class Instrument:
 class TestAstmChannel(ChannelContract):
     address = "astm://127.0.0.1:0?contentionWaitMs=20&busyWaitMs=20&refusalWaitMs=1"
     sends_ahead = False
-    kills = 2
+    kills = 1
     message_start = b"\x05\x021H|\\^&"
 
     async def connect(self, host: str, port: int) -> Device:

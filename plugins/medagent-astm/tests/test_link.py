@@ -64,7 +64,7 @@ def test_a_transmission(line: Line) -> None:
     assert line.hear(ONE) == ([Received(b"H|\\^&\r", True)], ACK)
     assert line.hear(TWO + THREE[:5]) == ([Received(b"P|1\r", True)], ACK)
     assert line.hear(THREE[5:] + EOT) == ([Received(b"L|1|N\r", True), Ended(True)], ACK)
-    assert line.link.neutral
+    assert not line.link.receiving
     assert line.link.deadline is None
 
 
@@ -112,6 +112,19 @@ def test_a_frame_whose_acknowledgment_was_lost_is_acknowledged_and_not_taken_twi
     line.hear(ENQ + ONE)
     assert line.hear(ONE) == ([Noted.REPEATED], ACK)
     assert line.hear(TWO) == ([Received(b"P|1\r", True)], ACK)
+
+
+@pytest.mark.parametrize("other", [encode(1, b"P|1\r", last=True), encode(1, b"H|\\^&\r", last=False)])
+def test_another_text_under_the_number_of_the_last_frame_is_not_acknowledged_untaken(line: Line, other: bytes) -> None:
+    line.hear(ENQ + ONE)
+    assert line.hear(other) == ([Noted.NUMBER], NAK)
+    assert line.hear(ONE) == ([Noted.REPEATED], ACK)
+
+
+def test_a_repetition_of_a_damaged_frame_that_was_taken_is_one() -> None:
+    line = Line(strict=False)
+    line.hear(ENQ + ONE.replace(b"H", b"h"))
+    assert line.hear(ONE) == ([Noted.REPEATED], ACK)
 
 
 def test_a_first_frame_with_number_0_is_no_repetition(line: Line) -> None:
@@ -217,7 +230,7 @@ def test_sending(line: Line) -> None:
     assert line.hear(ACK) == ([], ONE)
     assert line.hear(ACK) == ([], TWO)
     assert line.hear(ACK) == ([Sent()], EOT)
-    assert line.link.neutral
+    assert not line.link.receiving
     assert not line.link.sends
 
 
@@ -258,7 +271,7 @@ def test_a_refused_frame_is_sent_six_times(line: Line, reply: bytes) -> None:
     line.hear(ACK)
     assert [line.hear(reply) for _ in range(5)] == [([], TWO)] * 5
     assert line.hear(reply) == ([NotSent("a frame was refused six times")], EOT)
-    assert line.link.neutral
+    assert not line.link.receiving
 
 
 def test_failures_are_counted_for_each_frame(line: Line) -> None:
@@ -322,6 +335,15 @@ def test_what_is_to_be_sent_waits_for_the_end_of_what_comes(line: Line) -> None:
     assert line.hear(FRAME) == ([Received(b"A", True)], ACK)
     assert line.hear(EOT) == ([Ended(True)], b"")
     assert line.after(0.0) == ([], ENQ)
+
+
+def test_what_is_to_be_sent_does_not_wait_for_ever_for_the_end_of_what_comes(line: Line) -> None:
+    line.hear(ENQ + ONE)
+    line.link.send([FRAME], line.now, 20.0)
+    line.now += 20.0
+    assert line.hear(TWO) == ([NotSent("the line was not granted"), Received(b"P|1\r", True)], ACK)
+    assert not line.link.sends
+    assert line.hear(THREE + EOT) == ([Received(b"L|1|N\r", True), Ended(True)], ACK)
 
 
 def test_a_lost_connection_ends_both(line: Line) -> None:

@@ -30,6 +30,22 @@ def test_parts_that_split_records_anywhere(cuts: list[int]) -> None:
     assert assembled(*parts) == [RESULT, QUERY]
 
 
+def test_a_long_record_in_small_parts_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = 0
+
+    class Counting:
+        def search(self, data: bytearray, start: int) -> None:
+            nonlocal searched
+            searched += len(data) - start
+
+    monkeypatch.setattr("medagent_astm.records._END", Counting())
+    assembly = Assembly(10_000)
+    for part in [b"H|\\^&", *[b"x" * 10] * 200]:
+        assembly.add(part, last=False)
+        assembly.confirm()
+    assert searched == assembly.held
+
+
 @pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b""])
 def test_one_record_a_text_whatever_ends_it(end: bytes) -> None:
     [message] = assembled(*((record + end, True) for record in RESULT.split(b"\r")[:-1]))
@@ -100,7 +116,7 @@ def test_what_is_left_over_at_the_end() -> None:
         (b"H!~^&!5!pw!X-1\r", Header("5", "X-1")),
         (b"H|\\^&\rL|1\r", Header("", "")),
         (b"H|\\^&|" + b"9" * 300 + b"\r", Header("9" * 200, "")),
-        (b"H|\\^&| 7 ||caf\xe9\r", Header("7", "caf\ufffd")),
+        (b"H|\\^&| 7 ||caf\xe9\r", Header("7", r"caf\xe9")),
         (b"", Header("", "")),
     ],
 )

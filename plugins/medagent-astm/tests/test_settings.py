@@ -10,7 +10,6 @@ import pytest
 from medagent.config.problems import Severity
 from medagent.testing.configured import configured
 from medagent.testing.resources import agent_resource, endpoint_resource
-from medagent.types import AcceptanceRules, Duplicates
 from medagent_astm.events import Timing
 from medagent_astm.settings import PARAMETERS, Settings
 
@@ -34,7 +33,6 @@ def test_the_defaults_are_those_of_the_standard() -> None:
             needs_terminator=True,
             frame_length=247,
             by_record=True,
-            rules=AcceptanceRules(Duplicates.IDEMPOTENT),
             timing=Timing(reply=15.0, receive=30.0, busy=10.0, contention=20.0, interrupt=15.0),
             refusal_seconds=1.0,
             answer_seconds=120.0,
@@ -49,7 +47,7 @@ def test_what_an_address_says() -> None:
         "&duplicateBehavior=accept&replyTimeoutMs=1&answerTimeoutMs=250"
     )
     assert not wrong
-    assert (settings.encoding, settings.frame_length, settings.rules.duplicates) == ("windows-1252", 64_000, Duplicates.ACCEPT)
+    assert (settings.encoding, settings.frame_length) == ("windows-1252", 64_000)
     assert (settings.strict, settings.needs_terminator, settings.by_record) == (False, False, False)
     assert (settings.timing.reply, settings.answer_seconds) == (0.001, 0.25)
 

@@ -36,6 +36,9 @@ class ConnectionOwner(Protocol):
     def received(self, connection: Connection, events: Sequence[FrameEvent]) -> None:
         """All events of one read."""
 
+    def failed(self, connection: Connection, error: Exception) -> None:
+        """It is closed, since handling a read of it has raised this."""
+
     def held_changed(self, change: int) -> None:
         """The bytes held of the unfinished frame have become more or, negative, less."""
 
@@ -281,6 +284,7 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 a fault met on one connection may not end the others
             # its type only: a traceback or a text may quote the message
             self._owner.log.error("connection %s closed: %s while handling a read", self.remote, type(error).__name__)
+            self._owner.failed(self, error)
             self.abort()
 
     def _count_held(self) -> None:

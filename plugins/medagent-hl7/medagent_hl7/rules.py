@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from medagent.config.model import Value
 from medagent.config.settings import Parameter
-from medagent.types import AcceptanceRules, Duplicates, KeepsAnswer
+from medagent.listening import duplicate_parameters, duplicate_rules
+from medagent.types import AcceptanceRules, KeepsAnswer
 from medagent_hl7.schemes import SCHEMES
 
-_WEEK = 7 * 86_400
-
 PARAMETERS = (
-    Parameter(
-        "duplicateBehavior",
-        SCHEMES,
-        str,
-        Duplicates.IDEMPOTENT.value,
-        "a message under a control ID that its sender (MSH-3 and MSH-4) has used: idempotent gives the same bytes the stored "
-        "answer and accepts other bytes, reject refuses other bytes with error 205, accept takes everything as new",
-        choices=tuple(behavior.value for behavior in Duplicates),
-    ),
-    Parameter(
-        "duplicateWindowSecs",
-        SCHEMES,
-        int,
-        _WEEK,
-        "seconds after which a control ID counts as new",
-        minimum=0,
-        maximum=366 * 86_400,
-    ),
+    *duplicate_parameters(*SCHEMES, sender="MSH-3 and MSH-4", refusal="with error 205"),
     Parameter(
         "assignSeqNo",
         SCHEMES,
@@ -42,9 +25,4 @@ PARAMETERS = (
 
 def acceptance_rules(parameters: Mapping[str, Value], keeps_answer: KeepsAnswer | None = None) -> AcceptanceRules:
     """Read checked parameters; `keeps_answer` is as of `AcceptanceRules`."""
-    return AcceptanceRules(
-        duplicates=Duplicates(parameters.get("duplicateBehavior", Duplicates.IDEMPOTENT.value)),
-        duplicate_window=float(parameters.get("duplicateWindowSecs", _WEEK)),
-        numbered=parameters.get("assignSeqNo") is True,
-        keeps_answer=keeps_answer,
-    )
+    return replace(duplicate_rules(parameters), numbered=parameters.get("assignSeqNo") is True, keeps_answer=keeps_answer)

@@ -216,6 +216,9 @@ class Hl7Channel:
             # its TLS handshake may have begun under others
             connection.use(self._in_force.now.limits, self._context.max_body_bytes)
 
+    def failed(self, connection: Connection, error: Exception) -> None:
+        self._context.fault("received", error, connection.remote.rpartition(":")[0])
+
     def received(self, connection: Connection, events: Sequence[FrameEvent]) -> None:
         accepted = self._reception.take(connection, events)
         if accepted:

@@ -205,3 +205,20 @@ def test_half_closed_with_uvloop() -> None:
         runner.run(test_a_device_that_sends_no_more_gets_its_commit_acknowledgments())
         runner.run(test_and_in_original_mode_the_answers())
         runner.run(test_but_not_for_ever())
+
+
+async def test_a_fault_of_its_own_code_is_reported_and_closes_that_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    core = RecordingCore()
+    channel = Hl7Channel(core.context(ChannelConfig("lab", "mllp", "127.0.0.1", 0, "")))
+    core.fault = LookupError("SMITH^JOHN")
+    async with running(channel) as (host, port), await MllpClient.connect(host, port) as bad:
+        await bad.send(MESSAGE % 1)
+        await core.until(lambda: bool(core.reported))
+        core.fault = None
+        async with await MllpClient.connect(host, port) as good:
+            await good.send(MESSAGE % 2)
+            await core.accepted(1)
+    assert [(where, type(error), at) for where, error, at in core.reported] == [("received", LookupError, "127.0.0.1")]
+    assert "SMITH" not in caplog.text

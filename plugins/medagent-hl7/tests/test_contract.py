@@ -31,6 +31,7 @@ class Hl7Device:
 
 class Hl7Contract(ChannelContract):
     message_start = b"\x0bMSH|^~\\&|LAB|"
+    addresses_are_senders = False  # MSH-3 and MSH-4 are
     kills = 1  # tests/crash/kills.py does more
     codes: ClassVar[dict[str, What]] = {"CA": What.ACCEPTED, "AA": What.ANSWERED}
     tls: ClassVar[ssl.SSLContext | None] = None

@@ -11,6 +11,8 @@ from medagent_tcp.settings import ByteStreamSettings, Unusable
 from medagent_tcp.turns import Turns
 
 CONTENT_TYPE = "application/octet-stream"
+NO_ANSWER = "Bot execution logs:"
+"""How the answer of a Medplum server begins whose Bot has returned nothing."""
 _DELIMITERS = 2
 """Bytes of a frame that are no message: the start and the end."""
 
@@ -64,6 +66,8 @@ class ByteStreamChannel(TcpChannel["ByteStreamConnection"]):
         return self._decide(message, self.settings.nak)
 
     def when_answered(self, message: InboundMessage, answer: Answer) -> bytes:
+        if answer.body.startswith(NO_ANSWER):
+            return b""
         try:
             return bytes.fromhex(answer.body)
         except ValueError:
@@ -95,6 +99,7 @@ class ByteStreamConnection(TcpConnection):
 
     def received(self, data: bytes) -> None:
         messages: list[InboundMessage] = []
+        replies = []
         for event in self.decoder.feed(data):
             if isinstance(event, Frame):
                 messages.append(self.message(event.data))
@@ -107,5 +112,7 @@ class ByteStreamConnection(TcpConnection):
                 self.note("message too long", f"{event.size} bytes, and {self._stream.frame_limit} can be accepted")
                 turn = object()
                 self.turns.take(turn)
-                self.send(self.turns.decide(turn, self._stream.settings.nak))
+                replies.append(self.turns.decide(turn, self._stream.settings.nak))
+        if any(replies):
+            self.send(b"".join(replies))
         self.accept(messages)

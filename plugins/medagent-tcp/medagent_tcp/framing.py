@@ -88,7 +88,7 @@ class FrameDecoder:
                 self._add(data[place : place + 1])
             elif self._size:
                 self._add(data[position : place + 1])
-                events.append(TooLong(self._size) if self._size > self.limit else Frame(bytes(self._kept)))
+                events.append(Frame(bytes(self._kept)) if len(self._kept) == self._size else TooLong(self._size))
                 self._kept.clear()
                 self._size = 0
             else:
@@ -104,8 +104,10 @@ class FrameDecoder:
         return events
 
     def _add(self, data: bytes) -> None:
+        # what has been too long stays so, whatever the limit has become: its beginning is gone
+        whole = len(self._kept) == self._size
         self._size += len(data)
-        if self._size > self.limit:
-            self._kept.clear()
-        else:
+        if whole and self._size <= self.limit:
             self._kept += data
+        else:
+            self._kept.clear()

@@ -56,7 +56,9 @@ async def test_frames_are_forwarded_as_hexadecimal_text_and_answers_come_back_as
     [
         (Answer(True, ""), {}),
         (Answer(False, "", "bot failure"), {}),
-        (Answer(True, "Bot execution logs:\n"), {"answer of the server is not hexadecimal": 1}),
+        (Answer(True, "Bot execution logs:\n"), {}),
+        (Answer(True, "OK"), {"answer of the server is not hexadecimal": 1}),
+        (Answer(True, "0"), {"answer of the server is not hexadecimal": 1}),
     ],
 )
 async def test_device_gets_nothing_but_bytes_of_the_server(answer: Answer, notices: dict[str, int]) -> None:

@@ -35,6 +35,7 @@ class ByteStreamDevice:
 
 class _Contract(ChannelContract):
     message_start = b"\x02"
+    kills = 1
 
     async def connect(self, host: str, port: int) -> Device:
         return ByteStreamDevice(*await asyncio.open_connection(host, port))
@@ -50,4 +51,3 @@ class TestWithAcknowledgments(_Contract):
 class TestWithoutAcknowledgments(_Contract):
     address = "tcp://127.0.0.1:0?startChar=%02&endChar=%03"
     acknowledges = False
-    kills = 1

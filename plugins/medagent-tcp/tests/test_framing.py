@@ -89,3 +89,12 @@ def test_another_limit_holds_at_once() -> None:
     decoder.feed(b"\x02abc")
     decoder.limit = 4
     assert decoder.feed(b"d]") == [TooLong(6)]
+
+
+@pytest.mark.parametrize(("rest", "size"), [(b"]", 5), (b"de]", 7)])
+def test_a_frame_without_its_beginning_is_none_whatever_the_limit_becomes(rest: bytes, size: int) -> None:
+    decoder = FrameDecoder(START, END, 3)
+    decoder.feed(b"\x02abc")
+    decoder.limit = 100
+    assert decoder.feed(rest) == [TooLong(size)]
+    assert decoder.feed(b"\x02whole]") == [Frame(b"\x02whole]")]

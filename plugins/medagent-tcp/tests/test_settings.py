@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
+from medagent.testing.command_line import run_main
 from medagent.testing.configured import configured
 from medagent.testing.resources import agent_resource, endpoint_resource
 from medagent_tcp.settings import ByteStreamSettings
@@ -76,3 +80,11 @@ def test_more_than_one_character_is_noted() -> None:
 def test_other_channels_are_left_alone() -> None:
     _, problems = configured(agent_resource({"adt": "adt"}), endpoint_resource("adt", "mllp://127.0.0.1:2575"))
     assert not [problem for problem in problems if "parameter" in problem.where]
+
+
+def test_a_check_shows_control_characters(tmp_path: Path) -> None:
+    resources = agent_resource({"monitor": "e"}), endpoint_resource("e", "tcp://0.0.0.0:4100?startChar=%1B&endChar=%0A")
+    files = [tmp_path / "agent.json", tmp_path / "endpoint.json"]
+    for file, resource in zip(files, resources, strict=True):
+        file.write_text(json.dumps(resource))
+    assert r"startChar=\x1b, endChar=\n" in run_main("check", *map(str, files)).stdout

@@ -67,6 +67,34 @@ async def test_senders_use_control_ids_by_themselves(sender: Sender) -> None:
         assert outcome(await sender.store.commit([again], [])) == ("rejected" if rules is REJECT else "reused")
 
 
+@pytest.mark.parametrize("rules", [AcceptanceRules(), REJECT])
+async def test_another_sender_may_say_the_same(sender: Sender, rules: AcceptanceRules) -> None:
+    async def send(number: int) -> str:
+        made = sender.make("a", "one", rules)
+        made.sender = number
+        return outcome(await sender.store.commit([made], []))
+
+    assert [await send(number) for number in (1, 2, 3, 2, 1, 3)] == ["stored"] * 3 + ["duplicate"] * 3
+    assert [one.body for one in await sender.store.fetch("adt", 0, 10, 10**6)] == [b"one"] * 3
+
+
+async def test_what_has_no_sender_may_be_of_any(sender: Sender) -> None:
+    """In a file of version 1 nothing has one, and its messages are still sent again."""
+    await sender.send("a", "one", AcceptanceRules())
+    resend = sender.make("a", "one", AcceptanceRules())
+    resend.sender = 5
+    assert outcome(await sender.store.commit([resend], [])) == "duplicate"
+
+
+async def test_two_senders_may_say_the_same_at_once(sender: Sender) -> None:
+    made = [sender.make("a", "one", AcceptanceRules()) for _ in range(4)]
+    for number, one in enumerate(made):
+        one.sender = 1 + number % 2
+    receipt = await sender.store.commit(made, [])
+    assert receipt.committed == made[:2]
+    assert [(duplicate.message, duplicate.seq) for duplicate in receipt.duplicates] == [(made[2], 1), (made[3], 2)]
+
+
 @pytest.mark.parametrize("rules", [AcceptanceRules(duplicate_window=HOUR), AcceptanceRules(Duplicates.REJECT, HOUR)])
 async def test_after_the_window_a_control_id_is_new(sender: Sender, rules: AcceptanceRules) -> None:
     await sender.send("a", "one", rules)

@@ -35,6 +35,9 @@ GOES_ON = {"deleting_goes_on_where_it_stopped"}
 OLD = {"only_old_ended_messages_are_deleted"}
 WELL = {"a_healthy_queue_says_so"}
 DEPTHS = {"depths_say_what_there_is"}
+SENDERS = {"each_sender_has_its_own_control_ids", "another_sender_may_say_the_same"}
+OUTLIVE = {"numbers_and_registers_outlive_their_messages"}
+REGISTERS = {"registers_are_kept_with_their_message"}
 RANDOM = {"at_random_it_does_what_the_contract_says"}
 
 LONGEST = KILLED | RANDOM | BODIES
@@ -168,13 +171,23 @@ class TestStoresEveryCopy(Suite):
             return await super().commit(messages, changes)
 
     fails: ClassVar[set[str]] = {
-        *(USED | WINDOW | JOINS | KEEPS | COPIES),
+        *(USED | SENDERS | WINDOW | JOINS | KEEPS | COPIES),
         "what_the_server_refused_is_tried_anew",
         "a_resend_finds_the_answer_of_its_own_commit",
         "numbers_have_no_gaps",
         "registers_are_kept_with_their_message",
         "reopened_nothing_is_on_its_way",
     }
+
+
+class TestMixesSenders(Suite):
+    class store(SqliteStore):  # noqa: N801
+        async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
+            for message in messages:
+                message.sender = 0
+            return await super().commit(messages, changes)
+
+    fails = SENDERS
 
 
 class TestDoesNotAskWhoKeepsTheAnswer(Suite):
@@ -249,3 +262,15 @@ class TestKeepsSentAsSent(Suite):
             self._live_bytes.load(connection, {channel for channel, _ in self._counts})
 
     fails = {"reopened_nothing_is_on_its_way"} | RANDOM
+
+
+class TestForgetsRegistersWithTheirMessages(Suite):
+    class store(SqliteStore):  # noqa: N801
+        async def remove_ended(self, removal: Removal, after: int, limit: int) -> Removed:
+            self._path.with_name("removed").touch(mode=0o600)
+            return await super().remove_ended(removal, after, limit)
+
+        async def registers(self) -> dict[str, dict[str, int]]:
+            return {} if self._path.with_name("removed").exists() else await super().registers()
+
+    fails = OUTLIVE

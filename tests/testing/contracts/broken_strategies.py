@@ -33,6 +33,8 @@ PUT = {"put_does_not_block"}
 MADE = {"making_one_does_nothing"}
 SIZE = {"no_batch_is_larger_than_batch_size"}
 ONE = {"one_commit_runs_at_a_time"}
+EVERY = {"every_message_counts_whatever_it_holds"}
+RUNNING = {"flush_waits_for_the_commit_that_runs"}
 
 LONGEST = KILLED | RANDOM | BEFORE_DISK
 
@@ -101,7 +103,7 @@ class TestDrops(Suite):
                 messages = messages[:-1]
             await self.context.commit(messages)
 
-    fails = ORDER | RANDOM | KILLED | MEANWHILE | FLUSHED | CANCELLED | REFUSED | FAILED
+    fails = ORDER | RANDOM | KILLED | MEANWHILE | FLUSHED | CANCELLED | REFUSED | FAILED | EVERY
 
 
 class TestReorders(Suite):
@@ -109,7 +111,7 @@ class TestReorders(Suite):
         async def commit(self, messages: list[InboundMessage]) -> None:
             await self.context.commit(messages[::-1])
 
-    fails = ORDER | RANDOM | KILLED | MEANWHILE | TOGETHER | CANCELLED | REFUSED | FAILED
+    fails = ORDER | RANDOM | KILLED | MEANWHILE | TOGETHER | CANCELLED | REFUSED | FAILED | EVERY
 
 
 class TestDoubles(Suite):
@@ -118,7 +120,7 @@ class TestDoubles(Suite):
             await self.context.commit(messages)
             await self.context.commit(messages)
 
-    fails = ORDER | MEANWHILE | TOGETHER | AGAIN | CANCELLED | EMPTY
+    fails = ORDER | MEANWHILE | TOGETHER | AGAIN | CANCELLED | EMPTY | EVERY
 
 
 class TestLies(Suite):
@@ -128,14 +130,14 @@ class TestLies(Suite):
         async def commit(self, messages: list[InboundMessage]) -> None:
             await asyncio.sleep(0)
 
-    fails = ORDER | MEANWHILE | FLUSHED | AGAIN | CANCELLED | EMPTY | REFUSED | FAILED | ALONE | ONE
+    fails = ORDER | MEANWHILE | FLUSHED | AGAIN | CANCELLED | EMPTY | REFUSED | FAILED | ALONE | ONE | EVERY | RUNNING
 
 
 class TestForgetsFlush(Suite):
     class strategy(Sound):  # noqa: N801
         async def flush(self) -> None: ...
 
-    fails = ORDER | FLUSHED | AGAIN | CANCELLED | EMPTY | REFUSED | FAILED
+    fails = ORDER | FLUSHED | AGAIN | CANCELLED | EMPTY | REFUSED | FAILED | EVERY | RUNNING
 
 
 class TestFlushNeverReturns(Suite):
@@ -143,7 +145,7 @@ class TestFlushNeverReturns(Suite):
         async def flush(self) -> None:
             await asyncio.Event().wait()
 
-    fails = ORDER | FLUSHED | AGAIN | CANCELLED | EMPTY | REFUSED | FAILED | NOTHING | ALONE | ONE | SIZE
+    fails = ORDER | FLUSHED | AGAIN | CANCELLED | EMPTY | REFUSED | FAILED | NOTHING | ALONE | ONE | SIZE | EVERY | RUNNING
 
 
 class TestServesOneFlush(Suite):
@@ -187,7 +189,7 @@ class TestCommitsOnlyWhenFlushed(Suite):
                 self.start()
             await super().flush()
 
-    fails = MEANWHILE | ALONE
+    fails = MEANWHILE | ALONE | RUNNING
 
 
 class TestLeavesTheRest(Suite):
@@ -273,7 +275,7 @@ class TestPutIsACoroutine(Suite):
         async def put(self, messages: Sequence[InboundMessage]) -> None:  # type: ignore[override]
             super().put(messages)
 
-    fails = ORDER | MEANWHILE | FLUSHED | AGAIN | CANCELLED | EMPTY | REFUSED | FAILED | ALONE | ONE | PUT
+    fails = ORDER | MEANWHILE | FLUSHED | AGAIN | CANCELLED | EMPTY | REFUSED | FAILED | ALONE | ONE | PUT | EVERY | RUNNING
 
 
 class TestCommitsNothing(Suite):
@@ -317,3 +319,32 @@ class TestStartsWhenMade(Suite):
             context.spawn(asyncio.sleep(0), "a start")
 
     fails = MADE
+
+
+class TestOverlooksTheLastCommit(Suite):
+    """A flush has nothing to wait for when all that is left is being committed."""
+
+    class strategy(Sound):  # noqa: N801
+        async def flush(self) -> None:
+            if self.buffer:
+                await super().flush()
+
+    fails = RUNNING
+
+
+class TestKeepsOneOfAName(Suite):
+    class strategy(Sound):  # noqa: N801
+        def put(self, messages: Sequence[InboundMessage]) -> None:
+            known = {one.control_id for one in self.buffer}
+            super().put([one for one in messages if one.control_id not in known])
+
+    fails = EVERY
+
+
+class TestForgetsWhatIsTooMuch(Suite):
+    class strategy(Sound):  # noqa: N801
+        def __init__(self, context: StrategyContext) -> None:
+            super().__init__(context)
+            self.buffer = deque(maxlen=1000)
+
+    fails = FAILED

@@ -34,6 +34,8 @@ AT_ONCE = {"it_takes_messages_from_the_moment_it_is_connected"}
 RECONNECT = {"reconnect_makes_a_new_connection"}
 SILENT = {"it_leaves_a_server_that_says_nothing"}
 TOKEN = {"it_goes_on_without_a_token"}
+LATER = {"on_a_new_connection_answers_belong_to_its_own_messages"}
+REQUESTS = {"requests_are_handed_over_and_answered"}
 CUT = {"it_connects_again_after_a_cut"}
 ORDER = {"messages_arrive_in_order"}
 FAULT = {"a_core_that_fails_does_not_end_it"}
@@ -82,6 +84,10 @@ class Handler:
         self.handler.failed(text)
 
 
+def replace_body(message: Transmit, body: str) -> Transmit:
+    return Transmit(message.channel, message.remote, message.content_type, body, message.callback)
+
+
 class Whole(UplinkContract[MedplumControl]):
     patience = float(os.environ.get("PATIENCE", "0.5"))
     uplink: ClassVar[type[Sound]] = Sound
@@ -122,7 +128,7 @@ class TestSendsAgain(Suite):
             super()._up()
             super().transmit(self.sent)
 
-    fails = AGAIN | AT_ONCE
+    fails = AGAIN | AT_ONCE | LATER
 
 
 class TestTakesAnything(Suite):
@@ -153,7 +159,7 @@ class TestReverses(Suite):
         def transmit(self, messages: Sequence[Transmit]) -> int:
             return super().transmit(messages[::-1])
 
-    fails = ORDER | AT_ONCE | AWAY | ANSWERS | AGAIN
+    fails = ORDER | AT_ONCE | AWAY | ANSWERS | AGAIN | LATER
 
 
 class TestMixesAnswersUp(Suite):
@@ -161,7 +167,7 @@ class TestMixesAnswersUp(Suite):
         def answered(self, responses: Sequence[Response]) -> None:
             self.handler.answered([Response("Agent/a-1-0", 200, one.content_type, one.body) for one in responses])
 
-    fails = ANSWERS
+    fails = ANSWERS | LATER
 
 
 class TestNeverSaysThatThereIsRoom(Suite):
@@ -194,7 +200,7 @@ class TestGivesUp(Suite):
         async def run(self) -> None:
             await self._connect_once()
 
-    fails = CUT | REFUSED | LOST | AWAY | AGAIN | KEPT | RECONNECT | TOKEN | STATUS | TOO_BIG | FAULT
+    fails = CUT | REFUSED | LOST | AWAY | AGAIN | KEPT | RECONNECT | TOKEN | STATUS | TOO_BIG | FAULT | LATER | REQUESTS
 
 
 class TestWaitsForEver(Suite):
@@ -261,3 +267,34 @@ class TestHasNoOverhead(Suite):
             return -1
 
     fails = OVERHEAD
+
+
+class TestHearsNoAnswersOnANewConnection(Suite):
+    class handler(Handler):  # noqa: N801
+        connects = 0
+
+        def connected(self) -> None:
+            self.connects += 1
+            self.handler.connected()
+
+        def answered(self, responses: Sequence[Response]) -> None:
+            if self.connects == 1:
+                self.handler.answered(responses)
+
+    fails = LATER
+
+
+class TestSaysThatAllIsWell(Suite):
+    class handler(Handler):  # noqa: N801
+        def answered(self, responses: Sequence[Response]) -> None:
+            self.handler.answered([Response(one.callback, 200, one.content_type, one.body) for one in responses])
+
+    fails = ANSWERS | LATER
+
+
+class TestSendsAscii(Suite):
+    class uplink(Sound):  # noqa: N801
+        def transmit(self, messages: Sequence[Transmit]) -> int:
+            return super().transmit([replace_body(one, one.body.encode("ascii", "replace").decode()) for one in messages])
+
+    fails = ORDER | AT_ONCE | AWAY | ANSWERS | AGAIN | LATER | CUT | REFUSED | TOKEN | RECONNECT | ENDS | FAULT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from medagent.queue.immediate import ImmediateStrategy
 from medagent.testing.contracts.killed import killed_child
 from medagent.testing.contracts.promise import Broken, Contract, expect, promise
 from medagent.testing.contracts.strategy import QueueStrategyContract
+from medagent.types import InboundMessage
 
 
 class Cases(Contract):
@@ -119,6 +121,22 @@ async def test_a_time_limit_of_others_goes_on() -> None:
     finally:
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, *left)
+
+
+class PutRaises(QueueStrategyContract):
+    def make(self, context: StrategyContext) -> ImmediateStrategy:
+        strategy = ImmediateStrategy(context)
+
+        def put(messages: Sequence[InboundMessage]) -> None:
+            raise LookupError("in put")
+
+        strategy.put = put  # type: ignore[method-assign]  it is what is broken
+        return strategy
+
+
+async def test_what_a_strategy_raises_in_put_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)Happened: .*Raised: .*in put\n.*LookupError: in put"):
+        await PutRaises().test_every_message_is_committed_once_and_in_order(tmp_path)
 
 
 class Unfinished(QueueStrategyContract):

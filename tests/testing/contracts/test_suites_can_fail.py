@@ -8,12 +8,15 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
+PARTS = 3
+"""Processes for one file."""
 
 
 RUNNER = """
@@ -37,29 +40,42 @@ with open(sys.argv[1], "w") as file:
 """
 
 
-def failures(folder: Path, *which: str, patience: str = "") -> dict[str, dict[str, str]]:
-    """Run pytest on files or classes, with no plugins but the one that is needed.
+def start(folder: Path, report: Path, *which: str, patience: str = "") -> subprocess.Popen[str]:
+    """Start pytest on files or classes, with no plugins but the one that is needed; `report` gets what it finds."""
+    ini = folder / "pytest.ini"
+    ini.write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\nasyncio_mode = strict\n")
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider"]
+    where = ["-c", str(ini), "--rootdir", str(folder), f"--basetemp={folder / report.stem}"]
+    return subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(report), "-q", *plugins, *where, *which],
+        cwd=folder,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **({"PATIENCE": patience} if patience else {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def failures(*parts: Sequence[str], patience: str = "") -> dict[str, dict[str, str]]:
+    """Run parts of a file beside each other: most of the time they wait for what does not come.
 
     Returns the text of each failure, "" for none, by class and test.
     """
-    report, ini = folder / "report.json", folder / "pytest.ini"
-    ini.write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\nasyncio_mode = strict\n")
+    found: dict[str, dict[str, list[str]]] = {}
     # what is broken needs no real disk, and many tests flush it
     memory = Path("/dev/shm")  # noqa: S108  a folder in it, and no known name
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
-        plugins = ["-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider"]
-        command = ["-c", RUNNER, report, "-q", *plugins, "-c", ini, "--rootdir", folder, f"--basetemp={place}/tests", *which]
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=folder,
-            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **({"PATIENCE": patience} if patience else {})},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-    assert report.exists(), done.stdout + done.stderr
-    found = json.loads(report.read_text())
+        reports = [Path(place) / f"part{number}.json" for number in range(len(parts))]
+        children = [start(Path(place), report, *part, patience=patience) for report, part in zip(reports, parts, strict=True)]
+        try:
+            for child, report in zip(children, reports, strict=True):
+                output, _ = child.communicate(timeout=100)
+                assert report.exists(), output
+                found |= json.loads(report.read_text())
+        finally:
+            for child in children:
+                child.kill()
+                child.communicate()
     return {suite: {test: "\n".join(texts) for test, texts in tests.items()} for suite, tests in found.items()}
 
 
@@ -77,15 +93,15 @@ def differences(suites: dict[str, Any], found: dict[str, dict[str, str]]) -> Wro
 
 
 @pytest.mark.parametrize("name", ["strategies", "stores", "uplinks"])
-def test_each_broken_one_fails_where_it_should(name: str, tmp_path: Path) -> None:
+def test_each_broken_one_fails_where_it_should(name: str) -> None:
     file = str(HERE / f"broken_{name}.py")
     suites = {name: made for name, made in runpy.run_path(file).items() if name.startswith("Test")}
-    found = failures(tmp_path, file)
+    found = failures(*([f"{file}::{suite}" for suite in list(suites)[part::PARTS]] for part in range(PARTS)))
     assert found.keys() == suites.keys()
     texts = [text for tests in found.values() for text in tests.values() if text]
     assert all("Promised: " in text and "Written:  " in text for text in texts)
     wrong = differences(suites, found)
     if wrong:
         # their patience is short, so that those that hang take little time: on a busy machine it may be too short
-        wrong = differences(suites, failures(tmp_path, *(f"{file}::{suite}" for suite in wrong), patience="2"))
+        wrong = differences(suites, failures([f"{file}::{suite}" for suite in wrong], patience="2"))
     assert wrong == {}

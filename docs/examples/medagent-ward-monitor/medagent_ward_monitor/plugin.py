@@ -11,17 +11,27 @@ from collections.abc import Callable
 from medagent import hookimpl
 from medagent.channel import ChannelFactory
 from medagent.config.settings import Parameter, Registry
-from medagent.listening import TcpChannel, TcpConnection, limit_parameters
+from medagent.listening import (
+    TcpChannel,
+    TcpConnection,
+    duplicate_parameters,
+    limit_parameters,
+)
 from medagent.types import InboundMessage, Refusal
 from medagent_ward_monitor.frames import content_of
 
 SCHEME = "ward-monitor"
+RESEND_SECONDS = 600
+"""A device that sends again does so within that; its numbers come round later."""
 
 
 @hookimpl
 def medagent_register_settings(registry: Registry) -> None:
     # what may stand behind the ? of an address; medagent checks and documents it
-    for parameter in limit_parameters(SCHEME):
+    for parameter in (
+        *limit_parameters(SCHEME),
+        *duplicate_parameters(SCHEME, window=RESEND_SECONDS),
+    ):
         registry.add_parameter(parameter)
     registry.add_parameter(
         Parameter(

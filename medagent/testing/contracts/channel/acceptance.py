@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from medagent.queue.base import Change
 from medagent.testing.contracts.channel.base import ChannelBase
-from medagent.testing.contracts.channel.device import What
-from medagent.testing.contracts.channel.site import ChannelSite, new_names, together, told
+from medagent.testing.contracts.channel.device import Reply, What
+from medagent.testing.contracts.channel.site import GONE, ChannelSite, new_names, together, told
 from medagent.testing.contracts.channel.wire import Wire
 from medagent.testing.contracts.promise import Broken, expect, promise
 from medagent.types import Answer, Delivery, InboundMessage
 
+OTHER_DEVICE = "127.0.0.2"
+"""The IP address of another one than those that connect to the channel directly."""
 POSITIVE = (What.ACCEPTED, What.ANSWERED)
 
 
@@ -23,13 +30,13 @@ class Acceptance(ChannelBase):
         async with self.listening(tmp_path) as site:
             site.queue.store.gate.clear()
             peer = await self.peer(site)
-            (name,) = new_names(1)
-            await peer.send(name)
+            names = new_names(self.at_a_time)
+            await peer.send(*names)
             await self.handed_over(site)
             early = await peer.rest()
             site.queue.store.gate.set()
             expect(not told(early, *POSITIVE), f"while the commit was held back, the device was told: {early}")
-            self.served((name,), [*early, *await peer.receive(self.due)])
+            self.served(tuple(names), [*early, *await peer.receive(self.due * len(names))])
 
     @promise("medagent.channel.Channel.refused")
     async def test_a_refused_message_gets_nothing_positive(self, tmp_path: Path) -> None:
@@ -37,12 +44,34 @@ class Acceptance(ChannelBase):
         async with self.listening(tmp_path) as site:
             site.queue.store.refuse = lambda messages, changes: bool(messages)
             peer = await self.peer(site)
-            await peer.send(*new_names(1))
+            await peer.send(*new_names(self.at_a_time))
             await self.handed_over(site)
             replies = await peer.rest()
             expect(not told(replies, *POSITIVE), f"the device was told: {replies}")
             site.queue.store.refuse = lambda messages, changes: False
             await self.exchange(site, await self.peer(site), *new_names(1))
+
+    @promise("medagent.channel.Channel.refused")
+    async def test_one_refused_message_among_others_gets_nothing_positive(self, tmp_path: Path) -> None:
+        """Of several messages, of which one could not be committed, this one gets nothing positive."""
+        async with self.listening(tmp_path) as site:
+            second: list[bytes | None] = []
+
+            def refuse(messages: Sequence[InboundMessage], changes: Sequence[Change]) -> bool:
+                """A device may send it again by itself."""
+                if not second:
+                    second.extend(one.body for taken in site.accepted[1:2] for one in messages if one.seq == taken.seq)
+                return any(one.body in second for one in messages)
+
+            site.queue.store.refuse = refuse
+            peer = await self.peer(site)
+            names = new_names(4)
+            replies: list[Reply] = []
+            for some in [names] if self.sends_ahead else [[name] for name in names]:
+                with contextlib.suppress(*GONE):
+                    await peer.send(*some)
+                replies += await peer.rest()
+            expect(names[1] not in told(replies, *POSITIVE), f"{names[1]} was not committed; the device was told: {replies}")
 
     @promise("medagent.types.Answer.accepted")
     async def test_a_message_that_the_server_refuses_gets_no_positive_answer(self, tmp_path: Path) -> None:
@@ -78,6 +107,20 @@ class Acceptance(ChannelBase):
                 site.queue.uplink.answer(frame, body=self.answer_to(frame.body))
             for peer, name in named:
                 self.served((name,), await peer.receive(self.due))
+
+    @promise("medagent.types.InboundMessage.sender")
+    async def test_two_devices_that_send_the_same_have_sent_two_messages(self, tmp_path: Path) -> None:
+        """The same bytes of devices at two addresses are no resend, unless the message itself names its sender."""
+        if not self.addresses_are_senders:
+            pytest.skip("addresses_are_senders is False")
+        async with self.listening(tmp_path) as site, Wire(*site.address, source=OTHER_DEVICE) as wire:
+            (name,) = new_names(1)
+            for address in (site.address, wire.address):
+                await self.exchange(site, await self.peer(site, address), name)
+            await self.until(
+                lambda: [self.name_in(frame.body) for frame in site.queue.uplink.transmitted] == [name, name],
+                lambda: f"two devices sent the same, and the server got {len(site.queue.uplink.transmitted)} of two messages",
+            )
 
     @promise("medagent.channel.Channel.connections")
     async def test_many_devices_at_once(self, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ class ChannelBase(Contract):
     """Whether a device is told the server's answer (`What.ANSWERED`)."""
     sends_ahead: ClassVar[bool] = True
     """Whether a device may send the next message before it has the last one's acknowledgment."""
+    addresses_are_senders: ClassVar[bool] = True
+    """Whether what devices at two IP addresses send is never taken for the same; False if the message names its sender."""
     message_start: ClassVar[bytes] = b""
     """Bytes that a message may begin with; the suite goes on with `x` without an end, to see that nothing grows."""
     closes_within: ClassVar[float] = CLOSE_TIMEOUT
@@ -102,6 +104,7 @@ class ChannelBase(Contract):
             config = replace(config, port=port)
         folder.mkdir(exist_ok=True)  # noqa: ASYNC240  one folder of a test
         async with QueueWorld(folder, channels=(CHANNEL,), max_body_bytes=max_body_bytes) as queue:
+            queue.raised = self.raised
             contexts: list[ChannelContext] = []
 
             def make(context: ChannelContext) -> Channel:
@@ -156,6 +159,11 @@ class ChannelBase(Contract):
         await self.until(
             lambda: len(site.accepted) >= count, lambda: f"{len(site.accepted)} messages were handed over, {count} were sent"
         )
+
+    @property
+    def at_a_time(self) -> int:
+        """How many messages a device sends before it has heard of the first."""
+        return 20 if self.sends_ahead else 1
 
     @property
     def due(self) -> int:

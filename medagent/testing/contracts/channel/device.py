@@ -23,7 +23,10 @@ class Reply:
     """One thing that a device was told."""
 
     name: str
-    """Of the message it is about. Where the protocol does not say it, the driver knows which message is due."""
+    """Of the message it is about, as `Device.send` was given it.
+
+    Where the protocol says only a part of it, or nothing, the driver knows which message is due.
+    """
     what: What
 
 

@@ -22,11 +22,15 @@ GONE = (OSError, EOFError, TimeoutError)
 """What a driver raises when the channel has hung up or does not read."""
 
 _numbers = itertools.count(1)
+_given: set[str] = set()
+"""All names so far."""
 
 
 def new_names(count: int) -> list[str]:
     """Names that no other message has."""
-    return [f"M{next(_numbers):06d}" for _ in range(count)]
+    names = [f"M{next(_numbers):06d}" for _ in range(count)]
+    _given.update(names)
+    return names
 
 
 def told(replies: Iterable[Reply], *kinds: What) -> list[str]:
@@ -93,7 +97,13 @@ class Peer:
         if not self._receiving.done():
             return None
         done, self._receiving = self._receiving, None
-        return done.result()
+        reply = done.result()
+        expect(
+            reply.what is What.REFUSED or reply.name in _given,
+            f"the device returned a name that was never sent: {reply.name}; `receive` must return the name that `send` was "
+            "given, unless it is the channel that speaks of a message that nobody has sent",
+        )
+        return reply
 
 
 class Taken(NamedTuple):

@@ -14,14 +14,22 @@ class Wire:
     """An async context manager that listens on a free loopback port while it is used."""
 
     def __init__(
-        self, host: str, port: int, *, piece: int = 65_536, cut_after: int | None = None, by_reset: bool = False
+        self,
+        host: str,
+        port: int,
+        *,
+        piece: int = 65_536,
+        cut_after: int | None = None,
+        by_reset: bool = False,
+        source: str | None = None,
     ) -> None:
         """`host` and `port` are the channel's. `piece`: bytes of a device that pass at a time; `cut_after`: bytes of a device
-        after which its connection ends, by an RST or by a FIN."""
+        after which its connection ends, by an RST or by a FIN; `source`: the IP address that the channel sees."""
         self._target = (host, port)
         self._piece = piece
         self._left = cut_after
         self._by_reset = by_reset
+        self._source = None if source is None else (source, 0)
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks = Tasks()
@@ -54,7 +62,7 @@ class Wire:
         self._tasks.spawn(self._connect(reader, writer), "wire")
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        channel_reader, channel_writer = await asyncio.open_connection(*self._target)
+        channel_reader, channel_writer = await asyncio.open_connection(*self._target, local_addr=self._source)
         self._writers += [writer, channel_writer]
         self._tasks.spawn(self._back(channel_reader, writer), "wire to the device")
         with contextlib.suppress(OSError):

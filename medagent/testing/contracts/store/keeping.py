@@ -9,7 +9,7 @@ from pathlib import Path
 from medagent.queue.base import Change, Removal
 from medagent.testing.contracts.promise import expect, promise
 from medagent.testing.contracts.store.ground import BEGUN, PLENTY, STORE, StoreGround, counts, plainly, seqs, stored_message
-from medagent.types import State
+from medagent.types import AcceptanceRules, State
 
 HOUR = 3600.0
 LONG = 5_000_000
@@ -206,6 +206,22 @@ class Keeping(StoreGround):
             depth = (await store.depths())["adt"]
             expect(depth.removed == 3, f"depths() says that {depth.removed} were removed, and 3 were")
             expect(seqs(await self._all(store)) == [3], "a live message is gone")
+
+    @promise(f"{STORE}.registers")
+    async def test_numbers_and_registers_outlive_their_messages(self, tmp_path: Path) -> None:
+        """When messages are deleted, their registers and numbers stay: the next message gets the next number."""
+        numbered = AcceptanceRules(numbered=True)
+        async with self._opened(tmp_path) as store:
+            batch = [stored_message(seq, rules=numbered) for seq in (1, 2, 3)]
+            batch[0].registers = (("one", 5),)
+            await store.commit(batch, [])
+            await store.commit([], [Change(one, State.PROCESSED) for one in batch])
+            await store.remove_ended(Removal(math.inf, math.inf, PLENTY), 0, 100)
+        async with self._opened(tmp_path) as store:
+            after = (await store.registers()).get("adt", {})
+            expect(after.get("one") == 5, f"after its message was deleted, a register of 5 is {after.get('one')}")
+            numbers = [one.number for one in (await store.commit([stored_message(4, rules=numbered)], [])).committed]
+            expect(numbers == [3], f"the next number is {numbers}, and 2 was the last")
 
     @promise(f"{STORE}.remove_ended")
     async def test_deleting_goes_on_where_it_stopped(self, tmp_path: Path) -> None:

@@ -77,6 +77,18 @@ class Taking(StoreGround):
                     was = await self._sent(store, seq, name, body, rules)
                     expect(was == wanted, f"with {name}, body {body!r} under a used control ID was {was}, not {wanted}")
 
+    @promise("medagent.types.InboundMessage.sender")
+    async def test_each_sender_has_its_own_control_ids(self, tmp_path: Path) -> None:
+        """With `REJECT` a control ID is used only for the `sender` that has used it, also after reopening."""
+        sent = [(1, b"x"), ((1 << 63) - 1, b"y"), (1, b"y2"), (2, b"z"), ((1 << 63) - 1, b"y"), (2, b"z2")]
+        wanted = ["committed", "committed", "rejected", "committed", "duplicate", "rejected"]
+        for seq, ((sender, body), expected) in enumerate(zip(sent, wanted, strict=True), 1):
+            async with self._opened(tmp_path) as store:
+                one = stored_message(seq, "a", body, rules=REJECT)
+                one.sender = sender
+                was = outcome(await store.commit([one], []))
+                expect(was == expected, f"message {seq} under one control ID, from sender {sender}, was {was}, not {expected}")
+
     @promise("medagent.types.InboundMessage.control_id")
     async def test_without_a_control_id_nothing_is_a_duplicate(self, tmp_path: Path) -> None:
         """A message whose control ID is empty is never taken for a resend."""
@@ -84,6 +96,17 @@ class Taking(StoreGround):
             for seq, rules in enumerate((AcceptanceRules(), AcceptanceRules(), REJECT, REJECT), 1):
                 was = await self._sent(store, seq, "", b"same", rules)
                 expect(was == "committed", f"it was {was}")
+
+    @promise("medagent.types.InboundMessage.sender")
+    async def test_another_sender_may_say_the_same(self, tmp_path: Path) -> None:
+        """The same bytes under the same control ID are a duplicate of the same sender's, and of no other's."""
+        async with self._opened(tmp_path) as store:
+            for seq, rules in ((0, AcceptanceRules()), (10, REJECT)):
+                for number, (sender, wanted) in enumerate(((1, "committed"), (2, "committed"), (1, "duplicate")), 1):
+                    one = stored_message(seq + number, rules.duplicates.value, b"same", rules=rules)
+                    one.sender = sender
+                    was = outcome(await store.commit([one], []))
+                    expect(was == wanted, f"message {number} of three, of sender {sender}, was {was}, not {wanted}")
 
     @promise(f"{RULES}.duplicate_window")
     async def test_after_the_window_a_control_id_is_new(self, tmp_path: Path) -> None:

@@ -145,6 +145,19 @@ class Committing(StrategyGround):
             world.store.gate.set()
 
     @promise(f"{STRATEGY}.put")
+    async def test_every_message_counts_whatever_it_holds(self, tmp_path: Path) -> None:
+        """Every message put is committed: a copy, one without a control ID, one without a body, a long one."""
+        long, note = message("long", "x" * 900_000), message("note")
+        note.body = None
+        messages = [message("m0"), message("m0"), message("m0", "other"), message(""), message(""), note, long, message("m1")]
+        put = [one.control_id for one in messages]
+        async with self.world(tmp_path) as world:
+            for one in messages:
+                world.queue.intake.accept("adt", [one])
+            await self.flush(world)
+            expect(world.committed == put, f"put were {put}, committed were {world.committed}")
+
+    @promise(f"{STRATEGY}.put")
     async def test_put_of_nothing_is_nothing(self, tmp_path: Path) -> None:
         """`put([])` is allowed, and commits nothing."""
         async with self.world(tmp_path) as world:

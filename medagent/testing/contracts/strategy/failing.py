@@ -11,6 +11,8 @@ from medagent.testing.contracts.killed import killed_child
 from medagent.testing.contracts.promise import expect, promise
 from medagent.testing.contracts.strategy.world import StrategyGround, some
 
+MANY = 3000
+"""Messages of a burst."""
 ACKNOWLEDGED = 200
 """After so many acknowledgments the child is killed."""
 
@@ -36,10 +38,12 @@ class Failing(StrategyGround):
         """When the storage refuses everything, nothing is acknowledged; when it works again, what comes then is committed."""
         async with self.world(tmp_path) as world:
             world.store.refuse = lambda messages, changes: True
-            world.accept(*(f"lost{number}" for number in range(12)))
+            for start in range(0, MANY, 100):
+                world.accept(*(f"lost{number}" for number in range(start, start + 100)))
             await self.flush(world)
-            expect(not world.acknowledged, f"acknowledged without the store: {world.acknowledged}")
-            unknown = [name for name in world.put if name not in world.refused]
+            expect(not world.acknowledged, f"acknowledged without the store: {some(world.acknowledged)}")
+            refused = set(world.refused)
+            unknown = [name for name in world.put if name not in refused]
             expect(not unknown, f"not refused to their sender: {some(unknown)}")
             expect(world.refused == world.put, f"refused out of order: {some(world.refused)}")
             world.store.refuse = lambda messages, changes: False

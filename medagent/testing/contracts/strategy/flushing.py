@@ -28,6 +28,19 @@ class Flushing(StrategyGround):
             expect(not missing(world), f"flush() returned while these were not committed: {missing(world)}")
 
     @promise(f"{STRATEGY}.flush")
+    async def test_flush_waits_for_the_commit_that_runs(self, tmp_path: Path) -> None:
+        """`flush` also waits for messages whose commit has begun when it is called."""
+        async with self.world(tmp_path) as world:
+            world.store.gate.clear()
+            world.accept("m0")
+            await self.until(lambda: world.batches, "a lone message was not committed")
+            flush = asyncio.ensure_future(world.strategy.flush())
+            await asyncio.sleep(0.02)
+            expect(not flush.done(), f"flush() returned while these were not committed: {missing(world)}")
+            world.store.gate.set()
+            await self.within(flush, "flush() has not returned")
+
+    @promise(f"{STRATEGY}.flush")
     async def test_flush_of_nothing_returns(self, tmp_path: Path) -> None:
         """`flush` returns at once when there is nothing to commit, and commits nothing."""
         async with self.world(tmp_path) as world:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from medagent.config.model import BatchConfig, Value
 from medagent.plugins import Plugins
@@ -24,13 +24,21 @@ STRATEGY = "medagent.queue.base.QueueStrategy"
 class StrategyWorld:
     """A strategy at work, and what it has asked to be committed."""
 
-    def __init__(self, folder: Path, make: Callable[[StrategyContext], QueueStrategy], batch: BatchConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        make: Callable[[StrategyContext], QueueStrategy],
+        batch: BatchConfig,
+        raised: list[BaseException],
+    ) -> None:
+        """`raised` is filled with what `put` and the strategy's tasks raise."""
         self.batches: list[list[str]] = []
         self.running = 0
         """Calls of `StrategyContext.commit` that have not returned."""
         self.most = 0
         """The most that ran at a time."""
         self._make = make
+        self._raised = raised
         folder.mkdir(exist_ok=True)
         self.queue = QueueWorld(folder, strategy=self._watched, batch=batch, clock=RunningClock())
         self.store, self.strategy = self.queue.store, self.queue.strategy
@@ -46,7 +54,19 @@ class StrategyWorld:
             finally:
                 self.running -= 1
 
-        return self._make(replace(context, commit=commit))
+        # as `StrategyContext.spawn`
+        def spawn(coroutine: Coroutine[Any, Any, Any], name: str) -> object:
+            return context.spawn(self._noted(coroutine), name)
+
+        return _Noted(self._make(replace(context, commit=commit, spawn=spawn)), self._raised)
+
+    # as above
+    async def _noted(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await coroutine
+        except Exception as error:
+            self._raised.append(error)
+            raise
 
     def accept(self, *control_ids: str) -> None:
         """As one read of a channel."""
@@ -71,6 +91,23 @@ class StrategyWorld:
         return [one.control_id for one in await self.store.fetch("adt", 0, 100_000, 1 << 30)]
 
 
+class _Noted:
+    """A strategy, and a note of what its `put` raises: the intake catches it, and refuses the messages."""
+
+    def __init__(self, strategy: QueueStrategy, raised: list[BaseException]) -> None:
+        self._strategy = strategy
+        self._raised = raised
+        self.flush = strategy.flush
+
+    def put(self, messages: Sequence[InboundMessage]) -> None:
+        try:
+            # a coroutine, for one, where nothing is due is for the suite to see
+            return self._strategy.put(messages)
+        except Exception as error:
+            self._raised.append(error)
+            raise
+
+
 class StrategyGround(Contract):
     """The factory, and strategies at work."""
 
@@ -87,7 +124,7 @@ class StrategyGround(Contract):
 
     @contextlib.asynccontextmanager
     async def world(self, folder: Path, batch: BatchConfig | None = None) -> AsyncIterator[StrategyWorld]:
-        world = StrategyWorld(folder, self.make_configured, batch or BatchConfig(flush_interval_ms=50))
+        world = StrategyWorld(folder, self.make_configured, batch or BatchConfig(flush_interval_ms=50), self.raised)
         async with world.queue:
             yield world
 

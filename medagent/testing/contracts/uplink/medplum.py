@@ -45,9 +45,9 @@ class MedplumControl:
     def connections(self) -> int:
         return len(self._open)
 
-    async def answer(self, callback: str, body: str) -> None:
-        [frame] = [frame for frame in self._server.frames if frame["type"] == TRANSMIT and frame["callback"] == callback]
-        await self._open[-1].send(json.dumps(answer_to(frame) | {"body": body}))
+    async def answer(self, callback: str, body: str, status_code: int = 200) -> None:
+        [*_, frame] = [frame for frame in self._server.frames if frame["type"] == TRANSMIT and frame["callback"] == callback]
+        await self._open[-1].send(json.dumps(answer_to(frame) | {"body": body, "statusCode": status_code}))
 
     async def request(self, callback: str) -> None:
         await self._open[-1].send(json.dumps({"type": "agent:reloadconfig:request", "callback": callback}))

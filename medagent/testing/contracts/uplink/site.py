@@ -10,6 +10,8 @@ from medagent.testing.uplink import Core, Tokens
 from medagent.uplink.base import Response, Transmit, Uplink, UplinkContext
 
 AGENT_ID = "a-1"
+TEXT = 'M\u00fcller \u20ac \U0001f489 "\\" {}\r\n'
+"""What a body may hold."""
 
 
 class ServerControl(Protocol):
@@ -31,8 +33,8 @@ class ServerControl(Protocol):
     def connections(self) -> int:
         """How many connections are open."""
 
-    async def answer(self, callback: str, body: str) -> None:
-        """Answer a message with status code 200, over the newest connection."""
+    async def answer(self, callback: str, body: str, status_code: int = 200) -> None:
+        """Answer a message, over the newest connection."""
 
     async def request(self, callback: str) -> None:
         """Ask the agent for something, over the newest connection."""
@@ -102,7 +104,7 @@ class UplinkSite:
 def transmits(first: int, last: int, size: int = 100) -> list[Transmit]:
     """Messages with callbacks `Agent/a-1-<number>` and bodies of `size` characters."""
     return [
-        Transmit("adt", "10.0.0.7:41022", "x-application/hl7-v2+er7", f"MSH|{number}|".ljust(size, "x"), callback(number))
+        Transmit("adt", "10.0.0.7:41022", "x-application/hl7-v2+er7", f"MSH|{number}|{TEXT}".ljust(size, "x"), callback(number))
         for number in range(first, last)
     ]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
 from medagent.testing.contracts.promise import expect, promise
 from medagent.testing.contracts.uplink.ground import HANDLER, LONG, PLENTY, UPLINK, Server, UplinkGround
-from medagent.testing.contracts.uplink.site import ClosesOverSize, UplinkSite, callback, transmits
+from medagent.testing.contracts.uplink.site import TEXT, ClosesOverSize, UplinkSite, callback, transmits
 from medagent.uplink.base import TOO_BIG
 
 
@@ -96,16 +97,7 @@ class Talking(UplinkGround[Server]):
             messages = transmits(0, 5)
             site.uplink.transmit(messages)
             await self.arrived(site, messages)
-            order = (3, 0, 4, 1, 2)
-            for number in order:
-                await site.server.answer(callback(number), f"MSA|AA|{number}")
-            await self.until(
-                lambda: len(site.core.responses) >= 5,
-                lambda: f"{len(site.core.responses)} of 5 answers have reached the core; {site.state}",
-            )
-            got = [(one.callback, one.body, one.status_code) for one in site.core.responses]
-            wanted = [(callback(number), f"MSA|AA|{number}", 200) for number in order]
-            expect(got == wanted, f"the core got {got}, not {wanted}")
+            await self._answered(site, {3: 200, 0: 500, 4: 202, 1: 400, 2: 200})
 
     @promise(f"{HANDLER}.disconnected")
     async def test_what_was_not_answered_is_not_sent_again(self) -> None:
@@ -120,6 +112,21 @@ class Talking(UplinkGround[Server]):
             site.uplink.transmit(later)
             await self.arrived(site, [*messages, *later])
 
+    @promise(f"{HANDLER}.answered")
+    async def test_on_a_new_connection_answers_belong_to_its_own_messages(self) -> None:
+        """After a lost connection answers reach the core as before, whatever was left without one."""
+        async with self.connected() as site:
+            messages = transmits(0, 3)
+            site.uplink.transmit(messages)
+            await self.arrived(site, messages)
+            site.server.cut()
+            await self.told(site, "connected", 2)
+            # two of those before, which the core sends again, and one that is new
+            again = [messages[2], messages[1], *transmits(10, 11)]
+            site.uplink.transmit(again)
+            await self.arrived(site, [*messages, *again])
+            await self._answered(site, {1: 200, 10: 500, 2: 200})
+
     @promise(f"{UPLINK}.reply")
     async def test_requests_are_handed_over_and_answered(self) -> None:
         """A request of the server reaches `UplinkContext.requested`, and `reply` brings the answer back."""
@@ -130,6 +137,14 @@ class Talking(UplinkGround[Server]):
             expect(asked == ["R1"], f"requests reached the core with the callbacks {asked}, not R1")
             self._reply(site, "R1")
             await self._replied(site, ["R1"])
+            site.server.cut()
+            await self.told(site, "connected", 2)
+            await site.server.request("R2")
+            await self.until(
+                lambda: len(site.core.requests) >= 2, lambda: f"after a cut the request has not reached the core; {site.state}"
+            )
+            self._reply(site, "R2")
+            await self._replied(site, ["R1", "R2"])
 
     @promise(f"{UPLINK}.reply")
     async def test_replies_are_kept_while_the_connection_is_away(self) -> None:
@@ -164,6 +179,18 @@ class Talking(UplinkGround[Server]):
             await self.told(site, "connected", 2)
             told = [f"failed: {TOO_BIG}", "disconnected", "connected"]
             expect(site.core.calls[1:] == told, f"the core was told {site.core.calls[1:]}, not {told}")
+
+    async def _answered(self, site: UplinkSite, codes: Mapping[int, int]) -> None:
+        """Have the server answer the messages with these numbers by these status codes, and see that the core hears it."""
+        wanted = [(callback(number), f"MSA|AA|{number}|{TEXT}", code) for number, code in codes.items()]
+        for name, body, code in wanted:
+            await site.server.answer(name, body, code)
+        await self.until(
+            lambda: len(site.core.responses) >= len(wanted),
+            lambda: f"{len(site.core.responses)} of {len(wanted)} answers have reached the core; {site.state}",
+        )
+        got = [(one.callback, one.body, one.status_code) for one in site.core.responses]
+        expect(got == wanted, f"the core got {got}, not {wanted}")
 
     def _reply(self, site: UplinkSite, name: str) -> None:
         site.uplink.reply({"type": "agent:reloadconfig:response", "statusCode": 200, "callback": name})
