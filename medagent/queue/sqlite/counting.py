@@ -18,7 +18,8 @@ Counts = dict[tuple[str, State], int]
 """By channel and state."""
 REMOVED_REGISTER = "removed"
 """The register that counts the messages of a channel that retention has deleted."""
-SELECT_STATES = "SELECT seq, state FROM json_each(?) JOIN message ON seq = value"
+SELECT_STATES = "SELECT json_group_array(seq), json_group_array(state) FROM json_each(?) JOIN message ON seq = value"
+"""One row, since each row that is read costs a wait for the interpreter's lock (`medagent.queue.sqlite.rows`)."""
 _STATES = {int(state): state for state in State}
 LIVE = tuple(state for state in State if not state.ended)
 
@@ -36,7 +37,8 @@ def states_of(connection: sqlite3.Connection, changes: Sequence[Change]) -> dict
     if not changes:
         return {}
     seqs = json.dumps([change.message.seq for change in changes])
-    return {seq: _STATES[state] for seq, state in connection.execute(SELECT_STATES, (seqs,))}
+    [(found, states)] = connection.execute(SELECT_STATES, (seqs,)).fetchall()
+    return {seq: _STATES[state] for seq, state in zip(json.loads(found), json.loads(states), strict=True)}
 
 
 def counted(
