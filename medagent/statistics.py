@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from medagent.types import InboundMessage, State
@@ -23,10 +23,15 @@ class Histogram:
         self.counts = [0] * _BUCKETS
         self.total = 0
 
-    def record(self, seconds: float) -> None:
+    def record(self, seconds: float, times: int = 1) -> None:
         bucket = int(math.log(seconds / _SMALLEST) / _GROWTH) + 1 if seconds > _SMALLEST else 0
-        self.counts[min(bucket, _BUCKETS - 1)] += 1
-        self.total += 1
+        self.counts[min(bucket, _BUCKETS - 1)] += times
+        self.total += times
+
+    def record_since(self, beginnings: Iterable[float], now: float) -> None:
+        """Durations from these moments to `now`. Messages of one read have the same, and cost as much as one."""
+        for moment, times in Counter(beginnings).items():
+            self.record(now - moment, times)
 
     def percentile(self, fraction: float) -> float | None:
         """Upper bound of the bucket that holds this fraction of the durations, milliseconds; None without any."""
@@ -74,17 +79,17 @@ class Statistics:
         """`now`: monotonic seconds."""
         statistics = self.channel(channel)
         statistics.accepted += len(messages)
-        record = statistics.commit.record
-        for message in messages:
-            record(now - message.received_at)
+        statistics.commit.record_since([message.received_at for message in messages], now)
 
     def settled(self, channel: str, settled: Sequence[tuple[InboundMessage, State]], now: float) -> None:
         statistics = self.channel(channel)
-        record, ended = statistics.answer.record, statistics.ended
-        for message, state in settled:
-            ended[state] += 1
-            if message.received_at and state is not State.FILTERED:  # the server gave no verdict on it
-                record(now - message.received_at)
+        statistics.ended.update([state for _, state in settled])
+        beginnings = [
+            message.received_at
+            for message, state in settled
+            if message.received_at and state is not State.FILTERED  # the server gave no verdict on it
+        ]
+        statistics.answer.record_since(beginnings, now)
 
     def duplicate(self, channel: str) -> None:
         self.channel(channel).duplicates += 1

@@ -206,7 +206,8 @@ class HostedChannel:
     def answer(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         def deliveries() -> list[Delivery]:
             # `Delivery` of each, and a ValueError unless there is one per answer
-            return [Delivery(delivery) for delivery, _ in zip(a_value(self._channel.answer(answers)), answers, strict=True)]
+            given = zip(a_value(self._channel.answer(answers)), answers, strict=True)
+            return [delivery if type(delivery) is Delivery else Delivery(delivery) for delivery, _ in given]
 
         return self._call("answer", deliveries, otherwise=[Delivery.GONE] * len(answers))
 

@@ -176,6 +176,9 @@ class State(enum.IntEnum):
     FILTERED = 15
     """A transform kept it from the server, and the device was told as if that had taken it."""
 
+    # that of Enum is of the name, and takes three times as long; a state is a part of many keys
+    __hash__ = int.__hash__
+
     @property
     def ended(self) -> bool:
         """Whether nothing more will be done for the message."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from medagent import garbage
 from medagent.cli import options
 from medagent.cli.loading import refuse_left_out
 from medagent.config.bootstrap import resolve
@@ -91,6 +92,7 @@ def run(
         load_plugins=tuple(load_plugins or ()),
         strict_plugins=strict_plugins,
     )
+    garbage.search_rarely()
     bootstrap = resolve(flags, os.environ)
 
     from medagent import failpoints, logs
@@ -152,10 +154,17 @@ async def _serve(agent: Agent) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, agent.reload_soon, "SIGHUP")
+    started = asyncio.ensure_future(_keep_start(agent))
     await agent.run(stop)
+    started.cancel()
     if stop.is_set():
         # everything is closed; what is left in other threads is nobody's concern
         _end_now(0)
+
+
+async def _keep_start(agent: Agent) -> None:
+    await agent.listening.wait()
+    garbage.keep_all()
 
 
 def _stop(stop: asyncio.Event, number: int) -> None:

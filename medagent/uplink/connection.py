@@ -21,6 +21,8 @@ from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
+from medagent.uplink.websocket_frames import FrameCutter, text_frames
+
 
 def extensions() -> list[ClientPerMessageDeflateFactory]:
     """What is offered to the server."""
@@ -47,6 +49,7 @@ class BatchConnection(ClientConnection):
     def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
         super().__init__(protocol, **options)
         self._listener: Listener | None = None
+        self._cutter = FrameCutter(protocol.max_message_size)
         self._gathered: list[bytes | bytearray] = []
         self._partial: bytearray | None = None
         """What has come of a fragmented message."""
@@ -70,10 +73,13 @@ class BatchConnection(ClientConnection):
         self._listener = listener
         self._hand_over()
 
+    def _is_open(self) -> bool:
+        return self.protocol.state is State.OPEN
+
     @property
     def writable(self) -> bool:
         """Open, and not more than the write limit waits in the buffer."""
-        return not self.paused and self.protocol.state is State.OPEN
+        return not self.paused and self._is_open()
 
     @property
     def backlog(self) -> int:
@@ -83,14 +89,31 @@ class BatchConnection(ClientConnection):
     def write(self, payloads: Sequence[bytes]) -> None:
         """Send each payload as a text message, all in one write; nothing when the connection is not open."""
         protocol = self.protocol
-        if protocol.state is not State.OPEN:
+        if not self._is_open():
             return
-        for payload in payloads:
-            protocol.send_text(payload)
-        self.transport.write(b"".join(protocol.data_to_send()))
+        if protocol.extensions:
+            for payload in payloads:
+                protocol.send_text(payload)
+            self.transport.write(b"".join(protocol.data_to_send()))
+        else:
+            self.transport.write(b"".join([*protocol.data_to_send(), *text_frames(payloads)]))
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        # line by line, for the frames begin after the last one
+        while data and self.protocol.state is State.CONNECTING:
+            end = data.find(b"\n") + 1 or len(data)
+            super().data_received(data[:end])
+            data = data[end:]
+        if self._is_open():
+            for texts, rest in self._cutter.cut(data):
+                for text in texts:
+                    self._gather(text, Opcode.TEXT)
+                if rest:
+                    super().data_received(rest)
+                if not self._is_open():
+                    break  # the library has no use for anything that follows
+        elif data:
+            super().data_received(data)
         self._hand_over()
 
     def process_event(self, event: Request | Response | Frame) -> None:
@@ -122,7 +145,7 @@ class BatchConnection(ClientConnection):
     @property
     def _within_message(self) -> bool:
         """A part of a message has come, and its end has not."""
-        return self._partial is not None or bool(self.protocol.reader.buffer)
+        return self._partial is not None or self._cutter.within
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -140,5 +163,5 @@ class BatchConnection(ClientConnection):
         if self._gathered or self._within_message:
             gathered, self._gathered = self._gathered, []
             self._listener.received(gathered)
-        if self.protocol.state is not State.OPEN:
+        if not self._is_open():
             self._listener.lost()

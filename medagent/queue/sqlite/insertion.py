@@ -21,11 +21,12 @@ from medagent.types import Decision, Duplicates, InboundMessage, Refusal, Refusa
 
 _COLUMNS = "seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc"
 _UNLESS_TWIN = " ON CONFLICT (channel, control_id, digest, copy) DO NOTHING"
+# the only text put into these is a constant of this module
 INSERT_MESSAGE = ManyRows(
-    f"INSERT INTO message ({_COLUMNS}) SELECT * FROM ",
+    f"INSERT INTO message ({_COLUMNS}) SELECT * FROM ",  # noqa: S608
     12,
     f" WHERE column1 IS NOT NULL{_UNLESS_TWIN}",
-    one=f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?){_UNLESS_TWIN}",
+    one=f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?){_UNLESS_TWIN}",  # noqa: S608
 )
 INSERT_BODY = ManyRows(
     "INSERT INTO body (seq, data) SELECT * FROM ",

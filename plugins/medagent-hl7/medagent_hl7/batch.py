@@ -123,7 +123,7 @@ def is_batch(body: bytes) -> bool:
     if body.startswith(BOM):
         body = body.removeprefix(BOM)
     # what one message costs; the expression is not searched in it
-    if b"\rMSH" not in body and b"\nMSH" not in body:
+    if body.find(b"MSH", len(b"MSH")) < 0:
         return body.startswith(_HEADERS)
     return body.startswith(_HEADERS) or (body.startswith(b"MSH") and _FURTHER_MESSAGE.search(body) is not None)
 
