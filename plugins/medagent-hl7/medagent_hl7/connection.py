@@ -136,9 +136,9 @@ class Connection(asyncio.Protocol):
             self.send(b"".join(frames))
         self._finish_if_done()
 
-    def answered(self) -> None:
-        """The server's answer to one of its messages has been dealt with."""
-        self.order.answered()
+    def answered(self, count: int) -> None:
+        """The server's answers to so many of its messages have been dealt with."""
+        self.order.answered(count)
         self._finish_if_done()
 
     def use(self, limits: Limits, max_body_bytes: int) -> None:

@@ -40,6 +40,11 @@ class InForce:
             self._changed_after = self._last
         self.now = workings
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether what is in force now holds for every message."""
+        return not self._earlier
+
     def handed_over(self, messages: Sequence[InboundMessage]) -> None:
         """The core has taken these, so they have their seqs; 0 if it has refused them at once."""
         stored = with_parts(messages)
@@ -63,7 +68,8 @@ class InForce:
         if self._first <= message.copy_of <= self._changed_after:
             self._resent[message.copy_of] = self.at(message)
 
-    def answered(self, message: InboundMessage) -> None:
-        """A message, or the copy of one, has got its answer."""
+    def answered(self, messages: Sequence[InboundMessage]) -> None:
+        """Messages, or copies of them, have got their answers."""
         if self._resent:
-            self._resent.pop(message.copy_of or message.seq, None)
+            for message in messages:
+                self._resent.pop(message.copy_of or message.seq, None)

@@ -70,9 +70,9 @@ class Order:
                 frames.append(frame)
         return frames
 
-    def answered(self) -> None:
-        """The server has answered one of the messages."""
-        self.unanswered = max(0, self.unanswered - 1)
+    def answered(self, count: int) -> None:
+        """The server has answered so many of the messages."""
+        self.unanswered = max(0, self.unanswered - count)
 
     def _is_behind(self, message: InboundMessage) -> bool:
         if not self._early:

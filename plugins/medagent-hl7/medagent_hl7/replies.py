@@ -31,9 +31,9 @@ class Replies:
         self._owed_by_message = OwedByMessage(settings.mode, settings.missing_ack_type) if by_message else None
 
     @property
-    def may_answer_only(self) -> bool:
-        """Whether `is_answered_only` may be true of a message."""
-        return self._owed_by_message is not None or self._owed_by_channel.answers_only
+    def answers_only(self) -> bool | None:
+        """What `is_answered_only` says of every message; None if that depends on the message."""
+        return self._owed_by_channel.answers_only if self._owed_by_message is None else None
 
     def is_answered_only(self, header: Header) -> bool:
         """Whether the server's answer is the only acknowledgment of this message, as in original mode."""

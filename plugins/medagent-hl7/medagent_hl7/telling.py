@@ -33,8 +33,8 @@ class Teller:
         for message in messages:
             if message.copy_of:
                 self._in_force.resent(message)
-            if message.link in self._connections and self._tracking.is_answered_only(message):
-                self._connections[message.link].order.unanswered += 1
+        for link, count in self._answered_only(messages).items():
+            self._connections[link].order.unanswered += count
         self._tell((message, self._to_commit(message)) for message in messages)
 
     def refused(self, messages: Sequence[InboundMessage], refusal: Refusal) -> None:
@@ -48,11 +48,15 @@ class Teller:
             deliveries = self._tracking.batches.answer(
                 answers, self._answer_singly, self._tracking.to_answer, self._send_answers, self._delivered
             )
-        for message, _ in answers:
-            if message.link in self._connections and self._tracking.is_answered_only(message):
-                self._connections[message.link].answered()
-            self._in_force.answered(message)
+        messages = [message for message, _ in answers]
+        for link, count in self._answered_only(messages).items():
+            self._connections[link].answered(count)
+        self._in_force.answered(messages)
         return deliveries
+
+    def _answered_only(self, messages: Sequence[InboundMessage]) -> Mapping[str, int]:
+        """How many of these, by link, have the server's answer as their only acknowledgment, and a device to get it."""
+        return self._tracking.answered_only([message for message in messages if message.link in self._connections])
 
     def _answer_singly(self, answers: Sequence[tuple[InboundMessage, Answer]]) -> list[Delivery]:
         deliveries: list[Delivery] = []

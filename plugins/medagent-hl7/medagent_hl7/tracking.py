@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from medagent.listening import Notices
@@ -83,12 +84,21 @@ class Tracking:
             return messages
         return [self.verification.prepare(message) for message in messages]
 
-    def is_answered_only(self, message: InboundMessage) -> bool:
-        """Whether the server's answer is the only acknowledgment of this message."""
+    def answered_only(self, messages: Sequence[InboundMessage]) -> Mapping[str, int]:
+        """How many of these have the server's answer as their only acknowledgment, by link."""
+        # the same for all of them, but for the time after a change
+        of_all = self._in_force.now.replies.answers_only if self._in_force.unchanged else None
+        if of_all is False:
+            return {}
+        return Counter(
+            message.link
+            for message in messages
+            if not isinstance(message.origin, Note) and (of_all or self._is_answered_only(message))
+        )
+
+    def _is_answered_only(self, message: InboundMessage) -> bool:
         replies = self._in_force.owed(message).replies
-        if not replies.may_answer_only or isinstance(message.origin, Note):
-            return False
-        return replies.is_answered_only(header_of(message))
+        return replies.is_answered_only(header_of(message)) if replies.answers_only is None else replies.answers_only
 
     def committed(self, messages: Sequence[InboundMessage]) -> None:
         """These are on disk."""

@@ -64,7 +64,7 @@ def test_a_copy_is_owed_what_was_in_force_when_it_came() -> None:
     force.resent(copy)
     assert (force.owed(copy), force.owed(original)) == (second, second)
     assert force.at(original) is first, "it is forwarded as before"
-    force.answered(original)
+    force.answered([original])
     assert force.owed(original) is first
 
 
