@@ -103,6 +103,10 @@ def run(
     os.umask(0o077)
     raise_file_limit()
 
+    from medagent.fhir import validation
+
+    validation.work_apart()  # it gets ready while this process does
+
     from medagent.agent import Agent
     from medagent.guard import run_to_end
     from medagent.plugins import Plugins
