@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -92,6 +93,7 @@ def run(
         strict_plugins=strict_plugins,
     )
     bootstrap = resolve(flags, os.environ)
+    gc.disable()  # nothing of what is loaded now becomes garbage
 
     from medagent import failpoints, logs
 
@@ -115,6 +117,8 @@ def run(
     plugins = Plugins(bootstrap.plugins, state_dir=bootstrap.state_dir, mark=True)
     refuse_left_out(bootstrap.plugins, plugins)
     running = Agent(bootstrap, plugins)
+    gc.freeze()  # nor is it looked at by later collections, which makes them shorter
+    gc.enable()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         run_to_end(runner.get_loop(), _serve(running), plugins.guards)
 

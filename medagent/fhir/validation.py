@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ class _Child:
     def __init__(self) -> None:
         """Raises `OSError`."""
         ours, its = socket.socketpair()
-        with its:
+        with ours, its:
+            ours.settimeout(ANSWER_SECONDS)
             self._process = subprocess.Popen(
                 # -P: nothing is imported from the current folder, as in the agent
                 [sys.executable, "-P", "-m", "medagent.fhir.validate"],
@@ -41,9 +43,7 @@ class _Child:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # a key pressed in the agent's terminal is not for it
             )
-        ours.settimeout(ANSWER_SECONDS)
-        self._stream = ours.makefile("rwb")
-        ours.close()  # open until the stream is
+            self._stream = ours.makefile("rwb")  # keeps `ours` open
 
     # decoded JSON that nobody has validated yet
     def ask(self, kind: str, raw: Mapping[str, Any]) -> list[Finding]:
@@ -55,10 +55,8 @@ class _Child:
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
-        try:
+        with suppress(OSError):  # what was not sent is for nobody any more
             self._stream.close()
-        except OSError:
-            pass  # what was not sent is for nobody any more
 
 
 class _Place:
@@ -84,7 +82,8 @@ def validate(kind: str, raw: Mapping[str, Any]) -> list[Finding]:
                 return _place.child.ask(kind, raw)
             # RecursionError and TypeError: as the library is to find it
             except (OSError, ValueError, TypeError, RecursionError) as error:
-                log.warning("the process that validates resources fails (%s): they are validated in this one", type(error).__name__)
+                reason = type(error).__name__
+                log.warning("the process that validates resources fails (%s): they are validated in this one", reason)
                 _place.apart = False
                 _end_child()
     from medagent.fhir.validate import find
@@ -96,10 +95,8 @@ def work_apart() -> None:
     """Have resources validated in a child process, which begins to load the library now."""
     with _place.lock:
         _place.apart = True
-        try:
+        with suppress(OSError):  # it is tried again when there is something to validate
             _place.child = _place.child or _Child()
-        except OSError:
-            pass  # it is tried again when there is something to validate
 
 
 def rest() -> None:
