@@ -38,7 +38,7 @@ class _Child:
             self._process = subprocess.Popen(
                 # -P: nothing is imported from the current folder, as in the agent
                 [sys.executable, "-P", "-m", "medagent.fhir.validate"],
-                stdin=its,
+                stdin=its.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # a key pressed in the agent's terminal is not for it

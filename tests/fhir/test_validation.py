@@ -87,7 +87,7 @@ def test_one_that_cannot_begin_costs_no_validation(monkeypatch: pytest.MonkeyPat
 
 
 def test_it_does_not_survive_its_agent() -> None:
-    script = "import os; from medagent.fhir import validation as v; v.work_apart(); print(v._place.child._process.pid, flush=True); input()"
+    script = "import medagent.fhir.validation as v; v.work_apart(); print(v._place.child._process.pid, flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agent:
         assert agent.stdout is not None
         descriptor = os.pidfd_open(int(agent.stdout.readline()))
