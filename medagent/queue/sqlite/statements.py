@@ -41,8 +41,8 @@ SET_REGISTER = """
 INSERT INTO register (channel, name, value) VALUES (?, ?, ?)
 ON CONFLICT (channel, name) DO UPDATE SET value = excluded.value
 """
-# below, `state < 10` opens the index of live rows, and `seq > 0`, which is always so, has SQLite take its three columns: without
-# it the planner may look for `state < 10` in it instead of `state = ?`, and read all that is live
+# below, `state < 10` opens the index of live rows, and `seq > 0`, which is always so, has SQLite use its three columns:
+# without it the planner may look there for `state < 10` instead of `state = ?`, and read all that is live
 RECOVER = "UPDATE message SET state = ? WHERE channel = ? AND state = ? AND state < 10 AND seq > 0"
 _COLUMNS = (
     "m.seq, m.control_id, m.remote, m.link, m.callback, m.accepted_at, m.attempts, m.state, b.data, m.channel, m.number, m.crc"
