@@ -16,6 +16,7 @@ from medagent.config.model import AgentConfig
 from medagent.config.problems import Problem, Severity
 from medagent.configure import Loaded, configure
 from medagent.errors import ConfigError, MedagentError, PluginError
+from medagent.fhir import validation
 from medagent.fhir.access import FhirAccess
 from medagent.loading import RETRY_CAP, Loader
 from medagent.pipeline import Pipeline
@@ -71,6 +72,8 @@ class Configuration:
         refusal = loading.result().refusal() if loading.done() else []
         kept = await self._kept() if refusal or not loading.done() else None
         if kept is None:
+            if not loading.done():
+                self._validated()  # so far; who knows when there is more
             loaded = await loading
             await self._keep(loaded)
         else:
@@ -83,6 +86,7 @@ class Configuration:
         if loaded.fatal:
             raise PluginError(strict_fault(self._plugins.left_out))
         self._use(loaded)
+        self._validated()
         return loaded.config
 
     @property
@@ -142,6 +146,8 @@ class Configuration:
                         return
             except ConfigError as error:  # of local files
                 self._not_loaded(str(error))
+            finally:
+                self._validated()
             await asyncio.sleep(RETRY_CAP)
 
     async def reload(self, pipeline: Pipeline) -> list[str]:
@@ -151,7 +157,14 @@ class Configuration:
                 loaded = await self._loader.once()
             except MedagentError as error:
                 return self._refuse([f"the configuration cannot be loaded: {error}"])
-            return await self._apply(pipeline, loaded)
+            else:
+                return await self._apply(pipeline, loaded)
+            finally:
+                self._validated()
+
+    def _validated(self) -> None:
+        """What validation holds is given back, without anybody having to wait for it."""
+        self._tasks.spawn(asyncio.to_thread(validation.rest), "end of validation")
 
     async def _apply(self, pipeline: Pipeline, loaded: Loaded) -> list[str]:
         old, new = pipeline.config, loaded.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -10,11 +11,10 @@ import typer
 from typer.models import CommandInfo, TyperInfo
 
 from medagent import __version__
-from medagent.cli import channel, check, config, plugins, queue, reload, run, settings, status
-from medagent.cli.loading import load_plugins
 from medagent.errors import ConfigError, MedagentError, PluginTimeout
 
-COMMANDS = (run, config, check, reload, status, queue, channel, settings, plugins)
+COMMANDS = ("run", "config", "check", "reload", "status", "queue", "channel", "settings", "plugins")
+"""Each by its name, which is also that of its module."""
 
 
 def _version(wanted: bool) -> None:
@@ -24,7 +24,7 @@ def _version(wanted: bool) -> None:
 
 
 def make_app(arguments: Sequence[str] = ()) -> typer.Typer:
-    """The command line with everybody's commands; plugins are not loaded if the arguments name one of medagent's own."""
+    """The command line with everybody's commands; if the arguments name one of medagent's own, with that one alone."""
     app = typer.Typer(
         name="medagent",
         help="The FHIR-configured agent for hospital messages.\n\n"
@@ -40,11 +40,11 @@ def make_app(arguments: Sequence[str] = ()) -> typer.Typer:
         version: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_version, is_eager=True),
     ) -> None: ...
 
-    for command in COMMANDS:
-        command.register(app)
-    own = {*map(_name, app.registered_commands), *map(_name, app.registered_groups)}
-    if not {*own, "--version"}.intersection(arguments[:1]):
-        _add_commands_of_plugins(app, own)
+    named = [name for name in COMMANDS if name in arguments[:1]]
+    for name in named or COMMANDS:
+        importlib.import_module(f"medagent.cli.{name}").register(app)  # what others need is not imported
+    if not named and arguments[:1] != ["--version"]:
+        _add_commands_of_plugins(app, COMMANDS)
     return app
 
 
@@ -56,7 +56,9 @@ def _name(added: CommandInfo | TyperInfo) -> str:
 
 
 def _add_commands_of_plugins(app: typer.Typer, own: Collection[str]) -> None:
-    from medagent.plugins.time_limit import IMPORT_SECONDS, within  # medagent's own commands do not need it
+    # medagent's own commands do not need them
+    from medagent.cli.loading import load_plugins
+    from medagent.plugins.time_limit import IMPORT_SECONDS, within
 
     try:
         plugins = load_plugins()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -94,6 +95,7 @@ def run(
     )
     garbage.search_rarely()
     bootstrap = resolve(flags, os.environ)
+    gc.disable()  # nothing of what is loaded now becomes garbage
 
     from medagent import failpoints, logs
 
@@ -105,6 +107,10 @@ def run(
     os.umask(0o077)
     raise_file_limit()
 
+    from medagent.fhir import validation
+
+    validation.work_apart()  # it gets ready while this process does
+
     from medagent.agent import Agent
     from medagent.guard import run_to_end
     from medagent.plugins import Plugins
@@ -113,6 +119,8 @@ def run(
     plugins = Plugins(bootstrap.plugins, state_dir=bootstrap.state_dir, mark=True)
     refuse_left_out(bootstrap.plugins, plugins)
     running = Agent(bootstrap, plugins)
+    gc.freeze()  # nor is it looked at by later collections, which makes them shorter
+    gc.enable()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         run_to_end(runner.get_loop(), _serve(running), plugins.guards)
 

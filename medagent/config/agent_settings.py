@@ -15,6 +15,7 @@ from medagent.config.problems import Problem, Severity
 from medagent.config.settings import FIELD_OF_TYPE, Registry, Setting, nearest
 from medagent.config.values import in_bounds, is_json_type
 from medagent.config.wording import default_used, from_findings, show
+from medagent.fhir.validation import SETTING, validate
 from medagent.printable import printable
 
 TYPE_OF_FIELD = {name: kind for kind, name in FIELD_OF_TYPE.items()}
@@ -93,9 +94,7 @@ def _entry_problems(entry: Any, where: str, setting: Setting | None, registry: R
         problems.append(Problem(f"{where}.name", f"unknown setting {show(name)}{hint}"))
     problems += _value_problems(entry, where, setting)
     if not problems:
-        from medagent.fhir.validate import validate_setting  # fhir.resources takes 0.3 s to import
-
-        problems = from_findings(where, validate_setting(entry))
+        problems = from_findings(where, validate(SETTING, entry))
     return problems
 
 

@@ -16,6 +16,7 @@ from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.wording import from_findings, show
 from medagent.fhir.source import Source
+from medagent.fhir.validation import AGENT, validate
 
 T = TypeVar("T", bool, int, str)
 
@@ -62,10 +63,8 @@ def _agent_problems(
     agent: Mapping[str, Any], settings: list[Mapping[str, Any]], channels: list[Mapping[str, Any]]
 ) -> list[Problem]:
     """What fhir.resources finds in the Agent once the faulty settings and channels are set aside."""
-    from medagent.fhir.validate import validate_agent  # fhir.resources takes 0.3 s to import
-
     survivors = {**agent, "setting": settings or None, "channel": channels or None}
-    return from_findings("Agent", validate_agent(survivors))
+    return from_findings("Agent", validate(AGENT, survivors))
 
 
 def _status(status: str, problems: list[Problem]) -> str:

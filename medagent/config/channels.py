@@ -11,6 +11,7 @@ from medagent.config.model import ChannelConfig
 from medagent.config.problems import Problem, Severity
 from medagent.config.wording import from_findings, show
 from medagent.fhir.source import Source
+from medagent.fhir.validation import CHANNEL, validate
 from medagent.printable import printable
 from medagent.types import PUSH_CHANNEL
 
@@ -101,9 +102,7 @@ def entry_faults(entry: Any, where: str) -> list[Problem]:
             problems.append(Problem(f"{where}.{target}", f"{wanted} is expected, found {show(entry[target])}"))
     if problems:
         return problems
-    from medagent.fhir.validate import validate_channel  # fhir.resources takes 0.3 s to import
-
-    return from_findings(where, validate_channel(entry))
+    return from_findings(where, validate(CHANNEL, entry))
 
 
 def _listener(entry: Any, where: str, source: Source, rules: EndpointRules, problems: list[Problem]) -> Listener | None:

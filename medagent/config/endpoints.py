@@ -12,6 +12,7 @@ from medagent.config.model import Value
 from medagent.config.problems import Problem, Severity
 from medagent.config.settings import Registry
 from medagent.config.wording import from_findings, show
+from medagent.fhir.validation import ENDPOINT, validate
 
 STATUSES = ("active", "suspended", "error", "off", "entered-in-error", "test")
 """https://hl7.org/fhir/R4B/valueset-endpoint-status.html; all but `off` run, as with Medplum's agent."""
@@ -49,10 +50,8 @@ def parse_endpoint(raw: Mapping[str, Any], name: str, rules: EndpointRules, prob
     if raw.get("resourceType") != "Endpoint":
         problems.append(Problem(name, f"an Endpoint is expected, found resourceType {show(raw.get('resourceType'))}"))
         return None
-    from medagent.fhir.validate import validate_endpoint  # fhir.resources takes 0.3 s to import
-
     address = raw.get("address")
-    findings = dict(validate_endpoint(raw))
+    findings = dict(validate(ENDPOINT, raw))
     fault_of_address = findings.pop("address", None)
     problems += from_findings(name, findings.items())
     enabled = _enabled(raw.get("status"), name, problems)

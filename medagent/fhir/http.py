@@ -32,7 +32,9 @@ class _Transport(httpx2.AsyncHTTPTransport):
     """Has what goes wrong on the way give the system's reason, and names the proxy."""
 
     def __init__(self, route: Route) -> None:
-        super().__init__(verify=route.tls or True, proxy=httpx2.Proxy(route.proxy.url) if route.proxy is not None else None)
+        # a context that trusts nobody takes the place of the library's, which reads the system's CAs
+        tls = route.tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        super().__init__(verify=tls, proxy=httpx2.Proxy(route.proxy.url) if route.proxy is not None else None)
         self._proxy = route.proxy
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -1,7 +1,12 @@
-"""Validation of raw JSON by the fhir.resources classes, told as (path, message) pairs. Imports fhir.resources: about 0.3 s."""
+"""Validation of raw JSON by the fhir.resources classes, told as (path, message) pairs; for `medagent.fhir.validation` alone.
+
+`python -m medagent.fhir.validate` is the child process: its standard input is a socket, over which it is asked and answers.
+"""
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,34 +14,27 @@ from fhir.resources.R4B.endpoint import Endpoint
 from fhir_core.fhirabstractmodel import FHIRAbstractModel
 from pydantic import ValidationError
 
+from medagent.fhir import validation
 from medagent.fhir.agent import Agent, AgentChannel, AgentSetting
+from medagent.fhir.validation import Finding
 
 # servers add elements of their own to Resource.meta (Medplum with "X-Medplum: extended": author, project, compartment, account)
 _META_ELEMENTS = {"id", "extension", "versionId", "lastUpdated", "source", "profile", "security", "tag"}
 
-Finding = tuple[str, str]
-"""Where, relative to what was validated, such as `identifier[0].system` ("" for the whole); and what is wrong."""
+
+_MODELS: dict[str, type[FHIRAbstractModel]] = {
+    validation.AGENT: Agent,
+    validation.SETTING: AgentSetting,
+    validation.CHANNEL: AgentChannel,
+    validation.ENDPOINT: Endpoint,
+}
+_RESOURCES = (validation.AGENT, validation.ENDPOINT)
 
 
 # here and below: decoded JSON that nobody has validated yet
-def validate_agent(raw: Mapping[str, Any]) -> list[Finding]:
-    """Check an Agent; `contained` resources are checked where they are used."""
-    return _validate(Agent, _without_additions(raw))
-
-
-def validate_setting(raw: Mapping[str, Any]) -> list[Finding]:
-    """Check one Agent.setting."""
-    return _validate(AgentSetting, raw)
-
-
-def validate_channel(raw: Mapping[str, Any]) -> list[Finding]:
-    """Check one Agent.channel."""
-    return _validate(AgentChannel, raw)
-
-
-def validate_endpoint(raw: Mapping[str, Any]) -> list[Finding]:
-    """Check an Endpoint (https://hl7.org/fhir/R4B/endpoint.html)."""
-    return _validate(Endpoint, _without_additions(raw))
+def find(kind: str, raw: Mapping[str, Any]) -> list[Finding]:
+    """What is wrong with `raw` as a `kind`, one of those of `medagent.fhir.validation`."""
+    return _validate(_MODELS[kind], _without_additions(raw) if kind in _RESOURCES else raw)
 
 
 def _without_additions(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,3 +79,15 @@ def _message(kind: str, text: str) -> str:
         return "FHIR knows no such element here"
     text = " ".join(text.removeprefix("Value error, ").split())
     return text[:1].lower() + text[1:]
+
+
+def main() -> None:
+    """Answer until the agent, whose end of the socket ends with it, is gone."""
+    with socket.socket(fileno=0) as connection, connection.makefile("rwb") as stream:
+        for line in stream:
+            stream.write(json.dumps(find(*json.loads(line))).encode() + b"\n")
+            stream.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -186,7 +186,7 @@ class WebSocketUplink:
             close_timeout=CLOSE_TIMEOUT,
             ping_timeout=None,  # the session judges life by every frame; pings only keep proxies from closing
             user_agent_header=VERSION,
-            ssl=route.tls or (True if self._url.startswith("wss") else None),
+            ssl=route.tls,
             proxy=route.proxy.url if route.proxy is not None else None,
             logger=_library_log,
         )

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from medagent import __version__
 from medagent.cli import main as main_module
-from medagent.cli.main import make_app
+from medagent.cli.main import COMMANDS, make_app
 from medagent.errors import AuthenticationFailed, ConfigError, MedagentError, QueueHeld
 from medagent.testing.command import run_command
 from medagent.testing.command_line import run_main
@@ -48,6 +48,13 @@ def test_help(arguments: tuple[str, ...]) -> None:
 
 def test_shells_can_complete_it() -> None:
     assert "--install-completion" in run_main("--help").stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_there_when_it_is_named_as_it_is_among_all(name: str) -> None:
+    alone = CliRunner().invoke(make_app([name]), [name, "--help"])
+    assert alone.exit_code == 0
+    assert alone.output == CliRunner().invoke(make_app(), [name, "--help"]).output
 
 
 def test_commands_of_installed_plugins_are_there() -> None:

@@ -9,14 +9,10 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from medagent.queue.base import Change
-from medagent.queue.sqlite.statements import SET_REGISTER
+from medagent.queue.sqlite.statements import SET_REGISTER, SIZE_OF_STATE
 from medagent.types import InboundMessage, State
 
 LIVE_BYTES_REGISTER = "live_bytes"
-_SUM = """
-SELECT coalesce(sum(length(b.data)), 0) FROM message m JOIN body b ON b.seq = m.seq
-WHERE m.channel = ? AND m.state = ? AND m.state < 10
-"""
 
 
 class LiveBytes:
@@ -41,7 +37,7 @@ class LiveBytes:
 
     @staticmethod
     def _count(connection: sqlite3.Connection, channel: str, state: State) -> int:
-        return int(connection.execute(_SUM, (channel, state)).fetchone()[0])
+        return int(connection.execute(SIZE_OF_STATE, (channel, state)).fetchone()[0])
 
     def end_all(self, connection: sqlite3.Connection, channel: str, state: State) -> None:
         """The messages in a live state are about to be ended by one statement, in a transaction that will not fail."""

@@ -41,7 +41,9 @@ SET_REGISTER = """
 INSERT INTO register (channel, name, value) VALUES (?, ?, ?)
 ON CONFLICT (channel, name) DO UPDATE SET value = excluded.value
 """
-RECOVER = "UPDATE message SET state = ? WHERE channel = ? AND state = ? AND state < 10"
+# below, `state < 10` opens the index of live rows, and `seq > 0`, which is always so, has SQLite use its three columns:
+# without it the planner may look there for `state < 10` instead of `state = ?`, and read all that is live
+RECOVER = "UPDATE message SET state = ? WHERE channel = ? AND state = ? AND state < 10 AND seq > 0"
 _COLUMNS = (
     "m.seq, m.control_id, m.remote, m.link, m.callback, m.accepted_at, m.attempts, m.state, b.data, m.channel, m.number, m.crc"
 )
@@ -52,10 +54,15 @@ WHERE m.channel = ? AND m.state = 0 AND m.state < 10 AND m.seq > ? ORDER BY m.se
 """  # noqa: S608
 FETCH_ONE = f"SELECT {_COLUMNS} FROM message m JOIN body b ON b.seq = m.seq WHERE m.seq = ? AND m.state < 10"  # noqa: S608
 RETRIES = """
-SELECT seq, CAST(coalesce(next_attempt_at, 0) AS REAL) FROM message WHERE channel = ? AND state = 3 AND state < 10 ORDER BY seq
+SELECT seq, CAST(coalesce(next_attempt_at, 0) AS REAL) FROM message
+WHERE channel = ? AND state = 3 AND state < 10 AND seq > 0 ORDER BY seq
 """
 STATE_AND_SIZE = "SELECT state, length(data) FROM message LEFT JOIN body USING (seq) WHERE seq = ?"
-OLDEST = "SELECT accepted_at FROM message WHERE channel = ? AND state = ? AND state < 10 ORDER BY seq LIMIT 1"
+OLDEST = "SELECT accepted_at FROM message WHERE channel = ? AND state = ? AND state < 10 AND seq > 0 ORDER BY seq LIMIT 1"
+SIZE_OF_STATE = """
+SELECT coalesce(sum(length(b.data)), 0) FROM message m JOIN body b ON b.seq = m.seq
+WHERE m.channel = ? AND m.state = ? AND m.state < 10 AND m.seq > 0
+"""
 
 
 def crc_of(seq: int, channel: str, control_id: str, callback: str, body: bytes) -> int:

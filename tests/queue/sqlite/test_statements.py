@@ -17,6 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from medagent.queue.base import Change, Receipt
 from medagent.queue.sqlite.counting import read_depths
+from medagent.queue.sqlite.schema import bring_up_to_date
+from medagent.queue.sqlite.statements import FETCH, OLDEST, RECOVER, RETRIES, SIZE_OF_STATE
 from medagent.queue.sqlite.store import SqliteStore
 from medagent.testing.queue import message
 from medagent.types import AcceptanceRules, Duplicates, InboundMessage, State
@@ -34,6 +36,16 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await store.open()
     yield store
     await store.close()
+
+
+@pytest.mark.parametrize("statement", [FETCH, OLDEST, RECOVER, RETRIES, SIZE_OF_STATE])
+def test_rows_of_one_state_are_found_whatever_else_is_live(statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        bring_up_to_date(connection)
+        parameters = (None,) * statement.count("?")
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+    assert "INDEX message_live (channel=? AND state=? AND seq>?)" in plan[0][3]
+    assert not [step for *_, step in plan if "ORDER BY" in step]
 
 
 def duplicates(receipt: Receipt) -> list[tuple[int, int]]:
