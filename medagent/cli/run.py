@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medagent import garbage
 from medagent.cli import options
 from medagent.cli.loading import refuse_left_out
 from medagent.config.bootstrap import resolve
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NEW_OBJECTS = 20_000
+"""More objects made than freed make a collection, of which Python makes one every 700: messages under way are no garbage."""
 STOP_SECONDS = 9.0
 """After a signal, the process ends in order within this, or at once when it is over."""
 
@@ -93,7 +94,6 @@ def run(
         load_plugins=tuple(load_plugins or ()),
         strict_plugins=strict_plugins,
     )
-    garbage.search_rarely()
     bootstrap = resolve(flags, os.environ)
     gc.disable()  # nothing of what is loaded now becomes garbage
 
@@ -120,6 +120,7 @@ def run(
     refuse_left_out(bootstrap.plugins, plugins)
     running = Agent(bootstrap, plugins)
     gc.freeze()  # nor is it looked at by later collections, which makes them shorter
+    gc.set_threshold(NEW_OBJECTS, 10, 10)
     gc.enable()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         run_to_end(runner.get_loop(), _serve(running), plugins.guards)
@@ -162,17 +163,10 @@ async def _serve(agent: Agent) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, agent.reload_soon, "SIGHUP")
-    started = asyncio.ensure_future(_keep_start(agent))
     await agent.run(stop)
-    started.cancel()
     if stop.is_set():
         # everything is closed; what is left in other threads is nobody's concern
         _end_now(0)
-
-
-async def _keep_start(agent: Agent) -> None:
-    await agent.listening.wait()
-    garbage.keep_all()
 
 
 def _stop(stop: asyncio.Event, number: int) -> None:
