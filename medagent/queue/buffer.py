@@ -10,6 +10,9 @@ from medagent.types import InboundMessage
 
 MOST_BYTES = 1024 * 1024
 """Of the bodies in one commit, unless it is of one message: all who come meanwhile wait for its end."""
+MOST_PASSES = 2
+"""Commits of others that a message of more than `MOST_BYTES` lets go first: what comes during the first, and the store's work
+after it, need not wait for it either."""
 
 
 class Buffer:
@@ -20,8 +23,8 @@ class Buffer:
         self._most_messages = most_messages
         self._messages: deque[InboundMessage] = deque()
         self._bytes = 0
-        self._passed = False
-        """Others have gone before the first one."""
+        self._passes = 0
+        """Commits of others since the first one, which is large, came first."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -39,14 +42,17 @@ class Buffer:
     def take(self) -> list[InboundMessage]:
         """What is to be committed next, and is in the buffer no longer; empty only if that was.
 
-        A message of more than `MOST_BYTES` goes alone, and after those of other channels, but these pass it only once.
+        A message of more than `MOST_BYTES` goes alone, after `MOST_PASSES` commits of other channels if these have so many.
         """
         if self._bytes <= MOST_BYTES:
             messages = self._messages
             batch = [messages.popleft() for _ in range(min(self._most_messages, len(messages)))]
         else:
-            batch = [] if self._passed else self._take_fitting()
-            self._passed = bool(batch) and self._first_is_large
+            batch = self._take_fitting() if self._passes < MOST_PASSES else []
+            if batch and self._first_is_large:
+                self._passes += 1
+            else:
+                self._passes = 0
             batch = batch or [self._messages.popleft()]
         self._bytes = self._bytes - _size(batch) if self._messages else 0
         return batch
