@@ -51,8 +51,8 @@ class Receipt:
     """Not stored, because their `InboundMessage.admission` or that of another part of their batch says so."""
     registers: dict[str, dict[str, int]] = field(default_factory=dict)
     """What this commit has changed, by channel and name."""
-    afterwards: Callable[[], Awaitable[None]] | None = None
-    """Work on the file that has waited until the receipt was passed on; the next commit waits for it. Must not raise."""
+    afterwards: Callable[[], Coroutine[Any, Any, None]] | None = None  # Any: what a coroutine's type asks for
+    """Called when the receipt has been passed on: work of the store that no acknowledgment waits for. The next commit does."""
 
 
 class Change:

@@ -1,4 +1,4 @@
-"""Copying the log into the file after a large commit and not within it, so that others wait for one of the two and not for both."""
+"""Copying the log into the file after a large commit, not within it: others then wait for one of the two only."""
 
 from __future__ import annotations
 

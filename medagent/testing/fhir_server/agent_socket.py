@@ -14,7 +14,7 @@ from medagent.testing.fhir_server.journal import TO_AGENT, Journal
 from medagent.testing.fhir_server.jsontext import JsonObject, encode
 
 MAX_MESSAGE_BYTES = 1_048_576
-"""The largest WebSocket message that is taken, as a Medplum server is set up at first; a larger one ends the connection with close code 1009."""
+"""The largest WebSocket message that is taken, unless told otherwise; a larger one ends the connection with close code 1009."""
 
 
 class AgentSockets:
