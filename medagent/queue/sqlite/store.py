@@ -25,7 +25,7 @@ from medagent.queue.sqlite.file import QueueFile, Spoilt
 from medagent.queue.sqlite.high_water import HighWater
 from medagent.queue.sqlite.hold import Hold
 from medagent.queue.sqlite.insertion import Inserted, insert_batch
-from medagent.queue.sqlite.later import LateCheckpoint
+from medagent.queue.sqlite.late_checkpoint import LateCheckpoint
 from medagent.queue.sqlite.registers import Registers, by_channel
 from medagent.queue.sqlite.removal import give_back, remove_ended, used_bytes
 from medagent.queue.sqlite.reserve import Reserve
