@@ -195,8 +195,8 @@ class QueueStrategy(Protocol):
 
     It commits each message once, those of a channel in the order in which they were put, no more than
     `BatchConfig.max_batch_size` at a time, and lets none wait longer than `BatchConfig.flush_interval_ms` while no commit runs.
-    One call of `StrategyContext.commit` runs
-    at a time. It is also made once outside the event loop, to see whether its name is known, and thrown away.
+    One call of `StrategyContext.commit` runs at a time. It is also made once outside the event loop, to see whether its name is
+    known, and thrown away.
 
     `medagent.testing.contracts.strategy.QueueStrategyContract` checks all this.
     """

@@ -34,6 +34,8 @@ LARGE = (
 )
 FRAME_BYTES = 64 * 1024 * 1024
 """What server and agent take at most."""
+BUFFERED_BYTES = 1024 * 1024 * 1024
+"""Of unfinished frames: more than all connections together send at once."""
 HEAD = 200
 """Characters of a message that the server looks at."""
 TIMEOUT = 30.0
@@ -51,7 +53,8 @@ def answer(request: BotRequest) -> str:
 
 async def serve() -> None:
     """Be the FHIR server until standard input ends; says where it is."""
-    endpoints = [endpoint_resource(name, "mllp://127.0.0.1:0?enhanced=true") for name in CHANNELS]
+    address = f"mllp://127.0.0.1:0?enhanced=true&maxBufferedBytes={BUFFERED_BYTES}"
+    endpoints = [endpoint_resource(name, address) for name in CHANNELS]
     agent = agent_resource({name: name for name in CHANNELS}, {"maxFrameBytes": FRAME_BYTES})
     server = FhirServer(agent, endpoints, bot=answer, keep_journal=False, max_message_bytes=FRAME_BYTES)
     async with server:
@@ -82,8 +85,8 @@ async def be_large(host: str, port: int, connections: int, size: int) -> None:
     async with asyncio.TaskGroup() as group:
         for number in range(connections):
             group.create_task(send(number))
-        await asyncio.to_thread(sys.stdin.read)
-        stopped.set()
+        # readable at its end too; a thread that waits for that would outlive a failure
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stopped.set)
     print(done, flush=True)
 
 
