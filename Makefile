@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7 plugins/medagent-tcp/medagent_tcp plugins/medagent-astm/medagent_astm
 
-.PHONY: help install demo test interop fuzz bad-neighbours connections disk-faults broken-plugins lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog plugin-faults
+.PHONY: help install demo test interop fuzz bad-neighbours large-messages connections disk-faults broken-plugins lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog plugin-faults
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ fuzz: install ## Fuzz the MLLP framing (SECONDS=60)
 
 bad-neighbours: install ## Measure good devices alone and beside 1,000 bad ones (ARGS=--help)
 	$(BIN)/python tests/load/bad_neighbours.py $(ARGS)
+
+large-messages: install ## Measure small messages alone and beside messages of 5 MB (ARGS=--help)
+	$(BIN)/python tests/load/large_messages.py $(ARGS)
 
 connections: install ## Measure an agent with 10,000 open connections (ARGS=--help)
 	$(BIN)/python tests/load/connections.py $(ARGS)

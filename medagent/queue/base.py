@@ -51,6 +51,8 @@ class Receipt:
     """Not stored, because their `InboundMessage.admission` or that of another part of their batch says so."""
     registers: dict[str, dict[str, int]] = field(default_factory=dict)
     """What this commit has changed, by channel and name."""
+    afterwards: Callable[[], Coroutine[Any, Any, None]] | None = None  # Any: what a coroutine's type asks for
+    """Called when the receipt has been passed on: work of the store that no acknowledgment waits for. The next commit does."""
 
 
 class Change:
@@ -191,9 +193,10 @@ class QueueStore(Protocol):
 class QueueStrategy(Protocol):
     """When accepted messages are committed. It never acknowledges: the core does, from the store's receipts.
 
-    It commits each message once, in the order in which they were put, no more than `BatchConfig.max_batch_size` at a time, and
-    lets none wait longer than `BatchConfig.flush_interval_ms` while no commit runs. One call of `StrategyContext.commit` runs
-    at a time. It is also made once outside the event loop, to see whether its name is known, and thrown away.
+    It commits each message once, those of a channel in the order in which they were put, no more than
+    `BatchConfig.max_batch_size` at a time, and lets none wait longer than `BatchConfig.flush_interval_ms` while no commit runs.
+    One call of `StrategyContext.commit` runs at a time. It is also made once outside the event loop, to see whether its name is
+    known, and thrown away.
 
     `medagent.testing.contracts.strategy.QueueStrategyContract` checks all this.
     """

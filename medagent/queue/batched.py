@@ -2,16 +2,17 @@
 
 A batch is committed when the buffer holds `batchSize` messages, when its oldest message has waited `batchFlushMs`, at
 shutdown, or, with `batchAdaptive`, as soon as no commit is running: while one commit runs, the next batch gathers. So the
-interval is an upper bound, and a lone sender does not wait for it.
+interval is an upper bound, and a lone sender does not wait for it. Large messages do not hold others back
+(`medagent.queue.buffer`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 
 from medagent.queue.base import StrategyContext
+from medagent.queue.buffer import Buffer
 from medagent.types import InboundMessage
 
 
@@ -25,7 +26,7 @@ class BatchedStrategy:
         self._size = context.batch.max_batch_size
         self._interval = context.batch.flush_interval_ms / 1000
         self._adaptive = context.batch.adaptive
-        self._buffer: deque[InboundMessage] = deque()
+        self._buffer = Buffer(self._size)
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._running = False
@@ -34,7 +35,7 @@ class BatchedStrategy:
         self._idle.set()
 
     def put(self, messages: Sequence[InboundMessage]) -> None:
-        self._buffer.extend(messages)
+        self._buffer.add(messages)
         if not self._buffer or self._running or self._scheduled:
             return
         if self._adaptive or len(self._buffer) >= self._size:
@@ -45,7 +46,7 @@ class BatchedStrategy:
             self._arm()
 
     def _arm(self) -> None:
-        wait = self._buffer[0].received_at + self._interval - self._clock.monotonic()
+        wait = self._buffer.oldest.received_at + self._interval - self._clock.monotonic()
         self._timer = asyncio.get_running_loop().call_later(max(0.0, wait), self._interval_over)
 
     def _disarm(self) -> None:
@@ -70,9 +71,8 @@ class BatchedStrategy:
         """Commit until what is left may wait."""
         try:
             while self._buffer and (self._adaptive or self._due or len(self._buffer) >= self._size):
-                count = min(self._size, len(self._buffer))
                 self._due = False
-                await self._commit([self._buffer.popleft() for _ in range(count)])
+                await self._commit(self._buffer.take())
         finally:
             self._running = False
             self._idle.set()

@@ -133,6 +133,8 @@ class Committer:
         else:
             self._succeeded()
             self._on_receipt(receipt)
+            if receipt.afterwards is not None:
+                await receipt.afterwards()
         finally:
             self._writing = {}
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from medagent.errors import QueueError
@@ -60,6 +62,8 @@ class HostedStore:
 
     async def commit(self, messages: Sequence[InboundMessage], changes: Sequence[Change]) -> Receipt:
         receipt: Receipt = await self._call("commit", Receipt, self._store.commit, messages, changes)
+        if receipt.afterwards is not None:
+            receipt = replace(receipt, afterwards=partial(self._afterwards, receipt.afterwards))
         given = set(messages)
         named = [*receipt.committed, *receipt.noted, *receipt.rejected, *(message for message, _ in receipt.refused)]
         named += [duplicate.message for duplicate in receipt.duplicates]
@@ -80,6 +84,10 @@ class HostedStore:
                 *((message, STORAGE_REFUSAL) for message in messages if message in left_out),
             ],
         )
+
+    async def _afterwards(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with suppress(QueueError):
+            await self._call("commit", object, work)
 
     async def fetch(self, channel: str, after: int, limit: int, max_bytes: int) -> list[InboundMessage]:
         return await self._call("fetch", list, self._store.fetch, channel, after, limit, max_bytes)

@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
     [
         ("connections.py", "--count", "150", "--idle-seconds", "0.2"),
         ("bad_neighbours.py", "--good", "2", "--bad", "20", "--seconds", "0.5", "--rounds", "1", "--factor", "1000"),
+        ("large_messages.py", "--size", "2000000", "--seconds", "0.5", "--rounds", "1", "--limit-ms", "100000"),
         ("ordered_keys.py", "--keys", "20", "--each", "3", "--kills", "1", "--serial-messages", "3", "--factor", "0"),
         ("backlog.py", "--count", "3000", "--no-bars"),
         ("reloads.py", "--reloads", "10", "--rate", "200", "--pause", "0.05", "--seed", "1"),
@@ -34,6 +35,9 @@ async def test_small_run(command: tuple[str, ...]) -> None:
     figures = json.loads(stdout)
     if program == "connections.py":
         assert figures["answered"] == figures["asked"] == 300
+    elif program == "large_messages.py":
+        assert figures["messages_alone"] == figures["messages_beside"] == 50
+        assert figures["messages_large"] > 0
     elif program == "ordered_keys.py":
         assert figures["done"] == figures["messages"] == 60
         assert figures["inversions"] == 0

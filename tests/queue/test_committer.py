@@ -12,6 +12,7 @@ import pytest
 
 from medagent.queue import committer as committer_module
 from medagent.queue.base import Change, Receipt
+from medagent.queue.buffer import MOST_BYTES
 from medagent.queue.committer import Committer
 from medagent.queue.sqlite.store import SqliteStore
 from medagent.tasks import Tasks
@@ -87,6 +88,30 @@ async def test_changes_ride_with_the_next_commit(world: World) -> None:
     await world.committer.commit(world.messages("b"))
     assert world.states_asked_for() == [[], [State.PROCESSED]]
     assert await world.counts() == {State.RECEIVED: 1, State.PROCESSED: 1}
+
+
+async def test_what_the_store_does_afterwards_is_done_when_the_receipt_was_passed_on_and_before_the_next_commit(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "queue.db"
+    sizes: list[int] = []
+    store, tasks = SqliteStore(path), Tasks()
+    await store.open()
+    committer = Committer(
+        store,
+        on_receipt=lambda _: sizes.append(path.stat().st_size),
+        on_refused=lambda _: None,
+        change_delay=NEVER,
+        tasks=tasks,
+    )
+    large = "x" * 4 * MOST_BYTES  # which the store copies from its log into its file after a later commit
+    for seq, body in enumerate((large, "", ""), 1):
+        one = message(f"m{seq}", body)
+        one.channel, one.seq, one.callback = "adt", seq, f"key-{seq}"
+        await committer.commit([one])
+    await tasks.cancel()
+    await store.close()
+    assert [size > 4 * MOST_BYTES for size in sizes] == [False, False, True]
 
 
 async def test_sent_marks_wait_and_an_answer_supersedes_them(world: World) -> None:

@@ -138,3 +138,12 @@ async def test_one_that_works_is_passed_through(tmp_path: Path) -> None:
     await store.maintain()
     await store.close()
     assert store._guard.faults == 0
+
+
+async def test_its_work_after_a_receipt_may_fail() -> None:
+    guard = Guard("lab", "queue store", stoppable=False)
+    store = HostedStore(Faulty(result=Receipt(1, afterwards=Faulty(ValueError("CANARY")).maintain)), guard)
+    receipt = await store.commit([], [])
+    assert receipt.afterwards is not None
+    await receipt.afterwards()
+    assert guard.last_fault == "commit: ValueError"

@@ -147,6 +147,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if mode != "wal":
         raise QueueError(f"the file system does not support SQLite's WAL mode (it gave {mode}); move the state folder")
     connection.execute("PRAGMA synchronous = FULL")
+    # a message larger than the cache would be written to the log in disorder, some of it twice
+    connection.execute("PRAGMA cache_spill = OFF")
     connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     bring_up_to_date(connection)

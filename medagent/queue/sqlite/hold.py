@@ -27,6 +27,11 @@ class Hold:
         """Of who holds it; "" if nobody does."""
         self._checkpoints = 0
 
+    @property
+    def active(self) -> bool:
+        """Somebody holds it."""
+        return bool(self._token)
+
     def begin(self, connection: sqlite3.Connection, token: str, now: float) -> str:
         """Begin, or go on with the token of an earlier call; returns the token.
 

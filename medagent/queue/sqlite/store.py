@@ -18,12 +18,14 @@ from medagent.errors import QueueError, StorageFailed
 from medagent.failpoints import reach
 from medagent.folders import make_folder
 from medagent.queue.base import Change, ChannelDepth, Receipt, Removal, Removed
+from medagent.queue.buffer import MOST_BYTES
 from medagent.queue.sqlite import damage, statements
 from medagent.queue.sqlite.counting import Counts, counted, depths_of, move, read_counts, states_of, write_counters
 from medagent.queue.sqlite.file import QueueFile, Spoilt
 from medagent.queue.sqlite.high_water import HighWater
 from medagent.queue.sqlite.hold import Hold
 from medagent.queue.sqlite.insertion import Inserted, insert_batch
+from medagent.queue.sqlite.late_checkpoint import LateCheckpoint
 from medagent.queue.sqlite.registers import Registers, by_channel
 from medagent.queue.sqlite.removal import give_back, remove_ended, used_bytes
 from medagent.queue.sqlite.reserve import Reserve
@@ -54,6 +56,7 @@ class SqliteStore:
         self._mark = HighWater(path.parent)
         self._storage = Storage(Reserve(path.parent), self._file.checkpoint, clock)
         self._hold = Hold(self._storage, self._file.checkpoint)
+        self._late_checkpoint = LateCheckpoint()
         self._newest = 0
         """The highest seq that is committed."""
         self._mark_due = 0.0
@@ -156,7 +159,10 @@ class SqliteStore:
             raise StorageFailed(f"the queue is damaged ({self.damage}): it is opened anew")
         self._file.check_in_place()
         self._storage.before_commit(connection, storing=bool(messages))
+        large = sum(message.size for message in messages) > MOST_BYTES
         try:
+            if large and not self._hold.active:
+                self._late_checkpoint.before_large_commit(connection)
             connection.execute("BEGIN IMMEDIATE")
             states = states_of(connection, changes)
             # changes first: a resend of a message whose answer is in this batch then finds the answer
@@ -199,7 +205,12 @@ class SqliteStore:
             inserted.noted,
             inserted.refused,
             by_channel(inserted.registers),
+            self._checkpoint if messages and not large and self._late_checkpoint.due else None,
         )
+
+    async def _checkpoint(self) -> None:
+        with contextlib.suppress(QueueError):
+            await self._file.run(self._late_checkpoint.make)
 
     def _note(self, error: BaseException) -> None:
         """Damage that shows while the queue is in use: it must be opened anew."""
@@ -303,6 +314,7 @@ class SqliteStore:
         self._raise_mark()
         self._look()
         if not self.damage:
+            self._late_checkpoint.make(connection)
             self._storage.maintain(connection)
             self._hold.look(connection, self._clock.monotonic())
 
@@ -324,7 +336,13 @@ class SqliteStore:
         With the token of an earlier call: for as long from now. Raises `QueueError` if the file has been written since then, or
         somebody else holds it.
         """
-        return await self._read(lambda connection: self._hold.begin(connection, token, self._clock.monotonic()))
+
+        def begin(connection: sqlite3.Connection) -> str:
+            token_given = self._hold.begin(connection, token, self._clock.monotonic())
+            self._late_checkpoint.forget()
+            return token_given
+
+        return await self._read(begin)
 
     async def release(self, token: str) -> bool:
         """Go on as ever; whether the file has been left as it was since `hold`."""
@@ -340,6 +358,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         self._hold.forget()
+        self._late_checkpoint.forget()
         with contextlib.suppress(sqlite3.Error, QueueError):
             await self._file.run(lambda _: self._raise_mark())
         await self._file.close()

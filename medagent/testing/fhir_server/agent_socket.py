@@ -14,18 +14,28 @@ from medagent.testing.fhir_server.journal import TO_AGENT, Journal
 from medagent.testing.fhir_server.jsontext import JsonObject, encode
 
 MAX_MESSAGE_BYTES = 1_048_576
-"""The largest WebSocket message that is taken; a larger one ends the connection with close code 1009."""
+"""The largest WebSocket message that is taken, unless told otherwise; a larger one ends the connection with close code 1009."""
 
 
 class AgentSockets:
     """All open WebSockets."""
 
-    def __init__(self, *, protocol: AgentProtocol, hub: Hub, journal: Journal, faults: Faults, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        *,
+        protocol: AgentProtocol,
+        hub: Hub,
+        journal: Journal,
+        faults: Faults,
+        tasks: Tasks,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         self._protocol = protocol
         self._hub = hub
         self._journal = journal
         self._faults = faults
         self._tasks = tasks
+        self._max_message_bytes = max_message_bytes
         self._transports: set[asyncio.Transport] = set()
         self._hanging: set[asyncio.Future[None]] = set()
 
@@ -53,7 +63,7 @@ class AgentSockets:
             if self._faults.hang_upgrade:
                 await self._hang()
                 return web.Response(status=503)
-            websocket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES + 1, compress=False, timeout=1.0)
+            websocket = web.WebSocketResponse(max_msg_size=self._max_message_bytes + 1, compress=False, timeout=1.0)
             try:
                 await websocket.prepare(request)
             except ConnectionError:  # the client has gone meanwhile; nobody reads the answer

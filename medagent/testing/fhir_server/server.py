@@ -14,7 +14,7 @@ from aiohttp import web
 from medagent.tasks import Tasks
 from medagent.testing.bots import Bot, acknowledge
 from medagent.testing.fhir_server.agent_protocol import AgentProtocol
-from medagent.testing.fhir_server.agent_socket import AgentSockets
+from medagent.testing.fhir_server.agent_socket import MAX_MESSAGE_BYTES, AgentSockets
 from medagent.testing.fhir_server.faults import Faults
 from medagent.testing.fhir_server.http import HttpApi
 from medagent.testing.fhir_server.hub import Hub
@@ -48,10 +48,12 @@ class FhirServer:
         push_timeout: float = 10.0,
         version: str = "5.0.10-embedded",
         keep_journal: bool = True,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
         clock: Callable[[], float] = time.monotonic,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Times are in seconds; `heartbeat_interval` None sends none. `keep_journal` False keeps counters only, no frames.
+        A frame of more than `max_message_bytes` ends the connection (1009).
 
         With `tls` it speaks HTTPS and wss.
         """
@@ -79,7 +81,12 @@ class FhirServer:
             version=version,
         )
         self._sockets = AgentSockets(
-            protocol=self._protocol, hub=self.hub, journal=self.journal, faults=self.faults, tasks=self._tasks
+            protocol=self._protocol,
+            hub=self.hub,
+            journal=self.journal,
+            faults=self.faults,
+            tasks=self._tasks,
+            max_message_bytes=max_message_bytes,
         )
         self.operations = Operations(
             self.hub, self._store, timeout=operation_timeout, upgrade_timeout=upgrade_timeout, push_timeout=push_timeout

@@ -50,6 +50,7 @@ PARAMETERS = (
 
 _HEADERS = (b"FHS", b"BHS")
 _SEGMENT = re.compile(rb"(?:^|(?<=[\r\n]))(FHS|BHS|BTS|FTS|MSH)")
+_AFTER_CR = re.compile(rb"\rMSH")  # faster than `in`
 _FURTHER_MESSAGE = re.compile(rb"[\r\n]MSH[^\w\s]")
 """With its separator: a line of text may begin with these letters too."""
 _LINE_END = re.compile(rb"[\r\n]")
@@ -122,8 +123,8 @@ def is_batch(body: bytes) -> bool:
     """Whether a frame's data is a batch."""
     if body.startswith(BOM):
         body = body.removeprefix(BOM)
-    # what one message costs; the expression is not searched in it
-    if body.find(b"MSH", len(b"MSH")) < 0:
+    # what one message costs, and a long one too
+    if _AFTER_CR.search(body) is None and (b"\n" not in body or b"\nMSH" not in body):
         return body.startswith(_HEADERS)
     return body.startswith(_HEADERS) or (body.startswith(b"MSH") and _FURTHER_MESSAGE.search(body) is not None)
 

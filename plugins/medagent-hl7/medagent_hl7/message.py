@@ -26,6 +26,7 @@ SEARCHED_BYTES = 4096
 _MSA_CONTROL_ID = 2
 _PADDING = "\ufeff\xef\xbb\xbf \t\r\n\0"
 _ANY_MSA = re.compile(r"[\r\n][ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
+_MSA_AFTER = tuple((line_end, re.compile(line_end + rb"MSA(.)", re.DOTALL)) for line_end in (b"\r", b"\n"))
 _SECOND_MSA = re.compile(r"[^\r\n]*[\r\n]+[ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
 
 
@@ -269,12 +270,14 @@ def msa(message: str | bytes) -> tuple[str, str] | None:
 
     Bytes are read as latin-1.
     """
-    text = message.decode("latin-1") if isinstance(message, bytes) else message
-    found = _find_msa(text)
+    codec = "latin-1" if isinstance(message, bytes) else "utf-8"
+    data = message if isinstance(message, bytes) else message.encode(codec, "surrogatepass")
+    found = _find_msa(data)
     if found is None:
         return None
     begin, end = found
-    _, code, control_id, *_ = [*text[begin:end].split(text[begin + 3], _MSA_CONTROL_ID + 1), ""]
+    segment = data[begin:end].decode(codec, "surrogatepass")
+    _, code, control_id, *_ = [*segment.split(segment[3], _MSA_CONTROL_ID + 1), ""]
     return code, control_id
 
 
@@ -290,30 +293,32 @@ def msa_code(message: str | bytes, *, second: bool = False) -> str | None:
 
 def with_msa_control_id(message: bytes, control_id: str) -> bytes:
     """Replace MSA-2 by `control_id`, each character a byte, and keep every other byte; unchanged without an MSA-2."""
-    text = message.decode("latin-1")
-    found = _find_msa(text)
+    found = _find_msa(message)
     if found is None:
         return message
     begin, end = found
-    separator = text[begin + 3]
-    fields = text[begin:end].split(separator, _MSA_CONTROL_ID + 1)
+    separator = message[begin + 3 : begin + 4]
+    fields = message[begin:end].split(separator, _MSA_CONTROL_ID + 1)
     if len(fields) <= _MSA_CONTROL_ID:
         return message
-    fields[_MSA_CONTROL_ID] = control_id
-    return (text[:begin] + separator.join(fields) + text[end:]).encode("latin-1")
+    fields[_MSA_CONTROL_ID] = control_id.encode("latin-1")
+    return message[:begin] + separator.join(fields) + message[end:]
 
 
-def _find_msa(text: str) -> tuple[int, int] | None:
+def _find_msa(message: bytes) -> tuple[int, int] | None:
     """Where the MSA segment begins and ends, its line end not included."""
-    msh = text.find("MSH", 0, 6)
+    msh = message.find(b"MSH", 0, 6)
     if msh < 0:
         return None
-    separator = text[msh + 3 : msh + 4]
-    if not separator or separator in "\r\n":
+    separator = message[msh + 3 : msh + 4]
+    if not separator or separator in b"\r\n":
         return None
-    for line_end in "\r\n":
-        begin = text.find(f"{line_end}MSA{separator}") + 1
+    for line_end, segments in _MSA_AFTER:
+        # a single byte is found many times as fast as a text, and few messages have line feeds
+        if line_end not in message:
+            continue
+        begin = next((found.start() + 1 for found in segments.finditer(message) if found[1] == separator), 0)
         if begin:
-            ends = (text.find("\r", begin), text.find("\n", begin))
-            return begin, min((end for end in ends if end >= 0), default=len(text))
+            ends = (message.find(b"\r", begin), message.find(b"\n", begin))
+            return begin, min((end for end in ends if end >= 0), default=len(message))
     return None

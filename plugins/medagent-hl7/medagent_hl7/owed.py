@@ -28,12 +28,13 @@ def is_acknowledgment(header: Header, body: bytes) -> bool:
         return True
     if header.wide_codec is not None:
         body = body.decode(header.wide_codec, errors="replace").encode()
-    elif b"MSA" not in body and b"msa" not in body:
-        return False
     head = body[:SEARCHED_BYTES]
-    if msa_code(head) in COMMIT_CODES or ((far := msa(body)) is not None and far[0] in COMMIT_CODES):
+    near = b"MSA" in head or b"msa" in head
+    if not near and len(body) <= SEARCHED_BYTES:
+        return False
+    if (near and msa_code(head) in COMMIT_CODES) or ((far := msa(body)) is not None and far[0] in COMMIT_CODES):
         return True
-    return not header.message_type.strip() and msa_code(head, second=True) in APPLICATION_CODES
+    return near and not header.message_type.strip() and msa_code(head, second=True) in APPLICATION_CODES
 
 
 class Mode(enum.Enum):

@@ -142,6 +142,9 @@ def test_an_acknowledgment_gets_the_commit_acknowledgment_that_it_asks_for(
         ("", "PID|1\rMSA|AA|1\r", False),
         ("ORR^O02", " msa| ca |1\r", True),
         ("ADT^A01", "NTE|1||" + "x" * 5000 + "\rMSA|CE|1\r", True),
+        ("ADT^A01", "NTE|1||" + "x" * 5000 + "\nMSA|CE|1\n", True),
+        ("ADT^A01", "NTE|1||" + "x" * 5000 + "\rMSA^CA^1\rMSA|CE|1\r", True),
+        ("ADT^A01", "NTE|1||" + "x" * 5000 + "MSA|CE|1\r", False),
         ("ADT^A01", "", False),
     ],
 )

@@ -67,6 +67,14 @@ async def test_the_largest_message_passes_and_a_larger_one_closes_the_connection
     assert len(server.transmits) == 1
 
 
+async def test_the_largest_message_can_be_another() -> None:
+    small = FhirServer(agent_resource(), max_message_bytes=1000)
+    async with small, await AgentClient.open(small.base_url) as agent:
+        await agent.send_text("x" * 1001)
+        await agent.wait_closed()
+        assert agent.close_code == 1009
+
+
 async def test_other_paths_are_not_found(server: FhirServer) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await AgentClient.open(server.base_url, "ws/other")
