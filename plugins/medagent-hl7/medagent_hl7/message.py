@@ -19,6 +19,7 @@ _WIDE_MARKS = (
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
+_FURTHER_SEGMENT = re.compile(rb"\r[ \t\0]*[Mm][Ss][AaHh]")
 _WIDE_CODECS = tuple(codec for _, codec in _WIDE_MARKS)
 _ANY_MSH = re.compile(rb"(?:^|[\r\n])(?:\xef\xbb\xbf)?[ \t\0]*MSH", re.IGNORECASE)
 SEARCHED_BYTES = 4096
@@ -28,6 +29,11 @@ _PADDING = "\ufeff\xef\xbb\xbf \t\r\n\0"
 _ANY_MSA = re.compile(r"[\r\n][ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
 _MSA_AFTER = tuple((line_end, re.compile(line_end + rb"MSA(.)", re.DOTALL)) for line_end in (b"\r", b"\n"))
 _SECOND_MSA = re.compile(r"[^\r\n]*[\r\n]+[ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
+
+
+def is_plain(body: bytes) -> bool:
+    """Whether a body is one message for certain, and has no MSA, as almost all do: one look at its bytes for several questions."""
+    return body.startswith(b"MSH") and b"\n" not in body and _FURTHER_SEGMENT.search(body) is None
 
 
 class Hl7Error(MedagentError):

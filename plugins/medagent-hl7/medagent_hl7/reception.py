@@ -16,9 +16,9 @@ from medagent_hl7.faults import note_fault, note_useless
 from medagent_hl7.framing import Empty, Frame, FrameEvent, Oversize
 from medagent_hl7.identity import sender_of
 from medagent_hl7.in_force import InForce
-from medagent_hl7.message import Header, Hl7Error
+from medagent_hl7.message import Header, Hl7Error, is_plain
 from medagent_hl7.ordering import Placed
-from medagent_hl7.owed import is_acknowledgment
+from medagent_hl7.owed import has_acknowledgment_type, is_acknowledgment
 from medagent_hl7.release2 import NOT_COMMITTED, is_transport_block
 from medagent_hl7.tracking import Tracking
 from medagent_hl7.workings import NOT_ALLOWED
@@ -45,7 +45,8 @@ class Reception:
                 frames += _placed(messages, self._handle_fault(connection, event))
                 continue
             connection.junk_bytes = 0
-            if is_batch(event.body):
+            plain = is_plain(event.body)
+            if not plain and is_batch(event.body):
                 connection.useless_frames = 0
                 accepted += self._prepare(connection, messages, frames)
                 messages, frames = [], []
@@ -65,7 +66,7 @@ class Reception:
             if objection is NOT_ALLOWED:
                 self._notices.add("sender not allowed", f"from {connection.remote}")
                 reply = workings.replies.to_unacceptable(header, objection.text, objection.error_code)
-            elif is_acknowledgment(header, event.body) and not workings.replies.takes(header):
+            elif (has_acknowledgment_type(header) if plain else is_acknowledgment(header, event.body)) and not workings.replies.takes(header):
                 self._notices.add("acknowledgment ignored", f"from {connection.remote}", logging.DEBUG)
                 reply = workings.replies.to_ignored()
             elif objection is not None:
