@@ -19,21 +19,13 @@ from medagent.queue.sqlite.rows import ManyRows
 from medagent.queue.sqlite.statements import crc_of
 from medagent.types import Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 
-_COLUMNS = "seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc"
-_UNLESS_TWIN = " ON CONFLICT (channel, control_id, digest, copy) DO NOTHING"
-# the only text put into these is a constant of this module
 INSERT_MESSAGE = ManyRows(
-    f"INSERT INTO message ({_COLUMNS}) SELECT * FROM ",  # noqa: S608
-    12,
-    f" WHERE column1 IS NOT NULL{_UNLESS_TWIN}",
-    one=f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?){_UNLESS_TWIN}",  # noqa: S608
+    "INSERT INTO message (seq, channel, control_id, digest, copy, accepted_at, remote, link, callback, number, sender, crc) "
+    "VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " ON CONFLICT (channel, control_id, digest, copy) DO NOTHING",
 )
-INSERT_BODY = ManyRows(
-    "INSERT INTO body (seq, data) SELECT * FROM ",
-    2,
-    " WHERE column1 IS NOT NULL",
-    one="INSERT INTO body (seq, data) VALUES (?, ?)",
-)
+INSERT_BODY = ManyRows("INSERT INTO body (seq, data) VALUES ", "(?, ?)")
 SELECT_TWIN = """
 SELECT seq, state, response, accepted_at, link FROM message
 WHERE channel = ? AND control_id = ? AND digest = ? AND sender IN (?, 0) ORDER BY copy DESC LIMIT 1

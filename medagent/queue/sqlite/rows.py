@@ -1,8 +1,8 @@
-"""Writing many rows with one statement.
+"""Writing many rows with few statements.
 
-Each step of SQLite gives the interpreter's lock away and waits to get it back, while the event loop wants it too: one statement
+Each call of SQLite gives the interpreter's lock away and waits to get it back, while the event loop wants it too: a statement
 for a hundred rows waits once for what `executemany` may wait a hundred times. The texts are few and constant, so that each is
-compiled once; rows of NULL fill up to the next size.
+compiled once.
 """
 
 from __future__ import annotations
@@ -10,33 +10,27 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-_COUNTS = (8, 16, 32, 64, 100, 200, 400)
-"""Rows of one statement."""
+_COUNTS = (100, 64, 32, 16, 8)
+"""Rows of one statement, the larger first; what is left is written row by row."""
 
 
 class ManyRows:
     """One statement in its forms for different numbers of rows."""
 
-    def __init__(self, before: str, columns: int, after: str = "", *, one: str) -> None:
-        """`before` and `after` stand around the values of the rows, a subquery whose columns are `column1` and so on.
+    def __init__(self, before: str, row: str, after: str = "", *, one: str = "") -> None:
+        """`row`: the placeholders of one, such as `(?, ?)`, which stand between `before` and `after`.
 
-        The statement must do nothing for a row of NULLs. `one`: the statement for a single row.
+        `one`: the statement for a single row, if another one does that better.
         """
-        self.one = one
-        row = f"({', '.join('?' * columns)})"
-        self._columns = columns
-        self._many = {count: f"{before}(VALUES {', '.join([row] * count)}){after}" for count in _COUNTS}
+        self.one = one or f"{before}{row}{after}"
+        self._many = [(count, f"{before}{', '.join([row] * count)}{after}") for count in _COUNTS]
 
     def write(self, connection: sqlite3.Connection, rows: Sequence[Sequence[object]]) -> None:
         """Run it for every row, in order."""
-        position, left = 0, len(rows)
-        while left > 1:
-            count = next((each for each in _COUNTS if each >= left), _COUNTS[-1])
-            some = rows[position : position + count]
-            values = [value for row in some for value in row]
-            values += [None] * (self._columns * (count - len(some)))
-            connection.execute(self._many[count], values)
-            position += count
-            left -= count
-        if left == 1:
-            connection.execute(self.one, rows[position])
+        position = 0
+        for count, statement in self._many:
+            while len(rows) - position >= count:
+                connection.execute(statement, [value for row in rows[position : position + count] for value in row])
+                position += count
+        for row in rows[position:]:
+            connection.execute(self.one, row)

@@ -17,9 +17,9 @@ from medagent.types import InboundMessage, State
 
 MARK_RECEIVED = "UPDATE message SET state = 0, attempts = ?, changed_at = ? WHERE seq = ?"
 MARK_SENT = ManyRows(
-    "UPDATE message SET state = 1, attempts = v.column1, changed_at = v.column2 FROM ",
-    3,
-    " AS v WHERE seq = v.column3",
+    "UPDATE message SET state = 1, attempts = v.column1, changed_at = v.column2 FROM (VALUES ",
+    "(?, ?, ?)",
+    ") AS v WHERE seq = v.column3",
     one="UPDATE message SET state = 1, attempts = ?, changed_at = ? WHERE seq = ?",
 )
 MARK_ERROR = """
@@ -27,9 +27,9 @@ UPDATE message SET state = 3, attempts = ?, changed_at = ?, status_code = ?, err
 """
 MARK_ANSWERED = ManyRows(
     "UPDATE message SET state = v.column1, attempts = max(attempts, v.column2), changed_at = v.column3, "
-    "status_code = coalesce(v.column4, status_code), response = coalesce(v.column5, response), error = v.column6 FROM ",
-    7,
-    " AS v WHERE seq = v.column7",
+    "status_code = coalesce(v.column4, status_code), response = coalesce(v.column5, response), error = v.column6 FROM (VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?)",
+    ") AS v WHERE seq = v.column7",
     one="UPDATE message SET state = ?, attempts = max(attempts, ?), changed_at = ?, status_code = coalesce(?, status_code), "
     "response = coalesce(?, response), error = ? WHERE seq = ?",
 )
