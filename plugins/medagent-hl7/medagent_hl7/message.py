@@ -32,7 +32,7 @@ _SECOND_MSA = re.compile(r"[^\r\n]*[\r\n]+[ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", 
 
 
 def is_plain(body: bytes) -> bool:
-    """Whether a body is one message for certain, and has no MSA, as almost all do: one look at its bytes for several questions."""
+    """Whether a body is one message for certain, without an MSA, as almost all are: one look at it for several questions."""
     return body.startswith(b"MSH") and b"\n" not in body and _FURTHER_SEGMENT.search(body) is None
 
 

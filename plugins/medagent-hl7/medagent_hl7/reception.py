@@ -66,7 +66,7 @@ class Reception:
             if objection is NOT_ALLOWED:
                 self._notices.add("sender not allowed", f"from {connection.remote}")
                 reply = workings.replies.to_unacceptable(header, objection.text, objection.error_code)
-            elif (has_acknowledgment_type(header) if plain else is_acknowledgment(header, event.body)) and not workings.replies.takes(header):
+            elif _acknowledges(header, event.body, plain) and not workings.replies.takes(header):
                 self._notices.add("acknowledgment ignored", f"from {connection.remote}", logging.DEBUG)
                 reply = workings.replies.to_ignored()
             elif objection is not None:
@@ -124,6 +124,10 @@ class Reception:
         if is_acknowledgment(header, body) and not replies.takes(header):
             return replies.to_ignored()
         return replies.to_unacceptable(header, text, error_code)
+
+
+def _acknowledges(header: Header, body: bytes, plain: bool) -> bool:
+    return has_acknowledgment_type(header) if plain else is_acknowledgment(header, body)
 
 
 def _placed(before: Sequence[InboundMessage], frame: bytes | None) -> list[Placed]:
