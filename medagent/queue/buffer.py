@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -44,9 +45,10 @@ class Buffer:
 
         A message of more than `MOST_BYTES` goes alone, after `MOST_PASSES` commits of other channels if these have so many.
         """
-        if self._bytes <= MOST_BYTES:
-            messages = self._messages
-            batch = [messages.popleft() for _ in range(min(self._most_messages, len(messages)))]
+        messages = self._messages
+        count = min(self._most_messages, len(messages))
+        if self._bytes <= MOST_BYTES or _size(itertools.islice(messages, count)) <= MOST_BYTES:
+            batch = [messages.popleft() for _ in range(count)]
         else:
             batch = self._take_fitting() if self._passes < MOST_PASSES else []
             if batch and self._first_is_large:

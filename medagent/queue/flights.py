@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 
 from medagent.types import InboundMessage
-
-
-@dataclass(slots=True)
-class Flight:
-    """One of them."""
-
-    message: InboundMessage
-    deadline: float
-    """Monotonic seconds."""
 
 
 class Flights:
     """All of them, in the order of sending."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, Flight] = {}
+        self._flights: dict[str, tuple[InboundMessage, float]] = {}
+        """By callback; with the deadline, monotonic seconds."""
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -32,7 +23,7 @@ class Flights:
 
     @property
     def messages(self) -> list[InboundMessage]:
-        return [flight.message for flight in self._flights.values()]
+        return [message for message, _ in self._flights.values()]
 
     def of_channel(self, channel: str) -> list[InboundMessage]:
         return [message for message in self.messages if message.channel == channel]
@@ -40,12 +31,12 @@ class Flights:
     def begin(self, message: InboundMessage, deadline: float) -> None:
         """It was sent; an earlier flight of it counts no more."""
         self._flights.pop(message.callback, None)  # the deadlines stay in order
-        self._flights[message.callback] = Flight(message, deadline)
+        self._flights[message.callback] = (message, deadline)
 
     def end(self, callback: str) -> InboundMessage | None:
         """It is answered, or given up; None if it was not there."""
         flight = self._flights.pop(callback, None)
-        return flight.message if flight is not None else None
+        return flight[0] if flight is not None else None
 
     def find(self, seq: int) -> InboundMessage | None:
         return next((message for message in self.messages if message.seq == seq), None)
@@ -53,9 +44,9 @@ class Flights:
     def late(self, now: float) -> list[InboundMessage]:
         """Those whose deadline is over."""
         late = []
-        for flight in self._flights.values():
+        for message, deadline in self._flights.values():
             # in the order of sending, so of deadlines
-            if flight.deadline > now:
+            if deadline > now:
                 break
-            late.append(flight.message)
+            late.append(message)
         return late

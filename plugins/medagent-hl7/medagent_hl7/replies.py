@@ -89,7 +89,7 @@ class Replies:
         ASCII, and with `ackMode=message` MSH-10, if it is missing or that of the message: an application acknowledgment is a
         message of its own.
         """
-        text = answer.body.lstrip(_BLANK)
+        text = answer.body if answer.body.startswith("MSH") else answer.body.lstrip(_BLANK)
         if not answer.accepted or not _begins_with_msh(text):
             return self.to_own_answer(header, answer)
         try:
