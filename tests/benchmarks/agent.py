@@ -125,7 +125,10 @@ class Site:
         path = self._folder / "agent.log"
         with path.open("wb") as log:
             began_at = time.perf_counter()
-            self._process = subprocess.Popen(self._arguments, env=self._environ, stdin=subprocess.DEVNULL, stderr=log)
+            # `-m` looks into the current folder first, and that may be the checkout of another agent
+            self._process = subprocess.Popen(
+                self._arguments, env=self._environ, cwd=self._folder, stdin=subprocess.DEVNULL, stderr=log
+            )
         while len(found := _LISTENS.findall(path.read_bytes())) < self._setup.channels:
             if self._process.poll() is not None or time.perf_counter() - began_at > STARTS_WITHIN:
                 raise RuntimeError("the agent does not listen:\n" + path.read_text()[-2000:])

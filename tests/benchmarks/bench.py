@@ -14,87 +14,57 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ceilings
 import machine
+import rounds
 import table
-from agent import Figures
 from rich.console import Console
-from rich.progress import Progress
-from scenarios import FAULTS, SCENARIOS, START_SECONDS, Run
+from scenarios import SCENARIOS, Run
+from steps import Steps
 
-HERE = Path(__file__).resolve().parent
-OUT = HERE.parents[1] / "build" / "bench"
-COMPARED = ("rate", "cpu_s_per_10k", "CA_p50_ms", "CA_p99_ms", "AA_p50_ms", "AA_p99_ms", "peak_rss_mb", "rss_mb", "start_s")
-LONG = {"backlog"}
-"""Only when asked for."""
+OUT = Path(__file__).resolve().parents[2] / "build" / "bench"
+ASKED_FOR = {"backlog"}
+"""Measured only when named."""
+NAMES = (*ceilings.CEILINGS, *SCENARIOS)
 
-# as they are kept: plain JSON
+# what is kept: plain JSON
 Report = dict[str, Any]
 
 
-def measure(options: argparse.Namespace, console: Console) -> Report:
+def measure(options: argparse.Namespace) -> Report:
     """All that is asked for."""
-    runs = {"A": Run(options.python, options.scale, options.backlog)}
-    if options.versus:
-        runs["B"] = Run(options.versus, options.scale, options.backlog)
-    names = (
-        [name for name in SCENARIOS if name in options.only]
-        if options.only
-        else [name for name in SCENARIOS if name not in LONG]
+    pythons = {"A": options.python} | ({"B": options.versus} if options.versus else {})
+    runs = {side: Run(python, options.scale, options.backlog) for side, python in pythons.items()}
+    names = options.only or [name for name in NAMES if name not in ASKED_FOR]
+    limits = [name for name in ceilings.CEILINGS if name in names]
+    scenarios = [name for name in SCENARIOS if name in names]
+    seconds = ceilings.SECONDS * len(limits) + sum(
+        rounds.seconds(name, run) * options.rounds for name in scenarios for run in runs.values()
     )
-    lengths = {name: START_SECONDS + SCENARIOS[name].seconds * options.scale for name in names}
-    seconds = sum(lengths.values()) * options.rounds * len(runs)
-    console.print(f"this takes about {max(1, round(seconds / 60))} min")
     report: Report = {"machine": machine.describe(), "rounds": options.rounds, "scale": options.scale}
+    report |= {"agents": {side: machine.installed(python) for side, python in pythons.items()}}
     report |= {"ceilings": {}, "figures": [], "ratios": []}
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("", total=seconds)
-        for name in names:
-            rounds: dict[str, list[Figures]] = {side: [] for side in runs}
-            for number in range(options.rounds):
-                for side, run in runs.items():
-                    progress.update(task, description=f"{name} {side}{number + 1}")
-                    rounds[side].append(SCENARIOS[name].measure(run))
-                    progress.advance(task, lengths[name])
-            rows = [_row(name, side, done) for side, done in rounds.items()]
-            report["figures"] += rows
+    with Steps(seconds) as steps:
+        for name in limits:
+            with steps.step(name, ceilings.SECONDS):
+                report["ceilings"][name] = ceilings.CEILINGS[name](options.scale)
+        for name in scenarios:
+            done = rounds.measure(name, runs, options.rounds, steps)
+            report["figures"] += [rounds.row(name, side, figures, report["ceilings"]) for side, figures in done.items()]
             if options.versus:
-                report["ratios"] += _ratios(name, rounds["A"], rounds["B"])
+                report["ratios"] += rounds.ratios(name, done["A"], done["B"])
     return report
-
-
-def _row(name: str, side: str, rounds: Sequence[Figures]) -> Report:
-    figures = [key for key, value in rounds[0].items() if key not in FAULTS]
-    medians = {key: statistics.median(each[key] for each in rounds) for key in figures}
-    spread = {
-        key: round((max(each[key] for each in rounds) - min(each[key] for each in rounds)) / (medians[key] or 1), 3)
-        for key in figures
-    }
-    worst = {key: max(each.get(key, 0) for each in rounds) for key in FAULTS}
-    return {"scenario": name, "side": side, "median": medians, "spread": spread, "worst": worst, "rounds": list(rounds)}
-
-
-def _ratios(name: str, ours: Sequence[Figures], theirs: Sequence[Figures]) -> list[Report]:
-    """Of the medians, and round by round."""
-    ratios = []
-    for key in COMPARED:
-        if key in ours[0] and all(each[key] for each in theirs):
-            median = statistics.median(each[key] for each in ours) / statistics.median(each[key] for each in theirs)
-            rounds = [round(a[key] / b[key], 3) for a, b in zip(ours, theirs, strict=True)]
-            ratios.append({"scenario": name, "figure": key, "ratio": round(median, 3), "rounds": rounds})
-    return ratios
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure")
-    run.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="NAME", help=f"of {', '.join(SCENARIOS)}")
+    run.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}")
     run.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
     run.add_argument("--python", default=sys.executable, help="of the environment with the agent (default: this one)")
     run.add_argument("--versus", metavar="PYTHON", help="of the environment with another agent, to compare with")
@@ -103,14 +73,14 @@ def main() -> int:
     run.add_argument("--out", type=Path, default=OUT, help="folder of figures.json (default: %(default)s)")
     run.add_argument("--format", choices=["table", "json"], default="table")
     options = parser.parse_args()
-    report = measure(options, Console(stderr=True))
+    report = measure(options)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "figures.json").write_text(json.dumps(report, indent=1) + "\n")
     if options.format == "json":
         print(json.dumps(report))
     else:
         table.show(report, Console(width=None if sys.stdout.isatty() else table.WIDTH))
-    return 1 if any(table.faults(row) for row in report["figures"]) else 0
+    return 1 if any(table.faulty(row) for row in report["figures"]) else 0
 
 
 if __name__ == "__main__":

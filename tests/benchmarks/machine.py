@@ -31,6 +31,12 @@ def describe() -> dict[str, object]:
     }
 
 
+def installed(python: str) -> str:
+    """Where the agent of an environment lies, to tell two of them apart."""
+    command = (python, "-P", "-c", "import medagent; print(medagent.__path__[0])")
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
+
+
 def _git(*arguments: str) -> str:
     """What git says of this checkout; nothing where there is none."""
     command = ("git", "-C", str(Path(__file__).parent), *arguments)

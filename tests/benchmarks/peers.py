@@ -71,12 +71,20 @@ def go(process: subprocess.Popen[str]) -> Answer:
     return answer
 
 
-class ServerPeer:
-    """A running server."""
+class Listener:
+    """A running peer that listens."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.pid = process.pid
         self.port = int(line_of(process))
-        self.base_url = f"http://127.0.0.1:{self.port}/"
+
+
+class ServerPeer(Listener):
+    """A running server."""
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
 
     def ask(self, what: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -92,3 +100,10 @@ class ServerPeer:
 def server(spec: Spec) -> Iterator[ServerPeer]:
     with started("server.py", json.dumps(dataclasses.asdict(spec))) as process:
         yield ServerPeer(process)
+
+
+@contextlib.contextmanager
+def edge() -> Iterator[Listener]:
+    """A listener that only acknowledges."""
+    with started("edge.py") as process:
+        yield Listener(process)

@@ -61,7 +61,9 @@ class Scenario:
     seconds: float
     """That the work of a round takes, about; starting an agent takes `START_SECONDS` more."""
     bounds: tuple[str, ...] = ()
-    """The ceilings that it cannot pass, by name: its own is the lowest of them."""
+    """The ceilings that it cannot pass, by name."""
+    one_by_one: bool = False
+    """A message goes through them after each other, and no other beside it."""
 
 
 def driven(load: Load, setup: Setup) -> Callable[[Run], Figures]:
@@ -158,7 +160,8 @@ SCENARIOS = {
         driven(Load(3_000, connections=1, window=1), Setup()),
         _goals(cpu_s_per_10k=(7.5, 5.0)),
         4,
-        ("sqlite_1", "websocket", "mllp"),
+        ("sqlite_1", "websocket_lockstep1", "mllp_lockstep1"),
+        one_by_one=True,
     ),
     "rate1000enhanced": Scenario(
         "1,000 messages a second, each answered at its commit and by the server",

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from scenarios import FAULTS, SCENARIOS
+from scenarios import SCENARIOS
 
 # as they are kept: plain JSON
 Row = Mapping[str, Any]
@@ -40,8 +40,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     if report["ratios"]:
         console.print(_ratios(report["ratios"]))
     for row in report["figures"]:
-        if any(row["worst"].values()):
-            console.print(f"[bold red]{row['scenario']}: {row['worst']}")
+        if faulty(row):
+            console.print(f"[bold red]{row['scenario']}, {row['side']}: {row['faults']}")
 
 
 def _figures(rows: Iterable[Row], title: str) -> Table:
@@ -62,7 +62,7 @@ def _figures(rows: Iterable[Row], title: str) -> Table:
             row["scenario"],
             number(median.get("rate")),
             f"{row['spread'].get('rate', 0):.0%}" if "rate" in median else "",
-            f"{row['share']:.0%} of {row['ceiling']}" if row.get("share") else "",
+            f"{row['beside']['rate']['ratio']:.0%}" if "rate" in row["beside"] else "",
             number(median.get("cpu_s_per_10k")),
             _latency(median, "CA"),
             _latency(median, "AA"),
@@ -84,7 +84,7 @@ def _peers(median: Row) -> str:
 
 
 def _goals(rows: Iterable[Row], title: str) -> Table:
-    table = _table(title, "scenario", "figure", "measured", "±", "must", "aim", "reached")
+    table = _table(title, "scenario", "figure", "measured", "±", "must", "aim", "reached", "beside its ceiling")
     for row in rows:
         for goal in SCENARIOS[row["scenario"]].goals:
             value = row["median"][goal.figure]
@@ -95,8 +95,13 @@ def _goals(rows: Iterable[Row], title: str) -> Table:
                 f"{row['spread'][goal.figure]:.0%}",
                 *(f"{'≥' if goal.at_least else '≤'} {number(bar)}" for bar in (goal.must, goal.aim)),
                 MARKS[goal.reached(value)],
+                _beside(row["beside"].get(goal.figure)),
             )
     return table
+
+
+def _beside(beside: Row | None) -> str:
+    return "" if beside is None else f"{number(beside['ratio'])} of {number(beside['value'])} ({beside['ceiling']})"
 
 
 def _ceilings(ceilings: Mapping[str, Row]) -> Table:
@@ -133,6 +138,6 @@ def number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def faults(row: Row) -> bool:
+def faulty(row: Row) -> bool:
     """Whether an acknowledgment was wrong, missing or too many in any round."""
-    return any(row["worst"].get(name) for name in FAULTS)
+    return any(row["faults"].values())
