@@ -27,17 +27,10 @@ STARTS_WITHIN = 60.0
 WARM_UP = 2000
 """Messages that nobody counts."""
 _LISTENS = re.compile(rb"channel \S+ listens on (\S+):(\d+)")
-_PLUGIN = '''
+_PLUGIN = """
 from medagent import hookimpl
 
 seen = 0
-
-
-class Same:
-    """Looks at each message and changes none."""
-
-    def transform(self, messages):
-        return [message.text for message in messages]
 
 
 @hookimpl
@@ -47,15 +40,15 @@ def medagent_messages_accepted(messages):
 
 
 @hookimpl
-def medagent_messages_settled(messages):
+def medagent_messages_settled(settled):
     global seen
-    seen += len(messages)
+    seen += len(settled)
 
 
 @hookimpl
-def medagent_make_transform(channel):
-    return Same()
-'''
+def medagent_make_transform():
+    return str.strip
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Measure an agent between devices and a server: figures, the ceilings of the machine, and how costs grow.
 
-    bench.py run                              all but the backlog of a million messages; about a quarter of an hour
+    bench.py run                              all of it; about a quarter of an hour
+    bench.py run --backlog 1000000            with the backlog of a day; some minutes and about 1.5 GB more
     bench.py run --only pipelined lockstep50  some of it
     bench.py run --versus ../before/.venv/bin/python --only pipelined
     bench.py plot build/bench/figures.json    draw again what was measured
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import ceilings
+import growth
 import machine
+import plots
 import rounds
 import table
 from rich.console import Console
@@ -27,9 +30,8 @@ from scenarios import SCENARIOS, Run
 from steps import Steps
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "bench"
-ASKED_FOR = {"backlog"}
-"""Measured only when named."""
-NAMES = (*ceilings.CEILINGS, *SCENARIOS)
+CURVES = {f"growth-{name}": name for name in growth.CURVES}
+NAMES = (*ceilings.CEILINGS, *SCENARIOS, *CURVES)
 
 # what is kept: plain JSON
 Report = dict[str, Any]
@@ -39,16 +41,16 @@ def measure(options: argparse.Namespace) -> Report:
     """All that is asked for."""
     pythons = {"A": options.python} | ({"B": options.versus} if options.versus else {})
     runs = {side: Run(python, options.scale, options.backlog) for side, python in pythons.items()}
-    names = options.only or [name for name in NAMES if name not in ASKED_FOR]
+    names = options.only or NAMES
     limits = [name for name in ceilings.CEILINGS if name in names]
     scenarios = [name for name in SCENARIOS if name in names]
-    seconds = ceilings.SECONDS * len(limits) + sum(
-        rounds.seconds(name, run) * options.rounds for name in scenarios for run in runs.values()
-    )
+    curves = [curve for name, curve in CURVES.items() if name in names]
+    each_round = sum(rounds.seconds(name, run) for name in scenarios for run in runs.values())
+    each_round += sum(growth.seconds(name, runs["A"], options.ends) for name in curves)
     report: Report = {"machine": machine.describe(), "rounds": options.rounds, "scale": options.scale}
     report |= {"agents": {side: machine.installed(python) for side, python in pythons.items()}}
-    report |= {"ceilings": {}, "figures": [], "ratios": []}
-    with Steps(seconds) as steps:
+    report |= {"ceilings": {}, "figures": [], "ratios": [], "curves": []}
+    with Steps(ceilings.SECONDS * len(limits) + each_round * options.rounds) as steps:
         for name in limits:
             with steps.step(name, ceilings.SECONDS):
                 report["ceilings"][name] = ceilings.CEILINGS[name](options.scale)
@@ -57,30 +59,57 @@ def measure(options: argparse.Namespace) -> Report:
             report["figures"] += [rounds.row(name, side, figures, report["ceilings"]) for side, figures in done.items()]
             if options.versus:
                 report["ratios"] += rounds.ratios(name, done["A"], done["B"])
+        for name in curves:
+            report["curves"].append(growth.measure(name, runs["A"], options.rounds, steps, ends=options.ends))
     return report
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="measure")
-    run.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}")
-    run.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
-    run.add_argument("--python", default=sys.executable, help="of the environment with the agent (default: this one)")
-    run.add_argument("--versus", metavar="PYTHON", help="of the environment with another agent, to compare with")
-    run.add_argument("--scale", type=float, default=1.0, help="of the counts of messages (default: %(default)s)")
-    run.add_argument("--backlog", type=int, default=1_000_000, help="messages of `backlog` (default: %(default)s)")
-    run.add_argument("--out", type=Path, default=OUT, help="folder of figures.json (default: %(default)s)")
-    run.add_argument("--format", choices=["table", "json"], default="table")
-    options = parser.parse_args()
+def sound(report: Report) -> bool:
+    """Whether each message of each run was acknowledged exactly once, and all in order."""
+    points = [point for curve in report["curves"] for point in curve["points"]]
+    return not any(value for each in (*report["figures"], *points) for value in each["faults"].values())
+
+
+def run(options: argparse.Namespace) -> int:
     report = measure(options)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "figures.json").write_text(json.dumps(report, indent=1) + "\n")
+    plots.draw(report, options.out)
     if options.format == "json":
         print(json.dumps(report))
     else:
         table.show(report, Console(width=None if sys.stdout.isatty() else table.WIDTH))
-    return 1 if any(table.faulty(row) for row in report["figures"]) else 0
+    print(f"kept in {options.out}", file=sys.stderr)
+    return 0 if sound(report) else 1
+
+
+def plot(options: argparse.Namespace) -> int:
+    report = json.loads(options.figures.read_text())
+    for path in plots.draw(report, options.figures.parent):
+        print(path)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    running = commands.add_parser("run", help="measure")
+    running.set_defaults(command=run)
+    running.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}")
+    running.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
+    running.add_argument("--python", default=sys.executable, help="of the environment with the agent (default: this one)")
+    running.add_argument("--versus", metavar="PYTHON", help="of the environment with another agent; curves are of the first")
+    running.add_argument("--scale", type=float, default=1.0, help="of the counts of messages (default: %(default)s)")
+    running.add_argument("--backlog", type=int, default=100_000, help="messages queued at most (default: %(default)s)")
+    running.add_argument("--ends", action="store_true", help="of each curve only the first and the last point")
+    running.add_argument("--out", type=Path, default=OUT, help="folder of figures.json and plots (default: %(default)s)")
+    running.add_argument("--format", choices=["table", "json"], default="table")
+    plotting = commands.add_parser("plot", help="draw again from kept figures, beside them")
+    plotting.set_defaults(command=plot)
+    plotting.add_argument("figures", type=Path, help="a figures.json")
+    options = parser.parse_args()
+    status: int = options.command(options)
+    return status
 
 
 if __name__ == "__main__":

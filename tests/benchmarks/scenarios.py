@@ -45,7 +45,7 @@ class Run:
     """Of the environment in which the agent is installed."""
     scale: float = 1.0
     """Of the counts of messages."""
-    backlog: int = 1_000_000
+    backlog: int = 100_000
 
     def scaled(self, load: Load) -> Load:
         return dataclasses.replace(load, count=max(min(load.count, LEAST_MESSAGES), round(load.count * self.scale)))

@@ -2,7 +2,8 @@
 
     server.py SPEC
 
-SPEC is a `Spec` as JSON. Prints its port. `/bench/figures` tells what has come, and `/bench/answer` ends a silence.
+SPEC is a `Spec` as JSON. Prints its port. `/bench/figures` tells what has come. `/bench/forget` forgets it, since an agent that
+starts again sends again what has no answer; `/bench/answer` ends a silence too.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Server:
         self._last: dict[str, int] = {}
         """By connection and load."""
         self._began_at = self._came_at = 0.0
-        """The first and the last transmit since the server answers."""
+        """The first and the last transmit."""
 
     def transmit(self, frame: Frame) -> bytes:
         """Note it; its answer."""
@@ -104,8 +105,8 @@ class Server:
                 "cpu_s": time.process_time(),
                 "seconds": self._came_at - self._began_at,
             }
-        elif path == "/bench/answer":
-            self.silent = False
+        elif path in ("/bench/answer", "/bench/forget"):
+            self.silent = self.silent and path == "/bench/forget"
             self.transmits, self._last = 0, {}
             self._began_at = self._came_at = 0.0
             body = {}

@@ -25,6 +25,7 @@ UNITS = {
     "filling_rss_mb": "peak RSS while filling, MB",
     "rss_mb": "RSS, MB",
     "start_s": "start to listening, s",
+    "mb_per_second": "MB/s",
 }
 
 
@@ -39,8 +40,9 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         console.print(_ceilings(report["ceilings"]))
     if report["ratios"]:
         console.print(_ratios(report["ratios"]))
+    console.print(*map(_curve, report["curves"]))
     for row in report["figures"]:
-        if faulty(row):
+        if any(row["faults"].values()):
             console.print(f"[bold red]{row['scenario']}, {row['side']}: {row['faults']}")
 
 
@@ -121,6 +123,14 @@ def _ratios(ratios: Iterable[Row]) -> Table:
     return table
 
 
+def _curve(curve: Row) -> Table:
+    shown = [key for key in UNITS if key in curve["points"][0]["median"]]
+    table = _table(f"Growth: {curve['what']}", curve["x"], *(UNITS[key] for key in shown))
+    for point in curve["points"]:
+        table.add_row(number(point["x"]), *(number(point["median"][key]) for key in shown))
+    return table
+
+
 def _table(title: str, first: str, *others: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column(first)
@@ -136,8 +146,3 @@ def number(value: float | None) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
-
-
-def faulty(row: Row) -> bool:
-    """Whether an acknowledgment was wrong, missing or too many in any round."""
-    return any(row["faults"].values())
