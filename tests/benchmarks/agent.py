@@ -154,10 +154,9 @@ class Site:
         }
 
     def warm_up(self, load: Load) -> None:
-        """A part of what comes, uncounted."""
-        self.drive(
-            dataclasses.replace(load, count=min(WARM_UP, load.count), connections=min(load.connections, 2), window=20, rate=0)
-        )
+        """A part of what comes, uncounted; nothing before a load that is too small to be measured."""
+        if load.count >= WARM_UP:
+            self.drive(dataclasses.replace(load, count=WARM_UP, connections=min(load.connections, 2), window=20, rate=0))
 
 
 @contextlib.contextmanager

@@ -22,7 +22,6 @@ from typing import Any
 import ceilings
 import growth
 import machine
-import plots
 import rounds
 import table
 from rich.console import Console
@@ -74,7 +73,8 @@ def run(options: argparse.Namespace) -> int:
     report = measure(options)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "figures.json").write_text(json.dumps(report, indent=1) + "\n")
-    plots.draw(report, options.out)
+    if report["curves"]:
+        draw(report, options.out)
     if options.format == "json":
         print(json.dumps(report))
     else:
@@ -83,9 +83,15 @@ def run(options: argparse.Namespace) -> int:
     return 0 if sound(report) else 1
 
 
+def draw(report: Report, folder: Path) -> list[Path]:
+    import plots  # takes half a second, and not every run has curves
+
+    return plots.draw(report, folder)
+
+
 def plot(options: argparse.Namespace) -> int:
     report = json.loads(options.figures.read_text())
-    for path in plots.draw(report, options.figures.parent):
+    for path in draw(report, options.figures.parent):
         print(path)
     return 0
 

@@ -81,8 +81,8 @@ def _panel(axes: Axes, panel: Panel, curve: Row) -> None:
     axes.set_title(panel.title, fontsize=10, loc="left")
     axes.set_xlabel(curve["x"])
     if curve["curve"] not in LINEAR:
-        # a place of nothing has no logarithm
-        axes.set_xscale("symlog" if 0 in places else "log", **({"linthresh": places[1]} if 0 in places else {}))
+        # a place of nothing has no logarithm: up to the next one the axis is linear
+        axes.set_xscale("symlog", linthresh=min(filter(None, places), default=1)) if 0 in places else axes.set_xscale("log")
     if panel.log_y:
         axes.set_yscale("log")
     else:

@@ -13,7 +13,7 @@ ENHANCED = "enhanced=true"
 FILL_AT_ONCE = 50_000
 """Messages of a backlog that one process of devices builds and sends."""
 IDLE_SECONDS = 2.0
-LEAST_MESSAGES = 40
+LEAST_MESSAGES = 10
 START_SECONDS = 2.0
 FAULTS = ("missing", "wrong", "duplicate", "negative", "out_of_order")
 """Figures that must be 0 in every run."""

@@ -15,10 +15,10 @@ import pytest
 BENCH = Path(__file__).with_name("bench.py")
 CEILINGS = ("fdatasync", "sqlite_1", "sqlite_10", "sqlite_50", "sqlite_100", "sqlite_500")
 ENDS = ("mllp", "mllp_lockstep1", "websocket", "websocket_lockstep1")
-STEADY = ("pipelined", "lockstep50", "lockstep10", "lockstep1", "delay20")
+STEADY = ("pipelined", "lockstep50", "lockstep1", "delay20")
 PACED = ("rate1000enhanced", "rate1000", "rate10000", "server-silent", "idle", "backlog")
-SHARED = ("growth-latency", "growth-connections", "growth-size", "growth-backlog")
-APART = ("growth-channels", "growth-plugins")
+OF_DEVICES = ("growth-latency", "growth-connections", "growth-channels")
+OF_THE_REST = ("growth-size", "growth-backlog", "growth-plugins")
 
 
 # a report: plain JSON
@@ -46,7 +46,7 @@ async def test_each_scenario_and_ceiling_has_its_figures(names: Sequence[str], t
     assert {"commit", "cpu", "cores", "kernel", "sqlite", "file_system"} < report["machine"].keys()
 
 
-@pytest.mark.parametrize("names", [SHARED, APART], ids=["shared", "apart"])
+@pytest.mark.parametrize("names", [OF_DEVICES, OF_THE_REST], ids=["devices", "rest"])
 async def test_each_curve_is_drawn(names: Sequence[str], tmp_path: Path) -> None:
     report = await measured(tmp_path, "--only", *names)
     assert [f"growth-{curve['curve']}" for curve in report["curves"]] == list(names)
