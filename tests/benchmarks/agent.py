@@ -79,6 +79,7 @@ class Site:
         self.server = server
         self._setup = setup
         self._folder = folder
+        self._log = folder / "agent.log"
         self._arguments = (python, "-m", "medagent", "run", *server_arguments(server.base_url, AGENT_ID, folder / "state"))
         self._environ = os.environ | SERVER_ENVIRON
         if setup.plugins:
@@ -114,20 +115,29 @@ class Site:
         return cpu_seconds(self.pid)
 
     def start(self) -> None:
-        """Raises `RuntimeError` with the agent's log."""
-        path = self._folder / "agent.log"
-        with path.open("wb") as log:
+        """Raises `RuntimeError` with the end of the agent's log."""
+        with self._log.open("wb") as log:
             began_at = time.perf_counter()
             # `-m` looks into the current folder first, and that may be the checkout of another agent
             self._process = subprocess.Popen(
                 self._arguments, env=self._environ, cwd=self._folder, stdin=subprocess.DEVNULL, stderr=log
             )
-        while len(found := _LISTENS.findall(path.read_bytes())) < self._setup.channels:
-            if self._process.poll() is not None or time.perf_counter() - began_at > STARTS_WITHIN:
-                raise RuntimeError("the agent does not listen:\n" + path.read_text()[-2000:])
+        while len(found := _LISTENS.findall(self._log.read_bytes())) < self._setup.channels:
+            self.check()
+            if time.perf_counter() - began_at > STARTS_WITHIN:
+                raise RuntimeError(f"the agent does not listen:\n{self._log_end}")
             time.sleep(0.002)
         self.start_seconds = time.perf_counter() - began_at
         self.addresses = [(host.decode(), int(port)) for host, port in found]
+
+    @property
+    def _log_end(self) -> str:
+        return self._log.read_text()[-2000:]
+
+    def check(self) -> None:
+        """Raises `RuntimeError` with the end of the agent's log if it does not run any more."""
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"the agent has ended:\n{self._log_end}")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -141,6 +151,7 @@ class Site:
             forget_peak_rss(self.pid)
             cpu, server_cpu = self.cpu_seconds, self.server.ask("figures")["cpu_s"]
             figures = peers.go(devices)
+            self.check()
             cpu = self.cpu_seconds - cpu
             after = self.server.ask("figures")
         per_10k = 10_000 / load.count

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,15 @@ def measure(options: argparse.Namespace) -> Report:
     limits = [name for name in ceilings.CEILINGS if name in names]
     scenarios = [name for name in SCENARIOS if name in names]
     curves = [curve for name, curve in CURVES.items() if name in names]
-    each_round = sum(rounds.seconds(name, run) for name in scenarios for run in runs.values())
+    each_round = ceilings.SECONDS * len(limits)
+    each_round += sum(rounds.seconds(name, run) for name in scenarios for run in runs.values())
     each_round += sum(growth.seconds(name, runs["A"], options.ends) for name in curves)
     report: Report = {"machine": machine.describe(), "rounds": options.rounds, "scale": options.scale}
     report |= {"agents": {side: machine.installed(python) for side, python in pythons.items()}}
     report |= {"ceilings": {}, "figures": [], "ratios": [], "curves": []}
-    with Steps(ceilings.SECONDS * len(limits) + each_round * options.rounds) as steps:
+    with Steps(each_round * options.rounds) as steps:
         for name in limits:
-            with steps.step(name, ceilings.SECONDS):
-                report["ceilings"][name] = ceilings.CEILINGS[name](options.scale)
+            report["ceilings"][name] = ceilings.measure(name, options.rounds, options.scale, steps)
         for name in scenarios:
             done = rounds.measure(name, runs, options.rounds, steps)
             report["figures"] += [rounds.row(name, side, figures, report["ceilings"]) for side, figures in done.items()]
@@ -61,6 +62,14 @@ def measure(options: argparse.Namespace) -> Report:
         for name in curves:
             report["curves"].append(growth.measure(name, runs["A"], options.rounds, steps, ends=options.ends))
     return report
+
+
+def interpreter(text: str) -> str:
+    """An argument: the path of a Python, absolute and with its links, by which it knows its environment."""
+    path = Path(text).absolute()
+    if not os.access(path, os.X_OK):
+        raise argparse.ArgumentTypeError(f"{path} cannot be run: give the python of an environment, such as .venv/bin/python")
+    return str(path)
 
 
 def sound(report: Report) -> bool:
@@ -103,8 +112,12 @@ def main() -> int:
     running.set_defaults(command=run)
     running.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}")
     running.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default: %(default)s)")
-    running.add_argument("--python", default=sys.executable, help="of the environment with the agent (default: this one)")
-    running.add_argument("--versus", metavar="PYTHON", help="of the environment with another agent; curves are of the first")
+    running.add_argument(
+        "--python", type=interpreter, default=sys.executable, help="of the environment with the agent (default: this one)"
+    )
+    running.add_argument(
+        "--versus", type=interpreter, metavar="PYTHON", help="of the environment with another agent; curves are of the first"
+    )
     running.add_argument("--scale", type=float, default=1.0, help="of the counts of messages (default: %(default)s)")
     running.add_argument("--backlog", type=int, default=100_000, help="messages queued at most (default: %(default)s)")
     running.add_argument("--ends", action="store_true", help="of each curve only the first and the last point")

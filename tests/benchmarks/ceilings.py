@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from agent import Figures, Setup
 from generator import Load
 from messages import TYPICAL_BYTES, build
 from server import TOKEN
+from steps import Steps
 from websockets.asyncio.client import connect
 
 from medagent.testing.usage import cpu_seconds
@@ -164,3 +166,12 @@ CEILINGS: dict[str, Callable[[float], Figures]] = {
 """By name; each takes the scale of its counts."""
 SECONDS = 1.5
 """That each of them takes, about."""
+
+
+def measure(name: str, rounds: int, scale: float, steps: Steps) -> Figures:
+    """Medians of the rounds."""
+    found = []
+    for number in range(1, rounds + 1):
+        with steps.step(f"{name} {number}", SECONDS):
+            found.append(CEILINGS[name](scale))
+    return {key: statistics.median(each[key] for each in found) for key in found[0]}

@@ -18,8 +18,7 @@ def describe() -> dict[str, object]:
     """The machine, the software and the commit, as plain JSON."""
     return {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "HEAD"),
-        "tree_is_dirty": bool(_git("status", "--porcelain")),
+        **_checkout(Path(__file__).parent),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "load_average": [round(each, 2) for each in os.getloadavg()],
@@ -31,17 +30,21 @@ def describe() -> dict[str, object]:
     }
 
 
-def installed(python: str) -> str:
-    """Where the agent of an environment lies, to tell two of them apart."""
+def installed(python: str) -> dict[str, object]:
+    """Which agent an environment has, to tell two of them apart."""
     command = (python, "-P", "-c", "import medagent; print(medagent.__path__[0])")
-    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
+    path = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
+    return {"path": path, **_checkout(path)}
 
 
-def _git(*arguments: str) -> str:
-    """What git says of this checkout; nothing where there is none."""
-    command = ("git", "-C", str(Path(__file__).parent), *arguments)
+def _checkout(folder: str | Path) -> dict[str, object]:
+    return {"commit": _git(folder, "rev-parse", "HEAD"), "tree_is_dirty": bool(_git(folder, "status", "--porcelain"))}
+
+
+def _git(folder: str | Path, *arguments: str) -> str:
+    """What git says of a checkout; nothing where there is none."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(("git", "-C", str(folder), *arguments), capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 

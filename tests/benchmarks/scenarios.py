@@ -115,8 +115,9 @@ def fill(at: Site, count: int) -> Iterator[Figures]:
 
 
 def drain(at: Site, count: int) -> Figures:
-    """Wait until all of the backlog has come to the server. Raises `RuntimeError` if more comes than was queued."""
+    """Wait until all of the backlog has come to the server. Raises `RuntimeError` if more comes, or the agent ends."""
     while (seen := at.server.ask("figures"))["transmits"] < count:
+        at.check()
         time.sleep(0.2)
     if seen["transmits"] > count:
         raise RuntimeError(f"{count} messages were queued, and {seen['transmits']} came")

@@ -103,7 +103,7 @@ def _goals(rows: Iterable[Row], title: str) -> Table:
 
 
 def _beside(beside: Row | None) -> str:
-    return "" if beside is None else f"{number(beside['ratio'])} of {number(beside['value'])} ({beside['ceiling']})"
+    return "" if beside is None else f"{number(beside['ratio'])} times {number(beside['value'])} ({beside['ceiling']})"
 
 
 def _ceilings(ceilings: Mapping[str, Row]) -> Table:
@@ -143,6 +143,6 @@ def number(value: float | None) -> str:
     """As many digits as say something."""
     if value is None:
         return ""
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:
         return f"{value:,.0f}"
     return f"{value:.3g}"
