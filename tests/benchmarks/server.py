@@ -72,7 +72,8 @@ class Server:
         self.silent = spec.silent
         self.transmits = 0
         self.out_of_order = 0
-        """Transmits of a device that did not come after the one before, or came again."""
+        """Transmits of a device that did not come after the one before, or came again; not counted in a silence, in which the
+        agent must send again."""
         self._last: dict[str, int] = {}
         """By connection and load."""
         self._began_at = self._came_at = 0.0
@@ -83,7 +84,7 @@ class Server:
         fields = frame.body[:200].split("|", 10)
         control_id = fields[9]
         sender, number = frame.remote + control_id[:-ID_DIGITS], int(control_id[-ID_DIGITS:])
-        self.out_of_order += number <= self._last.get(sender, -1)
+        self.out_of_order += number <= self._last.get(sender, -1) and not self.silent
         self._last[sender] = number
         answer = ANSWER % (frame.channel, frame.remote, frame.callback, fields[2], fields[3], control_id, control_id)
         return answer.encode()
@@ -107,7 +108,8 @@ class Server:
             }
         elif path in ("/bench/answer", "/bench/forget"):
             self.silent = self.silent and path == "/bench/forget"
-            self.transmits, self._last = 0, {}
+            self.transmits = self.out_of_order = 0
+            self._last = {}
             self._began_at = self._came_at = 0.0
             body = {}
         else:
