@@ -125,7 +125,7 @@ def _ratios(ratios: Iterable[Row]) -> Table:
 
 def _curve(curve: Row) -> Table:
     shown = [key for key in UNITS if key in curve["points"][0]["median"]]
-    table = _table(f"Growth: {curve['what']}", curve["x"], *(UNITS[key] for key in shown))
+    table = _table(f"Growth by {curve['curve']}: {curve['what']}", curve["x"], *(UNITS[key] for key in shown))
     for point in curve["points"]:
         table.add_row(number(point["x"]), *(number(point["median"][key]) for key in shown))
     return table
