@@ -47,7 +47,7 @@ def measure(options: argparse.Namespace) -> Report:
     curves = [curve for name, curve in CURVES.items() if name in names]
     each_round = ceilings.SECONDS * len(limits)
     each_round += sum(rounds.seconds(name, run) for name in scenarios for run in runs.values())
-    each_round += sum(growth.seconds(name, runs["A"], options.ends) for name in curves)
+    each_round += sum(growth.seconds(name, runs["A"], options.last) for name in curves)
     report: Report = {"machine": machine.describe(), "rounds": options.rounds, "scale": options.scale}
     report |= {"agents": {side: machine.installed(python) for side, python in pythons.items()}}
     report |= {"ceilings": {}, "figures": [], "ratios": [], "curves": []}
@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace) -> Report:
             if options.versus:
                 report["ratios"] += rounds.ratios(name, done["A"], done["B"])
         for name in curves:
-            report["curves"].append(growth.measure(name, runs["A"], options.rounds, steps, ends=options.ends))
+            report["curves"].append(growth.measure(name, runs["A"], options.rounds, steps, last=options.last))
     return report
 
 
@@ -120,7 +120,7 @@ def main() -> int:
     )
     running.add_argument("--scale", type=float, default=1.0, help="of the counts of messages (default: %(default)s)")
     running.add_argument("--backlog", type=int, default=100_000, help="messages queued at most (default: %(default)s)")
-    running.add_argument("--ends", action="store_true", help="of each curve only the first and the last point")
+    running.add_argument("--last", action="store_true", help="of each curve only the last point")
     running.add_argument("--out", type=Path, default=OUT, help="folder of figures.json and plots (default: %(default)s)")
     running.add_argument("--format", choices=["table", "json"], default="table")
     plotting = commands.add_parser("plot", help="draw again from kept figures, beside them")

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent import Figures, Setup, site
 from generator import Load
+from messages import TYPICAL_BYTES
 from scenarios import ENHANCED, FAULTS, FILL_AT_ONCE, START_SECONDS, Run, fill
 from steps import Steps
 
@@ -104,13 +105,12 @@ def by_rate(run: Run, places: Sequence[float]) -> Iterator[Point]:
             load = run.scaled(Load(round(rate * PACED_SECONDS), rate=rate, expect="CA,AA"))
             figures = at.drive(load)
             yield rate, figures
-            # a load that is scaled down has ended before this can be told
-            if figures["rate"] < SATURATED * rate and run.scale >= 1:
+            if figures["rate"] < SATURATED * rate:
                 return
 
 
 CURVES = {
-    "latency": Curve(
+    "rate": Curve(
         "throughput against latency, 10 devices",
         "offered, messages/s",
         (100, 300, 1000, 3000, 10_000, 15_000, 20_000, 30_000),
@@ -119,7 +119,7 @@ CURVES = {
     ),
     "connections": Curve("10 messages under way on each", "connections", (1, 2, 5, 10, 20, 50, 100, 200), by_connections, 20),
     "channels": Curve("100 devices spread over them", "channels", (1, 10, 100), by_channels, 6, starts=3),
-    "size": Curve("10 devices", "bytes of a message", (500, 5000, 50_000, 500_000, 5_000_000), by_size, 15),
+    "size": Curve("10 devices", "bytes of a message", (TYPICAL_BYTES, 5000, 50_000, 500_000, 5_000_000), by_size, 15),
     "backlog": Curve(
         "intake without a server, and a start",
         "messages in the queue",
@@ -132,27 +132,27 @@ CURVES = {
 }
 
 
-def places_of(name: str, run: Run, ends: bool) -> list[float]:
-    """Those that are measured: the whole curve, or its ends."""
+def places_of(name: str, run: Run, last: bool) -> list[float]:
+    """Those that are measured: the whole curve, or its last."""
     places = list(CURVES[name].places)
     if name == "backlog":
         places = [*(place for place in places if place < run.backlog), run.backlog]
-    return [places[0], places[-1]] if ends else places
+    return places[-1:] if last else places
 
 
-def seconds(name: str, run: Run, ends: bool) -> float:
+def seconds(name: str, run: Run, last: bool) -> float:
     """That a round of a curve takes, about."""
-    share = len(places_of(name, run, ends)) / len(CURVES[name].places)
+    share = len(places_of(name, run, last)) / len(CURVES[name].places)
     extra = run.backlog / FILL_AT_ONCE * 2 if name == "backlog" else 0
     return CURVES[name].seconds * run.scale * share + START_SECONDS * CURVES[name].starts * share + extra
 
 
-def measure(name: str, run: Run, rounds: int, steps: Steps, *, ends: bool) -> Row:
+def measure(name: str, run: Run, rounds: int, steps: Steps, *, last: bool) -> Row:
     """A row of the report: medians of the rounds at each place."""
     found: dict[float, list[Figures]] = {}
     for number in range(1, rounds + 1):
-        with steps.step(f"{name} {number}", seconds(name, run, ends)):
-            for place, figures in CURVES[name].measure(run, places_of(name, run, ends)):
+        with steps.step(f"{name} {number}", seconds(name, run, last)):
+            for place, figures in CURVES[name].measure(run, places_of(name, run, last)):
                 found.setdefault(place, []).append(figures)
     return {"curve": name, "what": CURVES[name].what, "x": CURVES[name].x, "points": [_point(*each) for each in found.items()]}
 

@@ -1,10 +1,10 @@
-"""The messages of the benchmark: admissions and laboratory results of invented patients, about 580 bytes each, or padded."""
+"""The messages of the benchmark: admissions and laboratory results of invented patients, about 570 bytes each, or padded."""
 
 from __future__ import annotations
 
 ID_DIGITS = 9
 """At the end of each control ID: the number of the message in its load."""
-TYPICAL_BYTES = 580
+TYPICAL_BYTES = 570
 _ADMISSION = (
     b"MSH|^~\\&|WARDSYS|NORTH|EHR|MAIN|20260105120000||ADT^A01^ADT_A01|%b%09d|P|2.5.1\r"
     b"EVN|A01|20260105115900|||77001^CLERK^ANNA\r"

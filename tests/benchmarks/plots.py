@@ -45,7 +45,7 @@ MEMORY = Panel("peak memory (RSS), MB", {"peak_rss_mb": ""})
 LATENCY = Panel("until the commit ACK, ms", {"CA_p50_ms": "p50", "CA_p99_ms": "p99"}, log_y=True)
 START = Panel("start to listening, s", {"start_s": ""})
 PANELS = {
-    "latency": (LATENCY, Panel(CPU.title, CPU.lines, log_y=True)),
+    "rate": (LATENCY, Panel(CPU.title, CPU.lines, log_y=True)),
     "connections": (CPU, RATE, MEMORY),
     "channels": (CPU, RATE, MEMORY),
     "size": (Panel(CPU.title, CPU.lines, log_y=True), Panel("MB/s", {"mb_per_second": ""}), MEMORY),
@@ -64,7 +64,7 @@ def draw(report: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def _draw(curve: Row, machine: Row, path: Path) -> Path:
     panels = PANELS[curve["curve"]]
-    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(max(4.2 * len(panels), 11), 3.6), layout="constrained")
     for number, panel in enumerate(panels):
         _panel(figure.add_subplot(1, len(panels), number + 1), panel, curve)
     figure.suptitle(f"{curve['curve'].capitalize()}: {curve['what']}", x=0.01, ha="left", fontweight="bold")

@@ -17,14 +17,14 @@ CEILINGS = ("fdatasync", "sqlite_1", "sqlite_10", "sqlite_50", "sqlite_100", "sq
 ENDS = ("mllp", "mllp_lockstep1", "websocket", "websocket_lockstep1")
 STEADY = ("pipelined", "lockstep50", "lockstep1", "delay20")
 PACED = ("rate1000enhanced", "rate1000", "rate10000", "server-silent", "idle", "backlog")
-OF_DEVICES = ("growth-latency", "growth-connections", "growth-channels")
+OF_DEVICES = ("growth-rate", "growth-connections", "growth-channels")
 OF_THE_REST = ("growth-size", "growth-backlog", "growth-plugins")
 
 
 # a report: plain JSON
 async def measured(out: Path, *arguments: str) -> dict[str, Any]:
     """What a tiny run keeps."""
-    tiny = ("run", "--rounds", "1", "--scale", "0.0005", "--ends", "--backlog", "2000", "--out", str(out))
+    tiny = ("run", "--rounds", "1", "--scale", "0.0005", "--last", "--backlog", "2000", "--out", str(out))
     command = (sys.executable, str(BENCH), *tiny, *arguments)
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     stdout, stderr = await process.communicate()
@@ -51,7 +51,7 @@ async def test_each_curve_is_drawn(names: Sequence[str], tmp_path: Path) -> None
     report = await measured(tmp_path, "--only", *names)
     assert [f"growth-{curve['curve']}" for curve in report["curves"]] == list(names)
     for curve in report["curves"]:
-        assert len(curve["points"]) == 2
+        assert len(curve["points"]) == 1
         assert (tmp_path / f"{curve['curve']}.svg").read_text().startswith("<?xml")
     drawn = tmp_path / f"{report['curves'][0]['curve']}.svg"
     drawn.unlink()
