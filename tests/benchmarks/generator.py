@@ -16,7 +16,7 @@ import selectors
 import sys
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import cast
 
@@ -176,8 +176,9 @@ async def run(addresses: Sequence[tuple[str, int]], load: Load, prefix: str) -> 
     print("ready", flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
     cpu, began_at = time.process_time(), time.perf_counter()
+    late: list[float] = []
     if load.rate:
-        await _paced(devices, ledger, began_at)
+        late = await _paced(devices, load, began_at)
     else:
         for device in devices:
             device.begin()
@@ -189,42 +190,48 @@ async def run(addresses: Sequence[tuple[str, int]], load: Load, prefix: str) -> 
             if time.perf_counter() - max(ledger.last_at, began_at) > STALLED_AFTER:
                 break
     cpu = time.process_time() - cpu
-    figures = _figures(ledger, began_at) | {"generator_cpu_s": round(cpu, 3)}
+    figures = _figures(ledger, began_at) | _percentiles("late", late) | {"generator_cpu_s": round(cpu, 3)}
     for device in devices:
         device.close()
     return figures
 
 
-async def _paced(devices: Sequence[Device], ledger: Ledger, began_at: float) -> None:
-    count, rate = ledger.load.count, ledger.load.rate
-    number = 0
-    while number < count:
-        now = time.perf_counter()
-        while number < count and (due := began_at + number / rate) <= now:
+async def _paced(devices: Sequence[Device], load: Load, began_at: float) -> list[float]:
+    """Send each message when it is due; how late each was, seconds, which is the fault of this process."""
+    late: list[float] = []
+    while (number := len(late)) < load.count:
+        due, now = began_at + number / load.rate, time.perf_counter()
+        if due <= now:
             devices[number % len(devices)].send(1, due)
-            number += 1
-        await asyncio.sleep(max(began_at + number / rate - time.perf_counter(), LEAST_TICK))
+            late.append(now - due)
+        else:
+            await asyncio.sleep(max(due - now, LEAST_TICK))
+    return late
 
 
 def _figures(ledger: Ledger, began_at: float) -> dict[str, object]:
-    last = max(max(times) for times in ledger.times.values())
+    count, kinds = ledger.load.count, len(ledger.times)
+    seconds = max(max(map(max, ledger.times.values())) - began_at, 1e-6)
     figures: dict[str, object] = {
-        "messages": ledger.load.count,
+        "messages": count,
         "missing": ledger.waiting,
         "wrong": ledger.wrong,
         "duplicate": ledger.duplicate,
         "negative": ledger.negative,
-        "seconds": round(max(last - began_at, 1e-6), 4),
+        "seconds": round(seconds, 4),
+        "rate": round((count - ledger.waiting / kinds) / seconds, 1),
     }
-    figures["rate"] = round(
-        (ledger.load.count * len(ledger.times) - ledger.waiting) / len(ledger.times) / max(last - began_at, 1e-6), 1
-    )
     for code, times in ledger.times.items():
-        waited = sorted(at - sent for at, sent in zip(times, ledger.sent_at, strict=True) if at)
-        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
-            if waited:
-                figures[f"{code.decode()}_{name}_ms"] = round(waited[int((len(waited) - 1) * share)] * 1000, 3)
+        waited = [at - sent for at, sent in zip(times, ledger.sent_at, strict=True) if at]
+        figures |= _percentiles(code.decode(), waited)
     return figures
+
+
+def _percentiles(name: str, seconds: Iterable[float]) -> dict[str, float]:
+    """In milliseconds; nothing of nothing."""
+    ordered = sorted(seconds)
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0} if ordered else {}
+    return {f"{name}_{key}_ms": round(ordered[int((len(ordered) - 1) * share)] * 1000, 3) for key, share in shares.items()}
 
 
 def _same(device: Device) -> Device:
