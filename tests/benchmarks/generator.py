@@ -28,7 +28,7 @@ WRITE_BYTES = 65_536
 """Of messages in one write, without a window."""
 BUFFER_BYTES = 131_072
 """Unsent, at which a connection waits."""
-LEAST_TICK = 0.001
+LEAST_TICK = 0.00025
 """Seconds between two writes at a given rate, at least; each message counts from the time at which it was due."""
 STALLED_AFTER = 30.0
 """Seconds without an acknowledgment, after which what is missing is missing."""
