@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := medagent plugins/medagent-hl7/medagent_hl7 plugins/medagent-tcp/medagent_tcp plugins/medagent-astm/medagent_astm
 
-.PHONY: help install demo test interop fuzz bad-neighbours large-messages connections disk-faults broken-plugins lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog plugin-faults
+.PHONY: help install demo test interop fuzz bad-neighbours large-messages connections disk-faults broken-plugins lint types check-imports format clean simulate ordered-keys crash-test power-cut-test takeover-test token-test link-cuts reload-test backlog plugin-faults bench
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ plugin-faults: install ## Measure good devices beside 30 faulty plugins, one aft
 
 backlog: install ## Queue 1,000,000 messages without a server, restart, drain them (ARGS=--help)
 	$(BIN)/python tests/load/backlog.py $(ARGS)
+
+bench: install ## Measure the agent beside the ceilings of the machine (ARGS="--only pipelined", ARGS=--help)
+	$(BIN)/python tests/benchmarks/bench.py run $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

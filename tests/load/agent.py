@@ -1,10 +1,9 @@
-"""What the load programs share: an agent of one enhanced HL7 channel as a child process, and figures of the process."""
+"""What the load programs share: an agent of one enhanced HL7 channel as a child process."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import resource
 import tempfile
 from collections.abc import AsyncIterator
@@ -41,21 +40,3 @@ def raise_open_files(wanted: int) -> bool:
         return False
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return True
-
-
-def rss_mb(pid: int) -> float:
-    """Memory of a process, MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def peak_rss_mb(pid: int) -> float:
-    """The most memory that a process has had, MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of a process since its start, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

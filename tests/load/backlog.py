@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from agent import cpu_seconds, peak_rss_mb, rss_mb
 from asking import asking
 from drain import Ledger
 from fill import Fill, rate_of
@@ -25,6 +24,7 @@ from medagent.admin import call
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
 from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
+from medagent.testing.usage import cpu_seconds, peak_rss_mb, rss_mb
 
 CHANNELS = ("first", "second")
 EDGE = 0.05

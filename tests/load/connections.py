@@ -11,9 +11,10 @@ import json
 import sys
 import time
 
-from agent import MESSAGE, agent_with_channel, cpu_seconds, raise_open_files, rss_mb
+from agent import MESSAGE, agent_with_channel, raise_open_files
 
 from medagent.testing.mllp import MllpClient
+from medagent.testing.usage import cpu_seconds, rss_mb
 
 OPENED_AT_ONCE = 100
 SPARE_FILES = 200
