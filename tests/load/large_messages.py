@@ -19,13 +19,14 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from agent import MESSAGE, cpu_seconds, peak_rss_mb, rss_mb
+from agent import MESSAGE
 
 from medagent.testing.bots import BotRequest
 from medagent.testing.fhir_server import FhirServer
 from medagent.testing.mllp import MllpClient
 from medagent.testing.process import SERVER_ENVIRON, AgentProcess, server_arguments
 from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resource
+from medagent.testing.usage import cpu_seconds, peak_rss_mb, rss_mb
 
 CHANNELS = ("small", "large")
 LARGE = (
