@@ -4,7 +4,8 @@
     bench.py run --backlog 1000000            with the backlog of a day; some minutes and about 1.5 GB more
     bench.py run --only pipelined lockstep50  some of it
     bench.py run --versus ../before/.venv/bin/python --only pipelined
-    bench.py plot build/bench/figures.json    draw again what was measured
+    bench.py show build/bench/figures.json    the tables again of what was measured
+    bench.py plot build/bench/figures.json    the plots again
 
 Everything stays on loopback, and the agent's queue below the temporary folder (TMPDIR): have it on the disk that is meant.
 With --versus two agents take turns (A B A B), A being this one; on a machine with other work only their ratios say something.
@@ -23,6 +24,7 @@ from typing import Any
 import ceilings
 import growth
 import machine
+import markdown
 import rounds
 import table
 from rich.console import Console
@@ -105,6 +107,15 @@ def plot(options: argparse.Namespace) -> int:
     return 0
 
 
+def show(options: argparse.Namespace) -> int:
+    report = json.loads(options.figures.read_text())
+    if options.format == "markdown":
+        print(markdown.goals(report["figures"]))
+    else:
+        table.show(report, Console(width=None if sys.stdout.isatty() else table.WIDTH))
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -123,9 +134,13 @@ def main() -> int:
     running.add_argument("--last", action="store_true", help="of each curve only the last point")
     running.add_argument("--out", type=Path, default=OUT, help="folder of figures.json and plots (default: %(default)s)")
     running.add_argument("--format", choices=["table", "json"], default="table")
+    showing = commands.add_parser("show", help="print kept figures again")
+    showing.set_defaults(command=show)
     plotting = commands.add_parser("plot", help="draw again from kept figures, beside them")
     plotting.set_defaults(command=plot)
-    plotting.add_argument("figures", type=Path, help="a figures.json")
+    for command in (showing, plotting):
+        command.add_argument("figures", type=Path, help="a figures.json")
+    showing.add_argument("--format", choices=["table", "markdown"], default="table", help="markdown: the goals only")
     options = parser.parse_args()
     status: int = options.command(options)
     return status

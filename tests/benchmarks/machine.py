@@ -31,10 +31,11 @@ def describe() -> dict[str, object]:
 
 
 def installed(python: str) -> dict[str, object]:
-    """Which agent an environment has, to tell two of them apart."""
-    command = (python, "-P", "-c", "import medagent; print(medagent.__path__[0])")
-    path = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
-    return {"path": path, **_checkout(path)}
+    """Which agent an environment has, to tell two of them apart. No path: figures are kept where others read them."""
+    command = (python, "-P", "-c", "import medagent; print(medagent.__version__, medagent.__path__[0])")
+    said = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
+    version, _, path = said.partition(" ")
+    return {"version": version, **_checkout(path)}
 
 
 def _checkout(folder: str | Path) -> dict[str, object]:

@@ -33,6 +33,14 @@ async def measured(out: Path, *arguments: str) -> dict[str, Any]:
     return kept | {"printed": stdout.decode()}
 
 
+async def output(*arguments: str) -> str:
+    """What the program prints."""
+    process = await asyncio.create_subprocess_exec(sys.executable, str(BENCH), *arguments, stdout=subprocess.PIPE)
+    stdout, _ = await process.communicate()
+    assert process.returncode == 0
+    return stdout.decode()
+
+
 @pytest.mark.parametrize("names", [(*CEILINGS, *ENDS, *STEADY), PACED], ids=["steady", "paced"])
 async def test_each_scenario_and_ceiling_has_its_figures(names: Sequence[str], tmp_path: Path) -> None:
     report = await measured(tmp_path, "--only", *names)
@@ -43,6 +51,8 @@ async def test_each_scenario_and_ceiling_has_its_figures(names: Sequence[str], t
         assert not any(row["faults"].values())
         assert row["median"].get("rate", 1) > 0
         assert row["scenario"] in report["printed"]
+    shown = [await output("show", str(tmp_path / "figures.json"), *options) for options in ((), ("--format", "markdown"))]
+    assert all(row["scenario"] in text for row in report["figures"] for text in shown)
     assert {"commit", "cpu", "cores", "kernel", "sqlite", "file_system"} < report["machine"].keys()
 
 
@@ -55,8 +65,7 @@ async def test_each_curve_is_drawn(names: Sequence[str], tmp_path: Path) -> None
         assert (tmp_path / f"{curve['curve']}.svg").read_text().startswith("<?xml")
     drawn = tmp_path / f"{report['curves'][0]['curve']}.svg"
     drawn.unlink()
-    process = await asyncio.create_subprocess_exec(sys.executable, str(BENCH), "plot", str(tmp_path / "figures.json"))
-    assert await process.wait() == 0
+    assert str(drawn) in await output("plot", str(tmp_path / "figures.json"))
     assert drawn.exists()
 
 
