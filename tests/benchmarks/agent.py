@@ -72,7 +72,9 @@ class Setup:
         names = [f"c{number}" for number in range(self.channels)]
         agent = agent_resource({name: name for name in names}, self.settings)
         resources = {f"Agent/{AGENT_ID}": agent}
-        resources |= {f"Endpoint/{name}": endpoint_resource(name, f"mllp://127.0.0.1:{self.port}?{self.parameters}") for name in names}
+        resources |= {
+            f"Endpoint/{name}": endpoint_resource(name, f"mllp://127.0.0.1:{self.port}?{self.parameters}") for name in names
+        }
         return Spec(resources, self.silent, self.delay_ms)
 
 
