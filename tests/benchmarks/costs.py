@@ -65,11 +65,11 @@ WHAT = {
     "CRC of a row": "part of the commit",
     "counters": "states and bytes of a channel, part of the commit",
     "statistics": "counts and latencies, at the commit and at the answer",
-    **{f"{count} observing plugins": "told of the commit and of the answers" for count in OBSERVERS},
+    **{f"observing plugins, {count}": "told of the commit and of the answers" for count in OBSERVERS},
     "frames": "all of it, without plugins",
     "guard": "around a channel's forward",
     "transform": "under its guard, one that changes nothing",
-    LOGGING: "two agents, pipelined",
+    LOGGING: "two agents, pipelined: noise while no line is written",
 }
 """Each cost, in the order of the table."""
 
@@ -176,7 +176,7 @@ def told(size: int, scale: float) -> dict[str, float]:
         plugins = Plugins(entry_points=False)
         for number in range(count):
             plugins.register(_Observer(), f"observer_{number}")
-        found[f"{count} observing plugins"] = spent(lambda batch, to=plugins: _observe(to, batch), some)  # type: ignore[misc]
+        found[f"observing plugins, {count}"] = spent(lambda batch, to=plugins: _observe(to, batch), some)  # type: ignore[misc]
     return found
 
 
@@ -212,17 +212,17 @@ def once(size: int, scale: float) -> dict[str, float]:
         return costs | beside_rows(path, size, scale) | told(size, scale) | framed(size, scale)
 
 
-def logged(python: str, scale: float) -> dict[str, float]:
-    """What two agents spend, one of which logs at `info`, and the lines that this one writes while messages pass."""
+def logged(python: str, scale: float, levels: Sequence[str]) -> dict[str, float]:
+    """What agents with these levels of logging spend, and the lines that the one with `info` writes while messages pass."""
     load = Load(max(100, round(LOGGED_MESSAGES * scale)))
-    spends, lines = {}, 0
-    for level in ("warning", "info"):
+    spends, lines = {}, {}
+    for level in levels:
         with site(Setup(log_level=level, port=free_port()), python) as at:
             at.warm_up(load)
             before = at.log_lines
             spends[level] = at.drive(load)["cpu_s_per_10k"] * 100
-            lines = at.log_lines - before
-    return {LOGGING: spends["info"] - spends["warning"], "lines_per_10k": lines / load.count * 10_000}
+            lines[level] = at.log_lines - before
+    return {LOGGING: spends["info"] - spends["warning"], "lines_per_10k": lines["info"] / load.count * 10_000}
 
 
 def seconds(scale: float) -> float:
@@ -232,13 +232,14 @@ def seconds(scale: float) -> float:
 
 def measure(python: str, rounds: int, scale: float, steps: Steps) -> list[Row]:
     """A row for each cost, medians of the rounds."""
-    found: dict[int, list[Mapping[str, float]]] = {size: [] for size in SIZES}
+    found: dict[int, list[dict[str, float]]] = {size: [] for size in SIZES}
     for number in range(1, rounds + 1):
         with steps.step(f"{NAME} {number}", seconds(scale)):
             for size, each in found.items():
                 each.append(once(size, scale))
             # the batches of an agent are as large as its load makes them
-            found[SIZES[-1]][-1] = {**found[SIZES[-1]][-1], **logged(python, scale)}
+            levels = ("warning", "info")[:: 1 if number % 2 else -1]
+            found[SIZES[-1]][-1] |= logged(python, scale, levels)
     medians = {size: _medians(each) for size, each in found.items()}
     rows = [
         {"cost": name, "what": what, "us": {str(size): medians[size].get(name) for size in SIZES}}
