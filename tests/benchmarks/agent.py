@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -63,12 +64,17 @@ class Setup:
     delay_ms: float = 0.0
     plugins: int = 0
     """Plugins that observe and transform all messages, besides those of medagent."""
+    log_level: str = "info"
+    port: int = 0
+    """Of the only channel, known beforehand; needed where the log does not tell it. 0: any."""
 
     def spec(self) -> Spec:
         names = [f"c{number}" for number in range(self.channels)]
         agent = agent_resource({name: name for name in names}, self.settings)
         resources = {f"Agent/{AGENT_ID}": agent}
-        resources |= {f"Endpoint/{name}": endpoint_resource(name, f"mllp://127.0.0.1:0?{self.parameters}") for name in names}
+        resources |= {
+            f"Endpoint/{name}": endpoint_resource(name, f"mllp://127.0.0.1:{self.port}?{self.parameters}") for name in names
+        }
         return Spec(resources, self.silent, self.delay_ms)
 
 
@@ -81,7 +87,7 @@ class Site:
         self._folder = folder
         self._log = folder / "agent.log"
         self._arguments = (python, "-m", "medagent", "run", *server_arguments(server.base_url, AGENT_ID, folder / "state"))
-        self._environ = os.environ | SERVER_ENVIRON
+        self._environ = os.environ | SERVER_ENVIRON | {"MEDAGENT_LOG_LEVEL": setup.log_level}
         if setup.plugins:
             plugins = folder / "plugins"
             plugins.mkdir()
@@ -122,13 +128,25 @@ class Site:
             self._process = subprocess.Popen(
                 self._arguments, env=self._environ, cwd=self._folder, stdin=subprocess.DEVNULL, stderr=log
             )
-        while len(found := _LISTENS.findall(self._log.read_bytes())) < self._setup.channels:
+        while len(found := self._listening()) < self._setup.channels:
             self.check()
             if time.perf_counter() - began_at > STARTS_WITHIN:
                 raise RuntimeError(f"the agent does not listen:\n{self._log_end}")
             time.sleep(0.002)
         self.start_seconds = time.perf_counter() - began_at
-        self.addresses = [(host.decode(), int(port)) for host, port in found]
+        self.addresses = found
+
+    def _listening(self) -> list[tuple[str, int]]:
+        if not self._setup.port:
+            return [(host.decode(), int(port)) for host, port in _LISTENS.findall(self._log.read_bytes())]
+        address = ("127.0.0.1", self._setup.port)
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(address):
+            return [address]
+        return []
+
+    @property
+    def log_lines(self) -> int:
+        return self._log.read_bytes().count(b"\n")
 
     @property
     def _log_end(self) -> str:

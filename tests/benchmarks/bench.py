@@ -1,4 +1,4 @@
-"""Measure an agent between devices and a server: figures, the ceilings of the machine, and how costs grow.
+"""Measure an agent between devices and a server: figures, the ceilings of the machine, what features cost, how costs grow.
 
     bench.py run                              all of it; about a quarter of an hour
     bench.py run --backlog 1000000            with the backlog of a day; some minutes and about 1.5 GB more
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import ceilings
+import costs
 import growth
 import machine
 import markdown
@@ -33,7 +34,7 @@ from steps import Steps
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "bench"
 CURVES = {f"growth-{name}": name for name in growth.CURVES}
-NAMES = (*ceilings.CEILINGS, *SCENARIOS, *CURVES)
+NAMES = (*ceilings.CEILINGS, *SCENARIOS, costs.NAME, *CURVES)
 
 # what is kept: plain JSON
 Report = dict[str, Any]
@@ -49,10 +50,11 @@ def measure(options: argparse.Namespace) -> Report:
     curves = [curve for name, curve in CURVES.items() if name in names]
     each_round = ceilings.SECONDS * len(limits)
     each_round += sum(rounds.seconds(name, run) for name in scenarios for run in runs.values())
+    each_round += costs.seconds(options.scale) if costs.NAME in names else 0
     each_round += sum(growth.seconds(name, runs["A"], options.last) for name in curves)
     report: Report = {"machine": machine.describe(), "rounds": options.rounds, "scale": options.scale}
     report |= {"agents": {side: machine.installed(python) for side, python in pythons.items()}}
-    report |= {"ceilings": {}, "figures": [], "ratios": [], "curves": []}
+    report |= {"ceilings": {}, "figures": [], "ratios": [], "costs": [], "curves": []}
     with Steps(each_round * options.rounds) as steps:
         for name in limits:
             report["ceilings"][name] = ceilings.measure(name, options.rounds, options.scale, steps)
@@ -61,6 +63,10 @@ def measure(options: argparse.Namespace) -> Report:
             report["figures"] += [rounds.row(name, side, figures, report["ceilings"]) for side, figures in done.items()]
             if options.versus:
                 report["ratios"] += rounds.ratios(name, done["A"], done["B"])
+        if costs.NAME in names:
+            whole = [row["median"] for row in report["figures"] if (row["scenario"], row["side"]) == ("pipelined", "A")]
+            report["costs"] = costs.measure(options.python, options.rounds, options.scale, steps)
+            costs.shares(report["costs"], whole[0] if whole else None)
         for name in curves:
             report["curves"].append(growth.measure(name, runs["A"], options.rounds, steps, last=options.last))
     return report

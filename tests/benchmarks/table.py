@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -40,6 +40,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         console.print(_ceilings(report["ceilings"]))
     if report["ratios"]:
         console.print(_ratios(report["ratios"]))
+    if report["costs"]:
+        console.print(_costs(report["costs"]))
     console.print(*map(_curve, report["curves"]))
     for row in report["figures"]:
         if any(row["faults"].values()):
@@ -120,6 +122,17 @@ def _ratios(ratios: Iterable[Row]) -> Table:
     for each in ratios:
         rounds = " ".join(f"{ratio:.2f}" for ratio in each["rounds"])
         table.add_row(each["scenario"], UNITS[each["figure"]], f"{each['ratio']:.3f}", rounds)
+    return table
+
+
+def _costs(rows: Sequence[Row]) -> Table:
+    sizes = list(rows[0]["us"])
+    title = f"Costs, µs of CPU a message; {number(rows[-1]['lines_per_10k'])} lines of log per 10,000 messages"
+    table = _table(title, "what", *(f"in batches of {size}" for size in sizes), "of pipelined", "that is")
+    table.columns[-1].justify = "left"
+    for row in rows:
+        share = f"{row['share']:.1%}" if "share" in row else ""
+        table.add_row(row["cost"], *(number(row["us"][size]) for size in sizes), share, row["what"])
     return table
 
 

@@ -56,6 +56,17 @@ async def test_each_scenario_and_ceiling_has_its_figures(names: Sequence[str], t
     assert {"commit", "cpu", "cores", "kernel", "sqlite", "file_system"} < report["machine"].keys()
 
 
+async def test_each_cost_has_its_figures(tmp_path: Path) -> None:
+    report = await measured(tmp_path, "--only", "pipelined", "costs")
+    for row in report["costs"]:
+        assert row["cost"] in report["printed"]
+        assert isinstance(row["us"]["100"], float)
+        assert isinstance(row["share"], float)
+    found = {row["cost"]: row["us"]["100"] for row in report["costs"]}
+    assert found["commit"] > found["digest"] > 0
+    assert "0 lines of log" in report["printed"]
+
+
 @pytest.mark.parametrize("names", [OF_DEVICES, OF_THE_REST], ids=["devices", "rest"])
 async def test_each_curve_is_drawn(names: Sequence[str], tmp_path: Path) -> None:
     report = await measured(tmp_path, "--only", *names)

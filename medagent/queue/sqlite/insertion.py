@@ -89,9 +89,12 @@ def _digest(message: InboundMessage) -> int:
 
 def insert_batch(connection: sqlite3.Connection, messages: Sequence[InboundMessage], registers: Registers) -> Inserted:
     """Insert messages and bodies; `registers` are the values before, which are not changed here."""
+    treatments: dict[str, Duplicates] = {}
     if any(
         message.rules.numbered
-        or message.rules.duplicates is not Duplicates.IDEMPOTENT
+        or message.rules.duplicates is Duplicates.REJECT
+        # after a reload a channel may have both: then it matters which of two twins comes first
+        or treatments.setdefault(message.channel, message.rules.duplicates) is not message.rules.duplicates
         or message.admission is not None
         or message.body is None
         or message.registers
@@ -103,8 +106,11 @@ def insert_batch(connection: sqlite3.Connection, messages: Sequence[InboundMessa
 
 def _insert_together(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> Inserted:
     """One statement for all; only if some were there already, a look at each."""
-    used = _used_ids(connection, messages)
-    rows = [_row(message, 0, _digest(message)) for message in messages]
+    used = used_ids(connection, messages)
+    rows = [
+        _row(message, message.seq if message.rules.duplicates is Duplicates.ACCEPT else 0, _digest(message))
+        for message in messages
+    ]
     before = connection.total_changes
     INSERT_MESSAGE.write(connection, rows)
     inserted = Inserted(list(messages))
@@ -247,11 +253,11 @@ def _set(registers: Registers, channel: str, values: Sequence[tuple[str, int]]) 
         registers[channel, name] = value
 
 
-def _used_ids(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> set[tuple[str, str, int]]:
-    """(channel, control ID, sender) of those that are in the queue already."""
+def used_ids(connection: sqlite3.Connection, messages: Sequence[InboundMessage]) -> set[tuple[str, str, int]]:
+    """(channel, control ID, sender) of those that are in the queue already, if it matters to their channels."""
     by_sender: dict[tuple[str, int], list[str]] = {}
     for message in messages:
-        if message.control_id:
+        if message.control_id and message.rules.duplicates is not Duplicates.ACCEPT:
             by_sender.setdefault((message.channel, message.sender), []).append(message.control_id)
     return {
         (channel, control_id, sender)

@@ -112,6 +112,49 @@ async def test_a_resend_of_what_the_server_refused_is_a_new_try(sender: Sender, 
     assert outcome(await sender.send("a", "one", rules)) == "duplicate"
 
 
+def places(receipt: Receipt) -> list[int]:
+    """The seqs of what was stored."""
+    return [one.seq for one in receipt.committed]
+
+
+def twins(receipt: Receipt) -> list[tuple[int, int]]:
+    """The seqs of resends, and of what they are resends of."""
+    return [(duplicate.message.seq, duplicate.seq) for duplicate in receipt.duplicates]
+
+
+async def test_a_batch_of_a_channel_that_accepts_everything_is_stored_as_it_is(sender: Sender) -> None:
+    await sender.send("a", "one", ACCEPT)
+    receipt = await sender.store.commit([sender.make("a", body, ACCEPT) for body in ("one", "one", "two")], [])
+    assert (places(receipt), receipt.duplicates, receipt.reused) == ([2, 3, 4], [], [])
+    assert [one.body for one in await sender.store.fetch("adt", 0, 10, 10**6)] == [b"one", b"one", b"one", b"two"]
+
+
+async def test_channels_that_accept_everything_share_batches_with_others(sender: Sender) -> None:
+    stored = sender.make("a", "one", ACCEPT), sender.make("a", "one", AcceptanceRules())
+    stored[0].channel = "all"
+    await sender.store.commit(stored, [])
+    batch_of_both = [sender.make("a", "one", rules) for rules in (ACCEPT, AcceptanceRules()) * 2]
+    batch_of_both += [sender.make("a", "two", rules) for rules in (ACCEPT, AcceptanceRules())]
+    for one in batch_of_both[::2]:
+        one.channel = "all"
+    receipt = await sender.store.commit(batch_of_both, [])
+    assert places(receipt) == [3, 5, 7, 8]
+    assert twins(receipt) == [(4, 2), (6, 2)]
+    assert receipt.reused == [batch_of_both[-1]]
+
+
+@pytest.mark.parametrize("stored", [None, ACCEPT, AcceptanceRules()], ids=["new", "accepted", "idempotent"])
+async def test_both_in_one_channel_are_stored_in_turns(sender: Sender, stored: AcceptanceRules | None) -> None:
+    """As in the commit after a reload that has changed the rules."""
+    first = 0
+    if stored is not None:
+        await sender.send("a", "one", stored)
+        first = 1
+    receipt = await sender.store.commit([sender.make("a", "one", rules) for rules in (ACCEPT, AcceptanceRules(), ACCEPT)], [])
+    assert places(receipt) == [first + 1, first + 3]
+    assert twins(receipt) == [(first + 2, first + 1)]
+
+
 async def test_numbers_have_no_gaps_and_survive_a_restart(sender: Sender, tmp_path: Path) -> None:
     receipt = await sender.store.commit([sender.make(name, name, NUMBERED) for name in "abab"], [])
     assert [one.number for one in receipt.committed] == [0, 1]
