@@ -1,0 +1,36 @@
+"""docs/performance.md shows the figures that are kept beside it. `--update` puts them in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "performance.md"
+FIGURES = PAGE.with_suffix("") / "figures.json"
+BENCH = ROOT / "tests" / "benchmarks" / "bench.py"
+START, END = "<!-- generated: figures -->\n", "<!-- end: figures -->"
+
+
+def test_the_page_shows_what_was_measured(medagent_update: bool) -> None:
+    command = (sys.executable, str(BENCH), "show", str(FIGURES), "--format", "markdown")
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    expected = before + START + table + END + rest.partition(END)[2]
+    if medagent_update:
+        PAGE.write_text(expected, encoding="utf-8")
+        text = expected
+    assert text == expected, "run: pytest tests/docs/test_performance.py --update"
+
+
+def test_every_plot_is_there() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    drawn = {path.name for path in FIGURES.parent.glob("*.svg")}
+    assert drawn == {name for name in (part.partition(")")[0] for part in text.split("](performance/")) if name.endswith(".svg")}
+
+
+def test_what_is_kept_names_no_place_of_the_machine() -> None:
+    assert "path" not in json.dumps(json.loads(FIGURES.read_text(encoding="utf-8")))
