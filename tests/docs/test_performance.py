@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,8 @@ def test_the_page_shows_what_was_measured(medagent_update: bool) -> None:
 
 
 def test_every_plot_is_there() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    drawn = {path.name for path in FIGURES.parent.glob("*.svg")}
-    assert drawn == {name for name in (part.partition(")")[0] for part in text.split("](performance/")) if name.endswith(".svg")}
+    shown = re.findall(r"\]\(performance/(\S+\.svg)\)", PAGE.read_text(encoding="utf-8"))
+    assert set(shown) == {path.name for path in FIGURES.parent.glob("*.svg")}
 
 
 def test_what_is_kept_names_no_place_of_the_machine() -> None:
