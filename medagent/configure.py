@@ -64,7 +64,7 @@ async def load_config(bootstrap: Bootstrap, plugins: Plugins, client: object) ->
     source: Source | None = await plugins.load("medagent_load_agent", Source, bootstrap=bootstrap, client=client)
     if source is None:
         raise ConfigError("no plugin could load an Agent resource")
-    # the validation imports fhir.resources: 0.3 s that must not hold up the loop
+    # validation takes its time, which must not hold up the loop
     config, problems = await asyncio.to_thread(configure, source, plugins, bind_any=bootstrap.bind_any, local=True)
     if config is None:
         # a file is the operator's to mend; what a server holds may be mended there while this agent waits

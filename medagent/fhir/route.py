@@ -6,6 +6,7 @@ import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from medagent.fhir.proxy import Proxy, find_proxy
 from medagent.fhir.tls import client_context
@@ -36,7 +37,7 @@ def make_route(
     proxy: str = "",
 ) -> Route:
     """As the fields of these names in `medagent.config.bootstrap.Bootstrap` say. Raises `ConfigError`."""
-    secure = base_url.startswith("https://")
+    secure = urlsplit(base_url).scheme == "https"
     tls = None
     # files that cannot be used are told of either way; reading the system's CAs takes 30 ms and 3 MB
     if secure or ca_file or client_cert_file or client_key_file:

@@ -23,6 +23,8 @@ from websockets.protocol import State
 
 from medagent.uplink.websocket_frames import FrameCutter, text_frames
 
+_END_OF_HEAD = b"\r\n\r\n"
+
 
 def extensions() -> list[ClientPerMessageDeflateFactory]:
     """What is offered to the server."""
@@ -49,6 +51,10 @@ class BatchConnection(ClientConnection):
     def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
         super().__init__(protocol, **options)
         self._listener: Listener | None = None
+        self._head_read = False
+        """The head of the server's HTTP response has come."""
+        self._end_so_far = b""
+        """The last bytes of what has come of it."""
         self._cutter = FrameCutter(protocol.max_message_size)
         self._gathered: list[bytes | bytearray] = []
         self._partial: bytearray | None = None
@@ -99,9 +105,9 @@ class BatchConnection(ClientConnection):
             self.transport.write(b"".join([*protocol.data_to_send(), *text_frames(payloads)]))
 
     def data_received(self, data: bytes) -> None:
-        # line by line, for the frames begin after the last one
-        while data and self.protocol.state is State.CONNECTING:
-            end = data.find(b"\n") + 1 or len(data)
+        if not self._head_read:
+            # by itself, for the frames begin after it
+            end = self._end_of_head(data)
             super().data_received(data[:end])
             data = data[end:]
         if self._is_open():
@@ -113,8 +119,18 @@ class BatchConnection(ClientConnection):
                 if not self._is_open():
                     break  # the library has no use for anything that follows
         elif data:
-            super().data_received(data)
+            super().data_received(self._cutter.give_up() + data)
         self._hand_over()
+
+    def _end_of_head(self, data: bytes) -> int:
+        """Where the head of the server's HTTP response ends in these bytes; their end if it goes on."""
+        seen = self._end_so_far + data
+        end = seen.find(_END_OF_HEAD)
+        self._head_read = end >= 0
+        if not self._head_read:
+            self._end_so_far = seen[-len(_END_OF_HEAD) + 1 :]
+            return len(data)
+        return end + len(_END_OF_HEAD) - len(self._end_so_far)
 
     def process_event(self, event: Request | Response | Frame) -> None:
         if not isinstance(event, Frame) or event.opcode not in (TEXT, BINARY, CONT):

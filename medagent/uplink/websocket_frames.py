@@ -56,6 +56,11 @@ class FrameCutter:
         """A part of a frame or message has come, and its end has not."""
         return bool(self._head) or self._left > 0 or self._fragments
 
+    def give_up(self) -> bytes:
+        """What the library must have before all that comes now, since it gets everything from here on."""
+        head, self._head = self._head, b""
+        return head
+
     def cut(self, data: bytes) -> Iterator[tuple[list[bytes], bytes]]:
         """The bytes of one read, in order: text messages that are whole in it, what the library is to have, more texts ..."""
         data = self._head + data if self._head else data

@@ -230,3 +230,9 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
     both = tmp_path / "both.pem"
     both.write_bytes(cert_file.read_bytes() + key_file.read_bytes())
     make_route("https://127.0.0.1/", client_cert_file=both, proxy="none")
+
+
+@pytest.mark.parametrize("base_url", ["https://fhir.example.org/", "HTTPS://fhir.example.org/"])
+def test_a_server_with_tls_is_reached_with_it_however_its_address_is_written(base_url: str) -> None:
+    assert make_route(base_url, proxy="none").tls is not None
+    assert make_route("http://fhir.example.org/", proxy="none").tls is None

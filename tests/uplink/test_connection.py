@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import InvalidStatus
 from websockets.frames import BINARY, CLOSE, CONT, PING, TEXT, Close, Frame
 from websockets.protocol import State
+from websockets.utils import accept_key
 
 from medagent.uplink.connection import BatchConnection
 
@@ -70,6 +72,60 @@ def sends(*frames: Frame) -> Script:
         await server.wait_closed()
 
     return script
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100_000])
+async def test_frames_that_come_with_the_head_of_the_response(size: int) -> None:
+    """However both are cut into reads."""
+    accepted: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        key = next(line for line in request.decode().split("\r\n") if line.lower().startswith("sec-websocket-key"))
+        head = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept_key(key.partition(': ')[2])}\r\n\r\n"
+        )
+        data = head.encode() + raw(Frame(TEXT, b"first"), Frame(PING, b""), Frame(TEXT, b"second"))
+        for begin in range(0, len(data), size):
+            writer.write(data[begin : begin + size])
+            await writer.drain()
+            await asyncio.sleep(0)
+        accepted.append(await reader.read(1))
+        writer.close()
+
+    async with asyncio.timeout(TIMEOUT), await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        recorder = Recorder()
+        async with connect(f"ws://127.0.0.1:{port}", create_connection=BatchConnection, proxy=None) as connection:
+            assert isinstance(connection, BatchConnection)
+            connection.listen(recorder)
+            while [text for read in recorder.reads for text in read] != [b"first", b"second"]:
+                recorder.read.clear()
+                await recorder.read.wait()
+            await connection.close()
+        assert accepted, "the ping is answered"
+
+
+async def test_a_long_response_that_is_no_handshake_is_read_at_once() -> None:
+    reads: list[int] = []
+
+    class Counting(BatchConnection):
+        def send_data(self) -> None:  # once for each piece that the library gets
+            reads.append(1)
+            super().send_data()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100000\r\n\r\n" + b"\n" * 100_000)
+        await writer.drain()
+        writer.close()
+
+    async with asyncio.timeout(TIMEOUT), await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(InvalidStatus):
+            await connect(f"ws://127.0.0.1:{port}", create_connection=Counting, proxy=None)
+    assert len(reads) < 100
 
 
 async def test_all_messages_of_one_read_come_as_one_list() -> None:

@@ -18,8 +18,13 @@ Counts = dict[tuple[str, State], int]
 """By channel and state."""
 REMOVED_REGISTER = "removed"
 """The register that counts the messages of a channel that retention has deleted."""
-SELECT_STATES = "SELECT json_group_array(seq), json_group_array(state) FROM json_each(?) JOIN message ON seq = value"
-"""One row, since each row that is read costs a wait for the interpreter's lock (`medagent.queue.sqlite.rows`)."""
+SELECT_STATES = """
+SELECT json_group_array(seq), json_group_array(CASE typeof(state) WHEN 'integer' THEN state ELSE -1 END)
+FROM json_each(?) JOIN message ON seq = value
+"""
+"""One row, since each row that is read costs a wait for the interpreter's lock (`medagent.queue.sqlite.rows`).
+
+What is no number becomes a state that there is not, which is damage."""
 _STATES = {int(state): state for state in State}
 LIVE = tuple(state for state in State if not state.ended)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-_COUNTS = (100, 64, 32, 16, 8)
+# before 3.33 there is no UPDATE ... FROM, and before 3.32 a statement takes no more than 999 values
+_COUNTS = (100, 64, 32, 16, 8) if sqlite3.sqlite_version_info >= (3, 33) else ()
 """Rows of one statement, the larger first; what is left is written row by row."""
 
 

@@ -94,6 +94,8 @@ def salvage(source: Path, target: sqlite3.Connection) -> Salvaged:
         # SQLite drops what follows a damaged frame; who examines the file later may want it
         shutil.copy(log, log.with_name(log.name + ".as-found"))
     _mend_header(source)
+    # this transaction is as large as the queue
+    target.execute("PRAGMA cache_spill = ON")
     with transaction(target):
         with contextlib.closing(sqlite3.connect(source, isolation_level=None, timeout=0)) as damaged:
             damaged.text_factory = readable

@@ -6,6 +6,7 @@ import itertools
 import time
 from functools import lru_cache
 
+from medagent_hl7 import charset
 from medagent_hl7.framing import END, START
 from medagent_hl7.message import Header
 
@@ -65,7 +66,7 @@ def build(
     """
     wide = header.wide_codec
     echoed = header.echoed()
-    make = _frame_of if sum(map(len, echoed)) <= _LONGEST_KEPT else _frame_of.__wrapped__
+    make = _frame_of if _may_be_kept(header, echoed) else _frame_of.__wrapped__
     head, type_and_on, rest, end = make(
         header.field_separator,
         header.encoding_characters,
@@ -80,6 +81,16 @@ def build(
     segments = "".join((head, now, type_and_on, control_id_of_ack, rest, header.control_id, end))
     data = without_controls(segments.encode("latin-1"))
     return data if wide is None else _widen(data.decode("utf-8", errors="replace"), wide)
+
+
+def _may_be_kept(header: Header, echoed: tuple[str, ...]) -> bool:
+    """Whether these fields are those of a header: where a line end is missing, the last ones are of a patient."""
+    character_set = header.field(18)
+    return (
+        sum(map(len, echoed)) <= _LONGEST_KEPT
+        and not (header.field(17) or header.field(19))
+        and (not character_set or charset.codec(character_set[: charset.LONGEST_FIELD]) is not None)
+    )
 
 
 @lru_cache(maxsize=256)

@@ -27,7 +27,7 @@ SEARCHED_BYTES = 4096
 _MSA_CONTROL_ID = 2
 _PADDING = "\ufeff\xef\xbb\xbf \t\r\n\0"
 _ANY_MSA = re.compile(r"[\r\n][ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
-_MSA_AFTER = tuple((line_end, re.compile(line_end + rb"MSA(.)", re.DOTALL)) for line_end in (b"\r", b"\n"))
+_MSA_AFTER = tuple((line_end, re.compile(line_end + rb"MSA(?=(.))", re.DOTALL)) for line_end in (b"\r", b"\n"))
 _SECOND_MSA = re.compile(r"[^\r\n]*[\r\n]+[ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 from medagent.types import RefusalKind
@@ -10,6 +11,7 @@ from medagent_hl7.message import SEARCHED_BYTES, Header, msa, msa_code
 
 APPLICATION_CODES = ("AA", "AE", "AR")
 COMMIT_CODES = ("CA", "CE", "CR")
+_MSA = re.compile(rb"MSA", re.IGNORECASE)
 
 
 def has_acknowledgment_type(header: Header) -> bool:
@@ -29,7 +31,7 @@ def is_acknowledgment(header: Header, body: bytes) -> bool:
     if header.wide_codec is not None:
         body = body.decode(header.wide_codec, errors="replace").encode()
     head = body[:SEARCHED_BYTES]
-    near = b"MSA" in head or b"msa" in head
+    near = _MSA.search(head) is not None
     if not near and len(body) <= SEARCHED_BYTES:
         return False
     if (near and msa_code(head) in COMMIT_CODES) or ((far := msa(body)) is not None and far[0] in COMMIT_CODES):

@@ -205,3 +205,16 @@ def test_only_short_headers_are_remembered() -> None:
         made = build(header, "AA", "OK", now="20260105", control_id_of_ack="7")
         assert b"|" + b"A" * size + b"|" in made
     assert _frame_of.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"MSH|^~\\&|A|B|C|D|20260105||ADT^A01|1|P|2.5\x0bPID|1||4711||DOE^JOHN||19700101|M",
+        b"MSH|^~\\&||||||||||||||||DOE^JOHN",
+    ],
+)
+def test_what_may_be_a_patients_is_not_remembered(header: bytes) -> None:
+    _frame_of.cache_clear()
+    build(Header.parse(header + b"\r"), "AA", "OK", now="20260105", control_id_of_ack="7")
+    assert _frame_of.cache_info().currsize == 0

@@ -142,6 +142,7 @@ def test_salvage_without_header(body: bytes) -> None:
         ("\ufeffMSH#^~\\&#EHR\r\nMSA#AR#2\r\n", ("AR", "2")),
         ("MSH|^~\\&|EHR\rMSA|AA", ("AA", "")),
         ("MSH|^~\\&|EHR\rMSA|", ("", "")),
+        ("MSH|^~\\&|EHR\rMSA\rMSA|CA|77\r", ("CA", "77")),
         ("MSH|^~\\&|EHR\rPID|MSA|AA|1\r", None),
         ("MSA|AA|1\r", None),
         ("Bot execution logs:\n", None),

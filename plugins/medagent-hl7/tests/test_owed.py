@@ -141,6 +141,7 @@ def test_an_acknowledgment_gets_the_commit_acknowledgment_that_it_asks_for(
         ("", "MSA|XX|1\r", False),
         ("", "PID|1\rMSA|AA|1\r", False),
         ("ORR^O02", " msa| ca |1\r", True),
+        ("ORR^O02", "Msa|CA|1\r", True),
         ("ADT^A01", "NTE|1||" + "x" * 5000 + "\rMSA|CE|1\r", True),
         ("ADT^A01", "NTE|1||" + "x" * 5000 + "\nMSA|CE|1\n", True),
         ("ADT^A01", "NTE|1||" + "x" * 5000 + "\rMSA^CA^1\rMSA|CE|1\r", True),

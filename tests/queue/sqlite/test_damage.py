@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
 import sqlite3
 import stat
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -334,3 +336,48 @@ async def test_a_log_that_is_cut_while_it_is_in_use_is_noticed(path: Path) -> No
     await store.maintain()
     assert "log" in store.damage
     await store.close()
+
+
+@pytest.mark.parametrize("value", ["x''", "'RECEIVED'", "99"])
+async def test_a_state_that_there_is_not_is_damage(path: Path, value: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE message SET state = {value} WHERE seq = 8")  # noqa: S608  the test's own values
+        connection.commit()
+    async with opened(path) as store:
+        with pytest.raises(KeyError):
+            await store.commit((), [Change(accepted(8), State.PROCESSED)])
+        assert store.damage
+
+
+MEASURED = """
+import asyncio, resource, sys
+from pathlib import Path
+from medagent.queue.sqlite.store import SqliteStore
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    store.damage = "as a test says"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    newest = await store.open()
+    await store.close()
+    print(newest, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_large_queue_is_read_anew_in_little_memory(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "queue.db")
+    await store.open()
+    for seq in range(1, 41):
+        large = accepted(seq)
+        large.body = os.urandom(2_000_000)
+        await store.commit([large], ())
+    await store.close()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", MEASURED, str(tmp_path / "queue.db")), stdout=asyncio.subprocess.PIPE
+    )
+    stdout, _ = await process.communicate()
+    newest, grown_mb = map(int, stdout.split())
+    assert newest == 40
+    assert grown_mb < 40, "of 80 MB"
