@@ -116,6 +116,13 @@ async def stored(path: Path, size: int, commits: int) -> dict[str, float]:
     """Commits with the duplicate check and without it in turns, into one file; CPU of the loop's thread and the store's."""
     store = SqliteStore(path)
     await store.open()
+    try:
+        return await _in_turns(store, size, commits)
+    finally:
+        await store.close()
+
+
+async def _in_turns(store: SqliteStore, size: int, commits: int) -> dict[str, float]:
     both = {DEFAULT_RULES: 0.0, ACCEPT: 0.0}
     seq = 1
     for number in range(commits):
@@ -126,7 +133,6 @@ async def stored(path: Path, size: int, commits: int) -> dict[str, float]:
             began_at = time.process_time()
             await store.commit(batch, [])
             both[rules] += time.process_time() - began_at
-    await store.close()
     checked, unchecked = (seconds / commits / size * 1e6 for seconds in both.values())
     return {"commit": checked, "duplicate check": checked - unchecked}
 
