@@ -17,7 +17,7 @@ from medagent.config.builtin import EFFECTIVE, RETRY
 
 SAME = "same"
 NAMES = [name for group in GROUPS.values() for name in group]
-SETTINGS = sorted(setting.name for setting in (*RETRY, *EFFECTIVE))
+SETTINGS = sorted({setting.name for setting in (*RETRY, *EFFECTIVE)})
 WHERE = "give the python of an environment with medagent, such as .venv/bin/python"
 
 

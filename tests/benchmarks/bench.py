@@ -29,7 +29,8 @@ import table
 from measuring import GROUPS, Plan, measure
 from scenarios import Run
 
-OUT = Path(__file__).resolve().parents[2] / "build" / "bench"
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "build" / "bench"
 INTERRUPTED = 130
 
 
@@ -99,7 +100,7 @@ COMMANDS = {"run": run, "show": show, "plot": plot, "list": names}
 
 
 def main() -> int:
-    options = arguments.parser(__doc__ or "", OUT).parse_args()
+    options = arguments.parser(__doc__ or "", OUT.relative_to(ROOT)).parse_args()
     try:
         return COMMANDS[options.command](options)
     except reports.Unusable as error:

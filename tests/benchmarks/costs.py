@@ -247,7 +247,7 @@ def measure(python: str, rounds: int, scale: float, steps: Steps) -> list[Row]:
             levels = ("warning", "info")[:: 1 if number % 2 else -1]
             found[SIZES[-1]][-1] |= logged(python, scale, levels)
     medians = {size: _medians(each) for size, each in found.items()}
-    rows = [
+    rows: list[Row] = [
         {"cost": name, "what": what, "us": {str(size): medians[size].get(name) for size in SIZES}}
         for name, what in WHAT.items()
     ]

@@ -80,7 +80,12 @@ def measure(plan: Plan, keep: Callable[[Report], None]) -> Report:
         "scale": first.scale,
         "agents": {side: each.describe() | {"settings": plan.runs[side].settings} for side, each in plan.agents.items()},
         "same_agent": len(installed) > 1 and installed[0] == installed[1] and first == plan.runs["B"],
-        **{"ceilings": {}, "figures": [], "ratios": [], "costs": [], "curves": [], "failed": []},
+        "ceilings": {},
+        "figures": [],
+        "ratios": [],
+        "costs": [],
+        "curves": [],
+        "failed": [],
     }
 
     with Steps(plan.seconds) as steps:
