@@ -25,7 +25,8 @@ class Steps:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     @contextlib.contextmanager
     def step(self, what: str, seconds: float) -> Iterator[None]:

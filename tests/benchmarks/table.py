@@ -18,6 +18,8 @@ Columns = Mapping[str, Sequence[str]]
 """Cells below each heading."""
 WIDTH = 100
 """Where no terminal says how wide it is."""
+GAP = 2
+"""Between two columns."""
 MARKS = {"aim": "✔ aim", "must": "✔ must", "": "✘"}
 UNITS = {
     "rate": "messages/s",
@@ -45,9 +47,9 @@ def text(report: Row, width: int) -> str:
         parts.append(_table(f"Figures{title}", _figures(rows, report["rounds"]), width))
         judged = report["scale"] == 1
         note = BARS if judged else f"{BARS}; not judged, as the scale is not 1"
-        parts.append(_table(f"Goals{title}: {note}", _goals(rows, report["rounds"], judged), width))
+        parts.append(_table(f"Goals{title}\n{note}", _goals(rows, report["rounds"], judged), width))
     if report["ceilings"]:
-        parts.append(_table("Ceilings of this machine", _ceilings(report["ceilings"]), width))
+        parts.append(_table("Ceilings of this machine: what it allows without an agent", _ceilings(report["ceilings"]), width))
     if report["ratios"]:
         parts.append(_table(_sides(report), _ratios(report["ratios"]), width))
     if report["costs"]:
@@ -104,7 +106,7 @@ def _figures(rows: Sequence[Row], rounds: int) -> Columns:
     medians = [row["median"] for row in rows]
     return {
         "scenario": [row["scenario"] for row in rows],
-        "messages/s": [number(median.get("rate")) for median in medians],
+        "messages a second": [number(median.get("rate")) for median in medians],
         "spread": [_spread(row, "rate", rounds) for row in rows],
         "of its ceiling": [f"{row['beside']['rate']['ratio']:.0%}" if "rate" in row["beside"] else "" for row in rows],
         "CPU-s per 10,000": [number(median.get("cpu_s_per_10k")) for median in medians],
@@ -120,7 +122,9 @@ def _figures(rows: Sequence[Row], rounds: int) -> Columns:
 
 
 def _both(figures: Row, one: str, other: str, between: str) -> str:
-    return f"{number(figures[one])}{between}{number(figures[other])}" if one in figures and other in figures else ""
+    if one not in figures or other not in figures:
+        return ""
+    return f"{number(figures[one])}{between}{number(figures[other])}"
 
 
 def _spread(row: Row, figure: str, rounds: int) -> str:
@@ -197,17 +201,23 @@ def _saturated(curve: Row) -> str:
 
 
 def _table(title: str, columns: Columns, width: int) -> str:
-    """Columns without any cell are left out; those that begin with * are words, the others numbers."""
+    """Columns without any cell are left out; those that begin with * are words and can wrap, of the others only the headings."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     full = {head: cells for head, cells in columns.items() if any(cells)}
     if not full:
         return ""
-    for place, head in enumerate(full):
-        table.add_column(head.lstrip("*"), justify="left" if head.startswith("*") or not place else "right")
-    for cells in zip(*full.values(), strict=True):
-        table.add_row(*cells)
+    needed = 0
+    for place, (head, cells) in enumerate(full.items()):
+        words = head.startswith("*")
+        least = max(
+            map(len, (*head.lstrip("*").split(), *(part for cell in cells for part in (cell.split() if words else [cell]))))
+        )
+        table.add_column(head.lstrip("*"), justify="left" if words or not place else "right", width=None if words else least)
+        needed += least + GAP
+    for row in zip(*full.values(), strict=True):
+        table.add_row(*row)
     buffer = io.StringIO()
-    Console(file=buffer, width=width).print(table)
+    Console(file=buffer, width=max(width, needed)).print(table)
     return "\n".join([title, *(line.rstrip() for line in buffer.getvalue().splitlines())])
 
 
