@@ -201,7 +201,7 @@ def _saturated(curve: Row) -> str:
 
 
 def _table(title: str, columns: Columns, width: int) -> str:
-    """Columns without any cell are left out; those that begin with * are words and can wrap, of the others only the headings."""
+    """Columns with empty cells only are left out; those that begin with * may wrap, of the others only the headings."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     full = {head: cells for head, cells in columns.items() if any(cells)}
     if not full:
