@@ -261,7 +261,7 @@ def _medians(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def shares(rows: Sequence[Row], pipelined: Mapping[str, float] | None) -> None:
     """Add to each row its share of what a message costs the whole agent, if that was measured."""
-    if pipelined is not None:
-        whole = pipelined["cpu_s_per_10k"] * 100
+    # CPU is counted in hundredths of a second: a tiny run has none
+    if pipelined is not None and (whole := pipelined["cpu_s_per_10k"] * 100):
         for row in rows:
             row["share"] = round(row["us"][str(SIZES[-1])] / whole, 4)

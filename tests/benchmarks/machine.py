@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path
 
 _TELL = """
-import importlib.metadata, json, platform, sqlite3, medagent
-names = "websockets", "uvloop", "msgspec", "aiosqlite"
-found = {each.name.lower(): each.version for each in importlib.metadata.distributions()}
-software = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
-software["libraries"] = {name: found[name] for name in names if name in found}
+import contextlib, importlib.metadata, json, platform, sqlite3, medagent
+software = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "libraries": {}}
+for name in "websockets", "uvloop", "msgspec", "aiosqlite":
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        software["libraries"][name] = importlib.metadata.version(name)
 print(json.dumps({"version": medagent.__version__, "path": medagent.__path__[0], "software": software}))
 """
 ANSWERS_WITHIN = 60.0
