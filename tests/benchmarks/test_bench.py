@@ -14,7 +14,7 @@ BENCH = Path(__file__).with_name("bench.py")
 TINY = ("run", "--rounds", "1", "--scale", "0.0005", "--last", "--backlog", "1000")
 # of those that differ in their numbers only, one
 SCENARIOS = ("pipelined", "lockstep1", "server-silent", "backlog")
-CURVES = ("growth-rate", "growth-channels", "growth-size", "growth-backlog", "growth-plugins")
+CURVES = ("growth-rate", "growth-size", "growth-backlog", "growth-plugins")
 MANY = """
 import contextlib, io, json, sys
 sys.path.insert(0, sys.argv[1])
