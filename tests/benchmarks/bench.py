@@ -80,7 +80,10 @@ def plot(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     report = reports.load(options.figures)
-    print(markdown.goals(report["figures"]) if options.format == "markdown" else table.text(report, _width()))
+    if options.format == "markdown":
+        print(markdown.goals(report["figures"], judged=report["scale"] == 1))
+    else:
+        print(table.text(report, _width()))
     return 0
 
 
