@@ -109,5 +109,5 @@ def _plain(value: float, _: object) -> str:
 def _origin(report: Row) -> str:
     machine = report["machine"]
     commit = f"commit {machine['commit'][:10] or 'unknown'}{' and changes' if machine['tree_is_dirty'] else ''}"
-    medians = f"medians of {report['rounds']}, scale {report['scale']:g}"
+    medians = f"medians of {report['rounds']} rounds, scale {report['scale']:g}"
     return f"{machine['cpu']}, {machine['cores']} cores; {commit}; {machine['date'][:10]}; {medians}"
