@@ -74,7 +74,7 @@ backlog: install ## Queue 1,000,000 messages without a server, restart, drain th
 	$(BIN)/python tests/load/backlog.py $(ARGS)
 
 bench: install ## Measure the agent beside the ceilings of the machine (ARGS="--only pipelined", ARGS=--help)
-	$(BIN)/python tests/benchmarks/bench.py run $(ARGS)
+	@$(BIN)/python tests/benchmarks/bench.py run $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from medagent.testing.resources import AGENT_ID, agent_resource, endpoint_resour
 from medagent.testing.usage import cpu_seconds, forget_peak_rss, peak_rss_mb, rss_mb
 
 Figures = dict[str, float]
+Settings = Mapping[str, bool | int | float | str]
+"""Of an Agent resource, by name."""
 STARTS_WITHIN = 60.0
 WARM_UP = 2000
 """Messages that nobody counts."""
@@ -59,7 +61,7 @@ class Setup:
     channels: int = 1
     parameters: str = ""
     """Of each channel's address, after the question mark."""
-    settings: Mapping[str, bool | int] = dataclasses.field(default_factory=dict)
+    settings: Settings = dataclasses.field(default_factory=dict)
     silent: bool = False
     delay_ms: float = 0.0
     plugins: int = 0
@@ -126,7 +128,12 @@ class Site:
             began_at = time.perf_counter()
             # `-m` looks into the current folder first, and that may be the checkout of another agent
             self._process = subprocess.Popen(
-                self._arguments, env=self._environ, cwd=self._folder, stdin=subprocess.DEVNULL, stderr=log
+                self._arguments,
+                env=self._environ,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                process_group=0,  # Ctrl-C is for the benchmark, which ends it
             )
         while len(found := self._listening()) < self._setup.channels:
             self.check()

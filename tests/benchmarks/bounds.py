@@ -13,6 +13,12 @@ Beside = dict[str, str | float]
 _LATENCIES = {"CA_p50_ms": "p50_ms", "CA_p99_ms": "p99_ms"}
 
 
+def needed(scenario: Scenario) -> set[str]:
+    """The ceilings that its figures stand beside."""
+    timed = any(goal.figure in _LATENCIES for goal in scenario.goals)
+    return {*scenario.bounds, *(("fdatasync",) if timed else ())}
+
+
 def beside(figures: Mapping[str, float], scenario: Scenario, ceilings: Ceilings) -> dict[str, Beside]:
     """The ceiling of each figure that has one.
 
@@ -21,7 +27,8 @@ def beside(figures: Mapping[str, float], scenario: Scenario, ceilings: Ceilings)
     """
     found: dict[str, Beside] = {}
     bounds = {name: ceilings[name] for name in scenario.bounds if name in ceilings}
-    if "rate" in figures and bounds:
+    # the lowest of some ceilings may not be the lowest of all
+    if "rate" in figures and bounds and len(bounds) == len(scenario.bounds):
         rates = {name: each["rate"] for name, each in bounds.items()}
         if scenario.one_by_one:
             names, limit = " + ".join(rates), 1 / sum(1 / rate for rate in rates.values())

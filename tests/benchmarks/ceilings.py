@@ -164,6 +164,15 @@ CEILINGS: dict[str, Callable[[float], Figures]] = {
     "websocket_lockstep1": partial(websocket, 1),
 }
 """By name; each takes the scale of its counts."""
+WHAT = {
+    "fdatasync": "4 KB appended to a file and flushed to the disk",
+    **{f"sqlite_{rows}": f"rows as long as a message, {rows} in each durable transaction" for rows in (1, 10, 50, 100, 500)},
+    "mllp": "10 devices and a listener that only acknowledges, as many messages as they can",
+    "mllp_lockstep1": "the same with one device that waits for each acknowledgment",
+    "websocket": f"transmit requests to the server and its answers, {WINDOW} under way",
+    "websocket_lockstep1": "the same, each after the answer to the one before",
+}
+"""What each of them does."""
 SECONDS = 1.5
 """That each of them takes, about."""
 

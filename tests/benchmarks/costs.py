@@ -116,6 +116,13 @@ async def stored(path: Path, size: int, commits: int) -> dict[str, float]:
     """Commits with the duplicate check and without it in turns, into one file; CPU of the loop's thread and the store's."""
     store = SqliteStore(path)
     await store.open()
+    try:
+        return await _in_turns(store, size, commits)
+    finally:
+        await store.close()
+
+
+async def _in_turns(store: SqliteStore, size: int, commits: int) -> dict[str, float]:
     both = {DEFAULT_RULES: 0.0, ACCEPT: 0.0}
     seq = 1
     for number in range(commits):
@@ -126,7 +133,6 @@ async def stored(path: Path, size: int, commits: int) -> dict[str, float]:
             began_at = time.process_time()
             await store.commit(batch, [])
             both[rules] += time.process_time() - began_at
-    await store.close()
     checked, unchecked = (seconds / commits / size * 1e6 for seconds in both.values())
     return {"commit": checked, "duplicate check": checked - unchecked}
 
@@ -241,7 +247,7 @@ def measure(python: str, rounds: int, scale: float, steps: Steps) -> list[Row]:
             levels = ("warning", "info")[:: 1 if number % 2 else -1]
             found[SIZES[-1]][-1] |= logged(python, scale, levels)
     medians = {size: _medians(each) for size, each in found.items()}
-    rows = [
+    rows: list[Row] = [
         {"cost": name, "what": what, "us": {str(size): medians[size].get(name) for size in SIZES}}
         for name, what in WHAT.items()
     ]
@@ -255,7 +261,7 @@ def _medians(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def shares(rows: Sequence[Row], pipelined: Mapping[str, float] | None) -> None:
     """Add to each row its share of what a message costs the whole agent, if that was measured."""
-    if pipelined is not None:
-        whole = pipelined["cpu_s_per_10k"] * 100
+    # CPU is counted in hundredths of a second: a tiny run has none
+    if pipelined is not None and (whole := pipelined["cpu_s_per_10k"] * 100):
         for row in rows:
             row["share"] = round(row["us"][str(SIZES[-1])] / whole, 4)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from agent import Figures, Setup, site
+from agent import Figures, Setup
 from generator import Load
 from messages import TYPICAL_BYTES
 from scenarios import ENHANCED, FAULTS, FILL_AT_ONCE, START_SECONDS, Run, fill
@@ -46,7 +46,7 @@ class Curve:
 
 
 def by_connections(run: Run, places: Sequence[float]) -> Iterator[Point]:
-    with site(Setup(), run.python) as at:
+    with run.site(Setup()) as at:
         at.warm_up(run.scaled(Load(COUNT)))
         for connections in places:
             yield connections, at.drive(run.scaled(Load(COUNT, connections=int(connections), window=WINDOW)))
@@ -54,7 +54,7 @@ def by_connections(run: Run, places: Sequence[float]) -> Iterator[Point]:
 
 def by_channels(run: Run, places: Sequence[float]) -> Iterator[Point]:
     for channels in places:
-        with site(Setup(channels=int(channels)), run.python) as at:
+        with run.site(Setup(channels=int(channels))) as at:
             load = run.scaled(Load(COUNT, connections=DEVICES, window=WINDOW))
             at.warm_up(load)
             yield channels, at.drive(load)
@@ -62,7 +62,7 @@ def by_channels(run: Run, places: Sequence[float]) -> Iterator[Point]:
 
 def by_size(run: Run, places: Sequence[float]) -> Iterator[Point]:
     """As many messages of each size as make about the same bytes."""
-    with site(Setup(settings={"maxFrameBytes": 8 * MIB}), run.python) as at:
+    with run.site(Setup(settings={"maxFrameBytes": 8 * MIB})) as at:
         at.warm_up(run.scaled(Load(COUNT)))
         for size in places:
             count = round(min(COUNT, 100 * MIB / size))
@@ -74,7 +74,7 @@ def by_size(run: Run, places: Sequence[float]) -> Iterator[Point]:
 def by_backlog(run: Run, places: Sequence[float]) -> Iterator[Point]:
     """Intake beside a silent server with so much queued already, and a start with it."""
     queued = 0
-    with site(Setup(parameters=ENHANCED, silent=True), run.python) as at:
+    with run.site(Setup(parameters=ENHANCED, silent=True)) as at:
         at.warm_up(run.scaled(Load(COUNT, expect="CA")))
         for backlog in places:
             for figures in fill(at, max(0, int(backlog) - queued)):
@@ -91,7 +91,7 @@ def by_backlog(run: Run, places: Sequence[float]) -> Iterator[Point]:
 
 def by_plugins(run: Run, places: Sequence[float]) -> Iterator[Point]:
     for plugins in places:
-        with site(Setup(plugins=int(plugins)), run.python) as at:
+        with run.site(Setup(plugins=int(plugins))) as at:
             load = run.scaled(Load(COUNT, window=DEVICES))
             at.warm_up(load)
             figures = at.drive(load)
@@ -99,7 +99,7 @@ def by_plugins(run: Run, places: Sequence[float]) -> Iterator[Point]:
 
 
 def by_rate(run: Run, places: Sequence[float]) -> Iterator[Point]:
-    with site(Setup(parameters=ENHANCED), run.python) as at:
+    with run.site(Setup(parameters=ENHANCED)) as at:
         at.warm_up(run.scaled(Load(COUNT, expect="CA,AA")))
         for rate in places:
             load = run.scaled(Load(round(rate * PACED_SECONDS), rate=rate, expect="CA,AA"))
@@ -112,7 +112,7 @@ def by_rate(run: Run, places: Sequence[float]) -> Iterator[Point]:
 CURVES = {
     "rate": Curve(
         "throughput against latency, 10 devices",
-        "offered, messages/s",
+        "offered rate, messages/s",
         (100, 300, 1000, 3000, 10_000, 15_000, 20_000, 30_000),
         by_rate,
         28,
@@ -158,7 +158,7 @@ def measure(name: str, run: Run, rounds: int, steps: Steps, *, last: bool) -> Ro
 
 
 def _point(place: float, rounds: Sequence[Figures]) -> Row:
-    keys = [key for key in rounds[0] if key not in FAULTS]
+    keys = [key for key in rounds[0] if key not in FAULTS and all(key in each for each in rounds)]
     return {
         "x": place,
         "median": {key: statistics.median(each[key] for each in rounds) for key in keys},

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-import importlib.metadata
+import json
 import os
 import platform
-import sqlite3
 import subprocess
 import tempfile
 from pathlib import Path
 
-LIBRARIES = ("websockets", "uvloop", "msgspec", "aiosqlite")
+_TELL = """
+import contextlib, importlib.metadata, json, platform, sqlite3, medagent
+software = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "libraries": {}}
+for name in "websockets", "uvloop", "msgspec", "aiosqlite":
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        software["libraries"][name] = importlib.metadata.version(name)
+print(json.dumps({"version": medagent.__version__, "path": medagent.__path__[0], "software": software}))
+"""
+ANSWERS_WITHIN = 60.0
 
 
-def describe() -> dict[str, object]:
-    """The machine, the software and the commit, as plain JSON."""
+@dataclasses.dataclass(frozen=True)
+class Installation:
+    """The agent of an environment."""
+
+    python: str
+    """The interpreter of the environment."""
+    path: str
+    """Where the package is. Not kept: figures are shown where others read them."""
+    version: str
+    software: dict[str, object]
+    """Versions of Python, SQLite and libraries, as plain JSON."""
+
+    def describe(self) -> dict[str, object]:
+        """To tell two of them apart, as plain JSON."""
+        return {"version": self.version, **_checkout(self.path), "software": self.software}
+
+
+def describe(software: dict[str, object]) -> dict[str, object]:
+    """The machine, the commit of the benchmark and the software of the first agent, as plain JSON."""
     return {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         **_checkout(Path(__file__).parent),
@@ -23,19 +48,18 @@ def describe() -> dict[str, object]:
         "cores": os.cpu_count(),
         "load_average": [round(each, 2) for each in os.getloadavg()],
         "kernel": platform.release(),
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
+        **software,
         "file_system": _file_system(Path(tempfile.gettempdir())),
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
 
 
-def installed(python: str) -> dict[str, object]:
-    """Which agent an environment has, to tell two of them apart. No path: figures are kept where others read them."""
-    command = (python, "-P", "-c", "import medagent; print(medagent.__version__, medagent.__path__[0])")
-    said = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
-    version, _, path = said.partition(" ")
-    return {"version": version, **_checkout(path)}
+def installation(python: str) -> Installation:
+    """Raises `OSError` or `subprocess.SubprocessError` where none can be found, `ValueError` where it does not say."""
+    # -P and another folder: the checkout in which the benchmark is started is not meant
+    said = subprocess.run(
+        (python, "-P", "-c", _TELL), cwd="/", capture_output=True, text=True, check=True, timeout=ANSWERS_WITHIN
+    )
+    return Installation(python, **json.loads(said.stdout))
 
 
 def _checkout(folder: str | Path) -> dict[str, object]:

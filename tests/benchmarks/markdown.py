@@ -10,13 +10,14 @@ from table import UNITS, Row, number
 _REACHED = {"aim": "aim", "must": "must", "": "**no**"}
 
 
-def goals(rows: Iterable[Row]) -> str:
-    """A line for each goal: what was measured, and what was to be reached."""
+def goals(rows: Iterable[Row], judged: bool) -> str:
+    """A line for each goal: what was measured, what was to be reached and, if `judged`, whether it was."""
     lines = ["| Scenario | Figure | Measured | Must | Aim | Reached |", "|---|---|---|---|---|---|"]
     for row in rows:
         for goal in SCENARIOS[row["scenario"]].goals:
-            value = row["median"][goal.figure]
+            if (value := row["median"].get(goal.figure)) is None:
+                continue
             bars = " | ".join(f"{'≥' if goal.at_least else '≤'} {number(bar)}" for bar in (goal.must, goal.aim))
-            reached = _REACHED[goal.reached(value)]
+            reached = _REACHED[goal.reached(value)] if judged else ""
             lines.append(f"| `{row['scenario']}` | {UNITS[goal.figure]} | {number(value)} | {bars} | {reached} |")
     return "\n".join(lines)

@@ -25,7 +25,8 @@ ENDS_WITHIN = 10.0
 def started(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A program of this folder as a child process, ended at the end."""
     command = [sys.executable, str(Path(__file__).with_name(program)), *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # in a group of its own: Ctrl-C is for the benchmark, which ends it
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
     try:
         yield process
     finally:

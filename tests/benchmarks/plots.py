@@ -57,18 +57,19 @@ LINEAR = {"plugins"}
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """A file for each curve of a report, named as the curve."""
+    """A file for each curve of a report that has several points, named as the curve."""
+    curves = [curve for curve in report["curves"] if len(curve["points"]) > 1]
     with mpl.rc_context(STYLE):
-        return [_draw(curve, report["machine"], folder / f"{curve['curve']}.svg") for curve in report["curves"]]
+        return [_draw(curve, _origin(report), folder / f"{curve['curve']}.svg") for curve in curves]
 
 
-def _draw(curve: Row, machine: Row, path: Path) -> Path:
+def _draw(curve: Row, origin: str, path: Path) -> Path:
     panels = PANELS[curve["curve"]]
     figure = Figure(figsize=(max(4.2 * len(panels), 11), 3.6), layout="constrained")
     for number, panel in enumerate(panels):
         _panel(figure.add_subplot(1, len(panels), number + 1), panel, curve)
     figure.suptitle(f"{curve['curve'].capitalize()}: {curve['what']}", x=0.01, ha="left", fontweight="bold")
-    figure.supxlabel(_origin(machine), x=0.01, ha="left", fontsize=8, color="0.4")
+    figure.supxlabel(origin, x=0.01, ha="left", fontsize=8, color="0.4")
     figure.savefig(path, metadata={"Date": None})
     return path
 
@@ -79,7 +80,9 @@ def _panel(axes: Axes, panel: Panel, curve: Row) -> None:
         values = [point["median"][figure] for point in curve["points"]]
         axes.plot(places, values, marker=marker, color=colour, label=label)
     axes.set_title(panel.title, fontsize=10, loc="left")
-    axes.set_xlabel(curve["x"])
+    last = curve["points"][-1]
+    note = f" (of the last, {last['median']['rate']:,.0f} reached)" if curve["curve"] == "rate" else ""
+    axes.set_xlabel(curve["x"] + note)
     if curve["curve"] not in LINEAR:
         # a place of nothing has no logarithm: up to the next one the axis is linear
         axes.set_xscale("symlog", linthresh=min(filter(None, places), default=1)) if 0 in places else axes.set_xscale("log")
@@ -103,6 +106,8 @@ def _plain(value: float, _: object) -> str:
     return f"{value:g}"
 
 
-def _origin(machine: Row) -> str:
+def _origin(report: Row) -> str:
+    machine = report["machine"]
     commit = f"commit {machine['commit'][:10] or 'unknown'}{' and changes' if machine['tree_is_dirty'] else ''}"
-    return f"{machine['cpu']}, {machine['cores']} cores; {commit}; {machine['date'][:10]}"
+    medians = f"medians of {report['rounds']} rounds, scale {report['scale']:g}"
+    return f"{machine['cpu']}, {machine['cores']} cores; {commit}; {machine['date'][:10]}; {medians}"

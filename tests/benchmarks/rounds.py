@@ -34,7 +34,9 @@ def measure(name: str, runs: Mapping[str, Run], count: int, steps: Steps) -> dic
 
 def row(name: str, side: str, rounds: Sequence[Figures], ceilings: Ceilings) -> Row:
     """Medians of the rounds, their spread as a share of the median, and the worst of what must be 0."""
-    columns = {key: [each[key] for each in rounds] for key in rounds[0] if key not in FAULTS}
+    columns = {
+        key: [each[key] for each in rounds] for key in rounds[0] if key not in FAULTS and all(key in each for each in rounds)
+    }
     medians = {key: statistics.median(column) for key, column in columns.items()}
     return {
         "scenario": name,
@@ -51,7 +53,7 @@ def ratios(name: str, ours: Sequence[Figures], theirs: Sequence[Figures]) -> lis
     """A divided by B: of the medians, and round by round."""
     found = []
     for key in COMPARED:
-        if key in ours[0] and all(each[key] for each in theirs):
+        if all(each.get(key) for each in (*ours, *theirs)):
             ratio = statistics.median(each[key] for each in ours) / statistics.median(each[key] for each in theirs)
             each_round = [round(a[key] / b[key], 3) for a, b in zip(ours, theirs, strict=True)]
             found.append({"scenario": name, "figure": key, "ratio": round(ratio, 3), "rounds": each_round})

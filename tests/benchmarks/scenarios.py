@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
-from agent import Figures, Setup, Site, site
+from agent import Figures, Settings, Setup, Site, site
 from generator import Load
 
 ENHANCED = "enhanced=true"
@@ -46,6 +47,11 @@ class Run:
     scale: float = 1.0
     """Of the counts of messages."""
     backlog: int = 100_000
+    settings: Settings = dataclasses.field(default_factory=dict)
+    """Of the Agent, above those of a scenario."""
+
+    def site(self, setup: Setup) -> AbstractContextManager[Site]:
+        return site(dataclasses.replace(setup, settings={**setup.settings, **self.settings}), self.python)
 
     def scaled(self, load: Load) -> Load:
         return dataclasses.replace(load, count=max(min(load.count, LEAST_MESSAGES), round(load.count * self.scale)))
@@ -64,13 +70,15 @@ class Scenario:
     """The ceilings that it cannot pass, by name."""
     one_by_one: bool = False
     """A message goes through them after each other, and no other beside it."""
+    at_once: bool = False
+    """All is offered at once: how long an answer takes says how much was offered."""
 
 
 def driven(load: Load, setup: Setup) -> Callable[[Run], Figures]:
     """Start an agent, warm it up, and have devices send."""
 
     def measure(run: Run) -> Figures:
-        with site(setup, run.python) as at:
+        with run.site(setup) as at:
             scaled = run.scaled(load)
             at.warm_up(scaled)
             return at.drive(scaled)
@@ -80,14 +88,14 @@ def driven(load: Load, setup: Setup) -> Callable[[Run], Figures]:
 
 def idle(run: Run) -> Figures:
     """Nothing to do."""
-    with site(Setup(), run.python) as at:
+    with run.site(Setup()) as at:
         time.sleep(IDLE_SECONDS * min(run.scale, 1))
         return {"start_s": round(at.start_seconds, 3), "rss_mb": round(at.rss_mb, 1)}
 
 
 def backlog(run: Run) -> Figures:
     """Fill a queue beside a silent server, start again with it, and drain it."""
-    with site(Setup(parameters=ENHANCED, silent=True), run.python) as at:
+    with run.site(Setup(parameters=ENHANCED, silent=True)) as at:
         fills = list(fill(at, run.backlog))
         at.stop()
         at.server.ask("answer")
@@ -133,7 +141,7 @@ def _goals(**bars: tuple[float, float]) -> tuple[Goal, ...]:
     return tuple(Goal(name, must, aim, at_least=name == "rate") for name, (must, aim) in bars.items())
 
 
-STRICT: Mapping[str, bool | int] = {"batchAdaptive": False, "batchSize": 100, "batchFlushMs": 100}
+STRICT: Settings = {"batchAdaptive": False, "batchSize": 100, "batchFlushMs": 100}
 SCENARIOS = {
     "pipelined": Scenario(
         "10 devices, as many messages under way as the agent takes",
@@ -141,6 +149,7 @@ SCENARIOS = {
         _goals(rate=(12_000, 22_000), cpu_s_per_10k=(0.8, 0.42)),
         8,
         ("sqlite_100", "websocket", "mllp"),
+        at_once=True,
     ),
     "lockstep50": Scenario(
         "50 devices, each waits for its answer",
@@ -189,6 +198,7 @@ SCENARIOS = {
         _goals(rate=(8_000, 17_000)),
         7,
         ("sqlite_100", "websocket", "mllp"),
+        at_once=True,
     ),
     "server-silent": Scenario(
         "durable intake: 10 devices, 100 messages under way on each, a server that does not answer",

@@ -19,17 +19,26 @@ class Steps:
         self._task = self._progress.add_task("", total=seconds)
 
     def __enter__(self) -> Steps:
-        self._progress.start()
+        # a bar is for people who watch; what is kept gets a line for each step
+        if self._progress.console.is_terminal:
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     @contextlib.contextmanager
     def step(self, what: str, seconds: float) -> Iterator[None]:
         self._progress.update(self._task, description=what)
+        if not self._progress.console.is_terminal:
+            self.say(what)
         yield
         self._progress.advance(self._task, seconds)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _minutes(seconds: float) -> str:
