@@ -27,7 +27,7 @@ def parser(description: str, out: Path) -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     _add_run(commands.add_parser("run", help="measure, and keep the figures"), out)
     show = commands.add_parser("show", help="print kept figures again")
-    show.add_argument("--format", choices=["table", "markdown"], default="table", help="markdown prints the goals only")
+    show.add_argument("--format", choices=["table", "markdown"], default="table", help="markdown has goals, ceilings and costs")
     plot = commands.add_parser("plot", help="draw the curves of kept figures again, beside them")
     for command in (show, plot):
         command.add_argument("figures", type=Path, help="the figures.json that a run has kept")

@@ -81,7 +81,8 @@ def plot(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     report = reports.load(options.figures)
     if options.format == "markdown":
-        print(markdown.goals(report["figures"], judged=report["scale"] == 1))
+        goals = markdown.goals(report["figures"], judged=report["scale"] == 1)
+        print(goals, markdown.ceilings(report["ceilings"]), markdown.costs(report["costs"]), sep="\n\n")
     else:
         print(table.text(report, _width()))
     return 0

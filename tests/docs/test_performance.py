@@ -12,15 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"
 FIGURES = PAGE.with_suffix("") / "figures.json"
 BENCH = ROOT / "tests" / "benchmarks" / "bench.py"
-START, END = "<!-- generated: figures -->\n", "<!-- end: figures -->"
+TABLES = ("figures", "ceilings", "costs")
 
 
 def test_the_page_shows_what_was_measured(medagent_update: bool) -> None:
     command = (sys.executable, str(BENCH), "show", str(FIGURES), "--format", "markdown")
-    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    expected = before + START + table + END + rest.partition(END)[2]
+    tables = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split("\n\n")
+    text = expected = PAGE.read_text(encoding="utf-8")
+    for name, table in zip(TABLES, tables, strict=True):
+        start, end = f"<!-- generated: {name} -->\n", f"\n<!-- end: {name} -->"
+        before, rest = expected.split(start)
+        expected = before + start + table + end + rest.partition(end.removeprefix("\n"))[2]
     if medagent_update:
         PAGE.write_text(expected, encoding="utf-8")
         text = expected
