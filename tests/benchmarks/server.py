@@ -75,7 +75,7 @@ class Server:
         """Transmits of a device that did not come after the one before, or came again; not counted in a silence, in which the
         agent must send again."""
         self._last: dict[str, int] = {}
-        """By connection and load."""
+        """By channel, connection and load."""
         self._began_at = self._came_at = 0.0
         """The first and the last transmit."""
 
@@ -83,7 +83,8 @@ class Server:
         """Note it; its answer."""
         fields = frame.body[:200].split("|", 10)
         control_id = fields[9]
-        sender, number = frame.remote + control_id[:-ID_DIGITS], int(control_id[-ID_DIGITS:])
+        # two channels may have devices of the same address: their connections differ in the channel's port
+        sender, number = f"{frame.channel} {frame.remote} {control_id[:-ID_DIGITS]}", int(control_id[-ID_DIGITS:])
         self.out_of_order += number <= self._last.get(sender, -1) and not self.silent
         self._last[sender] = number
         answer = ANSWER % (frame.channel, frame.remote, frame.callback, fields[2], fields[3], control_id, control_id)
