@@ -10,11 +10,12 @@ import json
 import logging
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+
+from medagent.interpreter import command_of
 
 log = logging.getLogger(__name__)
 
@@ -27,25 +28,17 @@ AGENT, SETTING, CHANNEL, ENDPOINT = "Agent", "Agent.setting", "Agent.channel", "
 """What can be validated. Of an Agent, `contained` resources are not: they are checked where they are used."""
 
 
-def _flags() -> list[str]:
-    """By which this Python keeps the environment and its user's packages out."""
-    given = {"-I": sys.flags.isolated, "-E": sys.flags.ignore_environment, "-s": sys.flags.no_user_site}
-    return [flag for flag, is_set in given.items() if is_set]
-
-
 class _Child:
     """A process that validates, told and answering by one JSON value a line (`medagent.fhir.validate`)."""
 
     def __init__(self) -> None:
         """Raises `OSError`."""
-        if not sys.executable:
-            raise FileNotFoundError("this Python does not know its own file")
+        command = command_of("medagent.fhir.validate")
         ours, its = socket.socketpair()
         with ours, its:
             ours.settimeout(ANSWER_SECONDS)
             self._process = subprocess.Popen(  # noqa: S603  the interpreter's own file and flags
-                # -P: nothing is imported from the current folder
-                [sys.executable, *_flags(), "-P", "-m", "medagent.fhir.validate"],
+                command,
                 stdin=its.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

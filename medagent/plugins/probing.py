@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from medagent.interpreter import command_of
 from medagent.plugins.probe import PROBE_SECONDS, SURVIVED
 
 POLL_SECONDS = 0.01
@@ -41,8 +41,7 @@ def probe(values: Sequence[str]) -> Mapping[str, str]:
 def _start(value: str) -> subprocess.Popen[bytes]:
     nowhere = subprocess.DEVNULL
     return subprocess.Popen(  # noqa: S603  the value is an installed plugin's
-        # -P: nothing is imported from the current folder, as in the agent
-        [sys.executable, "-P", "-m", "medagent.plugins.probe", value],
+        command_of("medagent.plugins.probe", value),
         stdin=nowhere,
         stdout=nowhere,
         stderr=nowhere,

@@ -61,6 +61,14 @@ class Page:
         raise LookupError(f"{self.path}: no heading {heading!r}")
 
 
+def with_generated(text: str, name: str, made: str) -> str:
+    """`text` with what stands between the markers of this name replaced. Raises `ValueError` if they are not there."""
+    start, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->"
+    before, rest = text.split(start)
+    _, after = rest.split(end)
+    return f"{before}{start}{made.strip()}\n{end}{after}"
+
+
 def rows(text: str) -> Iterator[list[str]]:
     """The rows of the tables in `text`, heads and rules included, cell by cell."""
     for match in _ROW.finditer(text):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from medagent.testing.markdown import with_generated
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 PACKAGES = {"medagent": ROOT / "medagent"} | {path.name: path for path in sorted(ROOT.glob("plugins/*/medagent_*"))}
@@ -26,10 +28,7 @@ def module_table(package: Path) -> str:
 @pytest.mark.parametrize("name", PACKAGES)
 def test_every_module_is_listed(name: str, medagent_update: bool) -> None:
     text = PAGE.read_text(encoding="utf-8")
-    start, end = f"<!-- generated: {name} -->\n", f"\n<!-- end: {name} -->"
-    before, rest = text.split(start)
-    _, after = rest.split(end.removeprefix("\n"))
-    expected = before + start + module_table(PACKAGES[name]) + end + after
+    expected = with_generated(text, name, module_table(PACKAGES[name]))
     if medagent_update:
         PAGE.write_text(expected, encoding="utf-8")
         text = expected

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from medagent.testing.markdown import with_generated
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"
 FIGURES = PAGE.with_suffix("") / "figures.json"
@@ -20,9 +22,7 @@ def test_the_page_shows_what_was_measured(medagent_update: bool) -> None:
     tables = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split("\n\n")
     text = expected = PAGE.read_text(encoding="utf-8")
     for name, table in zip(TABLES, tables, strict=True):
-        start, end = f"<!-- generated: {name} -->\n", f"\n<!-- end: {name} -->"
-        before, rest = expected.split(start)
-        expected = before + start + table + end + rest.partition(end.removeprefix("\n"))[2]
+        expected = with_generated(expected, name, table)
     if medagent_update:
         PAGE.write_text(expected, encoding="utf-8")
         text = expected

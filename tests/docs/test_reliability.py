@@ -6,11 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from medagent.testing.markdown import Page
+from medagent.testing.markdown import Page, with_generated
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
-START, END = "<!-- generated: figures -->\n", "<!-- end: figures -->"
 PROGRAMS = {
     "kills": "crash-test",
     "power_cuts": "power-cut-test",
@@ -44,9 +43,7 @@ def _text(value: str | int) -> str:
 
 def test_the_figures_are_those_recorded(medagent_update: bool) -> None:
     text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    expected = before + START + figures_table() + END + after
+    expected = with_generated(text, "figures", figures_table())
     if medagent_update:
         PAGE.write_text(expected, encoding="utf-8")
         text = expected

@@ -40,3 +40,8 @@ def raise_open_files(wanted: int) -> bool:
         return False
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return True
+
+
+def percentile_ms(waits: list[float], percent: int) -> float:
+    """Of seconds waited."""
+    return round(sorted(waits)[min(len(waits) - 1, len(waits) * percent // 100)] * 1000, 2)

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
-from agent import MESSAGE, agent_with_channel, raise_open_files
+from agent import MESSAGE, agent_with_channel, percentile_ms, raise_open_files
 
 from medagent.testing.mllp import MllpClient, framed
 
@@ -112,10 +112,6 @@ async def good_devices(host: str, port: int, count: int, seconds: float) -> list
     return [waited for task in tasks for waited in task.result()]
 
 
-def p99_ms(waited: list[float]) -> float:
-    return round(sorted(waited)[min(len(waited) - 1, int(len(waited) * 0.99))] * 1000, 2)
-
-
 async def measure(good: int, bad: int, seconds: float, rounds: int) -> dict[str, float]:
     """Figures by name. Alone and beside take turns, so that a change of the machine's mood meets both."""
     alone: list[float] = []
@@ -129,9 +125,9 @@ async def measure(good: int, bad: int, seconds: float, rounds: int) -> dict[str,
     return {
         "messages_alone": len(alone),
         "messages_beside": len(beside),
-        "p99_ms_alone": p99_ms(alone),
-        "p99_ms_beside": p99_ms(beside),
-        "factor": round(p99_ms(beside) / p99_ms(alone), 2),
+        "p99_ms_alone": percentile_ms(alone, 99),
+        "p99_ms_beside": percentile_ms(beside, 99),
+        "factor": round(percentile_ms(beside, 99) / percentile_ms(alone, 99), 2),
     }
 
 

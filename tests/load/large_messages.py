@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from agent import MESSAGE
+from agent import MESSAGE, percentile_ms
 
 from medagent.testing.bots import BotRequest
 from medagent.testing.fhir_server import FhirServer
@@ -134,10 +134,6 @@ class Small:
             frame = await client.receive(TIMEOUT)
             code, control_id, *_ = frame.partition(b"\rMSA|")[2].partition(b"\r")[0].split(b"|")
             waits[code.decode()].append(time.monotonic() - due[control_id])
-
-
-def percentile_ms(waits: list[float], percent: float) -> float:
-    return round(sorted(waits)[min(len(waits) - 1, int(len(waits) * percent / 100))] * 1000, 2)
 
 
 async def measure(options: argparse.Namespace) -> dict[str, float]:

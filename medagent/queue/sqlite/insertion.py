@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from medagent.queue.base import Duplicate
 from medagent.queue.sqlite.registers import ChannelRegisters, Registers
 from medagent.queue.sqlite.rows import ManyRows
-from medagent.queue.sqlite.statements import crc_of
+from medagent.queue.sqlite.statements import crc_of, write_batch
 from medagent.types import Decision, Duplicates, InboundMessage, Refusal, RefusalKind, State
 
 INSERT_MESSAGE = ManyRows(
@@ -142,7 +142,7 @@ def _write_bodies(connection: sqlite3.Connection, messages: Sequence[InboundMess
     if sum(message.size for message in messages) <= MOST_BYTES_AT_ONCE:
         INSERT_BODY.write(connection, rows)
     else:
-        connection.cursor().executemany(INSERT_BODY.one, rows)
+        write_batch(connection, INSERT_BODY.one, rows)
 
 
 class _Turns:

@@ -27,7 +27,6 @@ SEARCHED_BYTES = 4096
 _MSA_CONTROL_ID = 2
 _PADDING = "\ufeff\xef\xbb\xbf \t\r\n\0"
 _ANY_MSA = re.compile(r"[\r\n][ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
-_MSA_AFTER = tuple((line_end, re.compile(line_end + rb"MSA(?=(.))", re.DOTALL)) for line_end in (b"\r", b"\n"))
 _SECOND_MSA = re.compile(r"[^\r\n]*[\r\n]+[ \t\0]*MSA([^\w\s])([^\r\n]{0,20})", re.IGNORECASE)
 
 
@@ -319,11 +318,9 @@ def _find_msa(message: bytes) -> tuple[int, int] | None:
     separator = message[msh + 3 : msh + 4]
     if not separator or separator in b"\r\n":
         return None
-    for line_end, segments in _MSA_AFTER:
+    for line_end in (b"\r", b"\n"):
         # a single byte is found many times as fast as a text, and few messages have line feeds
-        if line_end not in message:
-            continue
-        begin = next((found.start() + 1 for found in segments.finditer(message) if found[1] == separator), 0)
+        begin = message.find(line_end + b"MSA" + separator) + 1 if line_end in message else 0
         if begin:
             ends = (message.find(b"\r", begin), message.find(b"\n", begin))
             return begin, min((end for end in ends if end >= 0), default=len(message))

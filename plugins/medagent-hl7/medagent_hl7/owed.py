@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass
 
 from medagent.types import RefusalKind
@@ -11,7 +10,6 @@ from medagent_hl7.message import SEARCHED_BYTES, Header, msa, msa_code
 
 APPLICATION_CODES = ("AA", "AE", "AR")
 COMMIT_CODES = ("CA", "CE", "CR")
-_MSA = re.compile(rb"MSA", re.IGNORECASE)
 
 
 def has_acknowledgment_type(header: Header) -> bool:
@@ -31,12 +29,9 @@ def is_acknowledgment(header: Header, body: bytes) -> bool:
     if header.wide_codec is not None:
         body = body.decode(header.wide_codec, errors="replace").encode()
     head = body[:SEARCHED_BYTES]
-    near = _MSA.search(head) is not None
-    if not near and len(body) <= SEARCHED_BYTES:
-        return False
-    if (near and msa_code(head) in COMMIT_CODES) or ((far := msa(body)) is not None and far[0] in COMMIT_CODES):
+    if msa_code(head) in COMMIT_CODES or ((far := msa(body)) is not None and far[0] in COMMIT_CODES):
         return True
-    return near and not header.message_type.strip() and msa_code(head, second=True) in APPLICATION_CODES
+    return not header.message_type.strip() and msa_code(head, second=True) in APPLICATION_CODES
 
 
 class Mode(enum.Enum):
